@@ -1,0 +1,95 @@
+"""The only door to the disk: what a store promises, and how one is opened.
+
+A store keeps one record per batch and the result rows of ended batches. It guarantees that a key is held by
+at most one live record (`Record.holds`), whatever the number of processes. Stores know nothing of the network
+and nothing of asyncio. `lookup` works on memory alone; every other method may block on the disk or on a
+lock for a short while, and is called from one worker thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from batchling.core.lifecycle import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The outcome of a claim: `record` holds the keys that are ours now (None when there are none);
+    `theirs` maps each other key to the id of the batch that already holds it."""
+
+    record: Record | None
+    theirs: dict[str, str]
+
+
+class Sink(Protocol):
+    """Takes the bytes of result rows. Nothing becomes visible before `commit`."""
+
+    def write(self, chunk: bytes) -> None: ...
+
+    def commit(self) -> None: ...
+
+
+class Store(Protocol):
+    """One cache. See the module's docstring for the promises that hold for every method."""
+
+    def lookup(self, key: str) -> str | None:
+        """The id of the live batch that holds this key, as far as memory knows; never touches the disk."""
+
+    def claim(self, draft: Record) -> Claim:
+        """Under the store's lock: take in what other processes wrote, write `draft` with those of its members
+        that no live record holds, and take its drive lock before anyone can see it."""
+
+    def load(self, batch_id: str) -> Record | None:
+        """The record as it is stored now; None when there is none."""
+
+    def save(self, record: Record) -> None:
+        """Replace the stored record, durably, and update what `lookup` knows."""
+
+    def drive(self, batch_id: str) -> bool:
+        """Try to become the one process that drives this batch; True when we are (or already were)."""
+
+    def release(self, batch_id: str) -> None:
+        """Stop driving this batch; no-op when we do not."""
+
+    def sink(self, batch_id: str) -> AbstractContextManager[Sink]:
+        """A place for the rows of this batch; leaving the block without `commit` throws them away."""
+
+    def has_rows(self, batch_id: str) -> bool:
+        """Whether the rows of this batch are stored."""
+
+    def rows(self, batch_id: str) -> Iterator[bytes]:
+        """All stored rows, without their newline, in the order the provider sent them; split on b"\\n" only."""
+
+    def find_rows(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
+        """The stored rows of these keys, in any order; a key without a row is left out. Reads the whole
+        file the first time only: `key_of` tells the key of a row, and offsets are remembered."""
+
+    def close(self) -> None:
+        """Release every lock. Idempotent."""
+
+
+def open_store(*, cache: bool) -> Store:
+    """The store that `batchify(cache=...)` asks for: files when true, this process's memory when false.
+
+    Raises `CacheError` when the folder cannot be used.
+    """
+    if cache:
+        from batchling.cache.files import FileStore
+
+        return FileStore(cache_folder())
+    from batchling.cache.memory import MemoryStore
+
+    return MemoryStore()
+
+
+def cache_folder() -> str:
+    """`BATCHLING_CACHE_DIR` when it is set, else the platform's folder for caches."""
+    import os
+
+    from platformdirs import user_cache_dir
+
+    return os.environ.get("BATCHLING_CACHE_DIR") or user_cache_dir("batchling", appauthor=False)

@@ -1,0 +1,139 @@
+"""Things that happened: the closed union that everything a person sees is folded from.
+
+Events carry counts, names and reasons; never a prompt, an answer or a credential.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchling.core.model import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A request was accepted and waits for its window."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A request was found in the cache: its batch runs or has ended already."""
+
+    target: Target
+    batch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bypassed:
+    """A call inside the scope went real time, at full price."""
+
+    host: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A caller gave up before its request was submitted."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A batch of `rows` requests became a job at the provider."""
+
+    target: Target
+    batch: str
+    job: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """Dry run: `rows` requests would have left as one batch now."""
+
+    target: Target
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A batch that an earlier run or another process submitted is waited for."""
+
+    target: Target
+    batch: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """The provider was asked how a job stands."""
+
+    batch: str
+    word: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job is over and its rows were read."""
+
+    batch: str
+    answered: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One caller has its answer; `ok` is false when it is an error response."""
+
+    target: Target
+    ok: bool
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """Something did not work and is tried again: what, why, and in how many seconds."""
+
+    batch: str
+    what: str
+    why: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A batch ended without results: why, in the provider's words or ours."""
+
+    batch: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """The scope was left early: `jobs` go on at the provider, `unsent` requests were never submitted."""
+
+    jobs: int
+    unsent: int
+
+
+Event = (
+    Queued
+    | Hit
+    | Bypassed
+    | Withdrawn
+    | Submitted
+    | Rehearsed
+    | Attached
+    | Polled
+    | Ended
+    | Answered
+    | Delayed
+    | Died
+    | Detached
+)

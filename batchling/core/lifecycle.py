@@ -1,0 +1,98 @@
+"""The life of a batch: the record that survives a crash, and the table of its moves.
+
+Two laws rest on this table: only the provider's word moves a record (a network failure moves nothing), and
+no create call leaves without a PLANNED record in the store. A record never holds a credential, a prompt
+or an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from batchling.core.model import Job, Target
+
+SCHEMA = 1
+"""Version of the JSON form; a record of a higher version is left alone."""
+
+
+class Phase(Enum):
+    """Where a batch stands."""
+
+    PLANNED = "planned"
+    """In the store; its job may or may not exist at the provider."""
+    RUNNING = "running"
+    """The provider has told us the job's id."""
+    ENDED = "ended"
+    """Results can be read, any number of times, until they lapse."""
+    DEAD = "dead"
+    """Refused, failed or lapsed: its keys are free again."""
+
+
+MOVES: Mapping[Phase, frozenset[Phase]] = {
+    Phase.PLANNED: frozenset({Phase.RUNNING, Phase.DEAD}),
+    Phase.RUNNING: frozenset({Phase.RUNNING, Phase.ENDED, Phase.DEAD}),
+    Phase.ENDED: frozenset({Phase.DEAD}),
+    Phase.DEAD: frozenset(),
+}
+
+
+class IllegalMove(Exception):
+    """A record was asked to move where the table has no way; the record is unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What must be known of one batch after a crash.
+
+    `members` are the keys in the order of their rows; `freed` those of them that hold no answer (failed, never
+    ran, missing) and may be asked again. `created_at` and `expires_at` are Unix seconds.
+    """
+
+    id: str
+    target: Target
+    members: tuple[str, ...]
+    created_at: float
+    phase: Phase = Phase.PLANNED
+    job: Job | None = None
+    expires_at: float | None = None
+    freed: frozenset[str] = field(default_factory=frozenset)
+    reason: str = ""
+
+    def move(self, phase: Phase, **changes: Any) -> Record:
+        """This record in its next phase. Raises `IllegalMove` where `MOVES` has no way."""
+        if phase not in MOVES[self.phase]:
+            raise IllegalMove(f"batch {self.id}: {self.phase.name} cannot become {phase.name}")
+        return replace(self, phase=phase, **changes)
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """The keys that belong to this record and to no other."""
+        if self.phase is Phase.DEAD:
+            return ()
+        return tuple(key for key in self.members if key not in self.freed) if self.freed else self.members
+
+
+class _Stored(msgspec.Struct):
+    schema: int
+    record: Record
+
+
+def to_json(record: Record) -> bytes:
+    """The JSON document of a record, UTF-8, one line."""
+    return msgspec.json.encode(_Stored(SCHEMA, record))
+
+
+def from_json(document: bytes) -> Record:
+    """The record of a JSON document. Raises `ValueError` when it is damaged, foreign or of a newer schema."""
+    try:
+        schema = msgspec.json.decode(document, type=dict[str, msgspec.Raw])["schema"]
+        if (version := msgspec.json.decode(schema, type=int)) > SCHEMA:
+            raise ValueError(f"schema {version} is newer than this batchling reads ({SCHEMA})")
+        return msgspec.json.decode(document, type=_Stored).record
+    except (msgspec.MsgspecError, KeyError) as fault:
+        raise ValueError("not a batchling record") from fault
