@@ -44,7 +44,7 @@ class Store(Protocol):
         that no live record holds, and take its drive lock before anyone can see it."""
 
     def load(self, batch_id: str) -> Record | None:
-        """The record as it is stored now; None when there is none."""
+        """The record as it is stored now, which `lookup` knows from then on; None when there is none."""
 
     def save(self, record: Record) -> None:
         """Replace the stored record, durably, and update what `lookup` knows."""
@@ -67,6 +67,9 @@ class Store(Protocol):
     def find_rows(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
         """The stored rows of these keys, in any order; a key without a row is left out. Reads the whole
         file the first time only: `key_of` tells the key of a row, and offsets are remembered."""
+
+    def after_fork(self) -> None:
+        """In a forked child: the parent's drive locks are the parent's."""
 
     def close(self) -> None:
         """Release every lock. Idempotent."""

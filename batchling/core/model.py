@@ -139,6 +139,8 @@ class Status:
     errors: tuple[Fault, ...] = ()
     expires_at: float | None = None
     """Unix seconds after which the provider gives the job up."""
+    retry_after: float | None = None
+    """Seconds after which the provider wants to be asked again."""
     known: bool = True
     """False when `word` is not one that the provider's documentation lists."""
 

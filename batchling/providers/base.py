@@ -6,11 +6,30 @@ provider says no. The caller's JSON body is passed through whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
+from urllib.parse import quote
 
-from batchling.core.model import Bypass, Fault, Flow, Item, Job, Request, Response, Row, Site, Status, Target
+import msgspec
+
+from batchling.core.fingerprint import digest
+from batchling.core.model import (
+    JSON,
+    Bypass,
+    Fault,
+    Flow,
+    Headers,
+    Item,
+    Job,
+    Request,
+    Response,
+    Row,
+    Site,
+    Status,
+    Target,
+)
 
 
 class Refused(Exception):
@@ -19,6 +38,10 @@ class Refused(Exception):
     def __init__(self, response: Response) -> None:
         super().__init__(f"HTTP {response.status}")
         self.response = response
+
+
+class Garbled(Exception):
+    """The provider answered a call with a success that cannot be read (HTML of a proxy, cut-off JSON)."""
 
 
 class Unsettled(Exception):
@@ -31,40 +54,47 @@ class Limits:
 
     rows: int
     bytes: int
-    line_bytes: int
     price: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A URL that a provider knows: the API root as the caller reached it, and the endpoint's name."""
+    """A URL that a provider knows: the API root as the caller reached it, and the endpoint's name.
+
+    `endpoint` is empty for a paid call that no batch can carry. `official` is false for gateways, whose
+    further headers belong to the account.
+    """
 
     base_url: str
     endpoint: str
     query: str
     official: bool
-    """False for gateways, whose further headers belong to the account."""
 
 
 class Provider(Protocol):
     """One API family. Stateless; every method may be called from any thread."""
 
-    name: str
-    hosts: frozenset[str]
-    """The official hosts, lower-case."""
-    limits: Limits
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The official API roots (`https://api.openai.com/v1`)."""
+
+    @property
+    def limits(self) -> Limits: ...
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
-        """The route of a call by method and URL alone; None when it is none that can be batched."""
+        """The route of a call by method and URL alone; None when it costs nothing or is none of ours."""
 
-    def target(self, route: Route, request: Request, body: dict[str, object]) -> Target | Bypass:
+    def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
         """What the request may share a batch with; or why it cannot be batched."""
 
-    def site(self, target: Target, request: Request) -> Site:
+    def site(self, target: Target, route: Route, request: Request) -> Site:
         """The target with the caller's own credential and version headers, for our calls."""
 
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
-        """Create a job of these items, tagged so that `find` can tell it from all others."""
+        """Create a job of these items, in this order, tagged so that `find` can tell it from all others."""
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         """Ask how the job stands."""
@@ -75,9 +105,9 @@ class Provider(Protocol):
     def row(self, line: bytes) -> Row:
         """What one result line says. Raises `ValueError` when it says nothing we can read."""
 
-    def find(self, at: Site, tag: str, keys: Sequence[str], since: float, known: frozenset[str]) -> Flow[Job | None]:
-        """The job of a submission whose reply was lost: created after `since` (Unix seconds), none of the
-        `known` job ids. None when it surely does not exist; raises `Unsettled` when that cannot be told yet."""
+    def find(self, at: Site, tag: str, keys: Sequence[str], since: float) -> Flow[Job | None]:
+        """The job of a submission whose reply was lost, created after `since` (Unix seconds). None when the
+        provider lists no such job; raises `Unsettled` when that cannot be told yet."""
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         """Ask the provider to stop the job."""
@@ -85,5 +115,90 @@ class Provider(Protocol):
     def failure(self, status: int, fault: Fault) -> Response:
         """An error response in the provider's own shape."""
 
-    def rehearse(self, target: Target, body: dict[str, object]) -> Response:
+    def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         """A plausible synthetic answer, for the dry run."""
+
+
+CLOCK_SLACK = 300.0
+"""Seconds by which the provider's clock may differ from ours when a lost job is looked for."""
+
+JSON_TYPE = ("content-type", "application/json")
+
+_VOLATILE = frozenset(
+    "accept accept-charset accept-encoding accept-language baggage b3 cache-control connection content-encoding "
+    "content-length content-type cookie expect host idempotency-key keep-alive pragma te traceparent tracestate "
+    "transfer-encoding uber-trace-id user-agent x-amzn-trace-id x-client-request-id x-correlation-id x-request-id".split()
+)
+_VOLATILE_PREFIXES = ("x-stainless-", "x-b3-", "x-datadog-", "sentry-")
+
+
+def lasting(headers: Headers) -> Headers:
+    """The headers that may matter to a gateway: all but those that describe one message, one connection, one
+    trace or the SDK's version."""
+    return tuple(
+        (name, value) for name, value in headers if name not in _VOLATILE and not name.startswith(_VOLATILE_PREFIXES)
+    )
+
+
+@lru_cache(maxsize=1024)
+def account_of(headers: Headers) -> str:
+    """The digest of the headers that carry a credential and its organisation; their order does not matter."""
+    return digest(*(part for pair in sorted(headers) for part in pair))
+
+
+def chosen(headers: Headers, names: Iterable[str]) -> Headers:
+    """Those of the headers that have one of these names, in their order."""
+    return tuple(pair for pair in headers if pair[0] in names)
+
+
+def row_pieces(prefix: str, items: Sequence[Item], suffix: bytes) -> Iterable[bytes]:
+    """The rows of a batch as pieces that share the callers' bodies: `prefix % key`, body, `suffix`.
+
+    A line break in a JSON text stands between tokens only (inside a string it is escaped), so a space says the
+    same and keeps the row on one line.
+    """
+    for item in items:
+        body = item.request.body
+        if b"\n" in body or b"\r" in body:
+            body = body.replace(b"\r", b" ").replace(b"\n", b" ")
+        yield (prefix % item.key).encode()
+        yield body
+        yield suffix
+
+
+def request(method: str, at: Site, path: str, body: JSON = None) -> Request:
+    """A call to `path` under the API root of a site, as the site's account, with a JSON body if one is given."""
+    if body is None:
+        return Request(method, at.target.base_url + path, at.headers)
+    return Request(method, at.target.base_url + path, (*at.headers, JSON_TYPE), msgspec.json.encode(body))
+
+
+def segment(id: str) -> str:
+    """An id as one segment of a path, whatever it holds."""
+    return quote(id, safe="") if id not in (".", "..") else quote(id, safe="").replace(".", "%2E")
+
+
+def read_json(response: Response) -> dict[str, JSON]:
+    """The JSON object of a success. Raises `Refused` for an error answer and `Garbled` for anything else."""
+    if not response.ok:
+        raise Refused(response)
+    try:
+        value = msgspec.json.decode(response.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        raise Garbled(f"HTTP {response.status} with a body that is not JSON") from fault
+    if not isinstance(value, dict):
+        raise Garbled(f"HTTP {response.status} with a body that is not a JSON object")
+    return value
+
+
+def read_text(value: JSON) -> str | None:
+    """A non-empty string, or None: absent ids come as null, "" and {}."""
+    return value if isinstance(value, str) and value else None
+
+
+def read_count(value: JSON) -> int:
+    """A count that may be missing, null, or a string of digits; 0 when it says nothing."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return 0

@@ -1,0 +1,498 @@
+"""The engine of one scope: takes requests in, groups them, has batches driven, answers the callers.
+
+Hooks see it as a `Gate`. All mutable state belongs to the engine's loop thread; what other threads may call says
+so. Callers are never failed by a fault of ours without an answer: whatever happens, every future is settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from batchling.cache import Store
+from batchling.core import events, retry
+from batchling.core.fingerprint import Ordinals, decode_body, fingerprint, key
+from batchling.core.lifecycle import Phase, Record
+from batchling.core.model import JSON, Bypass, Fault, Headers, Item, Request, Response, Row, Site, Target, header
+from batchling.core.window import Window, split
+from batchling.driver import Batch, Driver
+from batchling.errors import CacheError, Detached
+from batchling.hooks.gate import Gate
+from batchling.loop import Mailbox
+from batchling.providers import PROVIDERS, Routes
+from batchling.providers.base import Provider, Route
+from batchling.sender import Sender
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DRY_RUN = ("x-batchling-dry-run", "1")
+_FINAL = ("x-should-retry", "false")
+"""Keeps the SDKs made by Stainless from sending a row that has failed for good once more."""
+_NEVER_PASSED_ON = frozenset({"retry-after", "retry-after-ms", "content-encoding", "content-length", "transfer-encoding"})
+"""Some SDKs sleep a Retry-After in full; the others describe bytes that the caller never sees."""
+
+_FOLLOW_SECONDS = 1.0
+"""How often a batch that another process drives is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a scope was asked for: `batch_size` None means the provider's maximum; times in seconds."""
+
+    batch_size: int | None
+    window_seconds: float
+    poll_interval_seconds: float
+    dry_run: bool
+    join_duplicates: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Arrival:
+    """One intercepted call on its way to the loop thread."""
+
+    provider: Provider
+    route: Route
+    target: Target
+    request: Request
+    body: dict[str, JSON] | None
+    fingerprint: str
+    again: bool
+    future: Future[Response]
+    waiter: _Waiter | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A key, its item, and everyone who waits for its answer."""
+
+    target: Target
+    item: Item
+    fingerprint: str
+    ordinal: int
+    futures: list[Future[Response]] = field(default_factory=list)
+    attempts: int = 0
+    cached: bool = False
+
+
+class Batcher:
+    """See the module. `submit`, `wants`, `bypass`, `drain`, `detach` and `close` may be called from any thread."""
+
+    def __init__(self, options: Options, routes: Routes, store: Store, listener: Callable[[events.Event], None]) -> None:
+        self.outer: Gate | None = None
+        self.closed = False
+        self._options = options
+        self._routes = routes
+        self._store = store
+        self._listener = listener
+        self._reset()
+        _alive.add(self)
+
+    def _reset(self) -> None:
+        """The state of a scope that has seen nothing yet; also that of a forked child."""
+        self._mailbox = Mailbox(self._check_drained)
+        self._sites: dict[Target, Site] = {}
+        self._ordinals = Ordinals()
+        self._waiting: dict[str, _Waiter] = {}
+        self._windows: dict[tuple[str, str, str], Window] = {}
+        self._followers: dict[str, set[str]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._draining: list[Future[None]] = []
+        self._detached = False
+        self._disk = ThreadPoolExecutor(1, "batchling-disk")
+        self._sender = Sender()
+        self._driver = Driver(
+            self._store, self._disk, self._sender, self._emit, self._options.poll_interval_seconds
+        )
+
+    def after_fork(self) -> None:
+        """In a forked child: forget what belongs to the parent. Inherited calls are the parent's to answer."""
+        self._store.after_fork()
+        self._reset()
+
+    # What hooks ask, in the caller's thread.
+
+    def wants(self, method: str, url: str) -> bool:
+        return self._routes.match(method, url) is not None
+
+    def submit(self, request: Request) -> Future[Response] | None:
+        matched = self._routes.match(request.method, request.url)
+        if matched is None or self.closed:
+            return None
+        provider, route = matched
+        body = decode_body(request.body)
+        if body is None:
+            return self.bypass(request.method, request.url, "body is not a JSON object")
+        target = provider.target(route, request, body)
+        if isinstance(target, Bypass):
+            return self.bypass(request.method, request.url, target.reason)
+        if len(request.body) > provider.limits.bytes:
+            return self.bypass(request.method, request.url, "larger than a whole batch may be")
+        again = (header(request.headers, "x-stainless-retry-count") or "0") != "0"
+        future: Future[Response] = Future()
+        kept = body if self._options.dry_run else None
+        arrival = _Arrival(provider, route, target, request, kept, fingerprint(target, body), again, future)
+        future.add_done_callback(lambda done: self._mailbox.post(lambda: self._withdraw(arrival)) if done.cancelled() else None)
+        self._mailbox.post(lambda: self._arrive(arrival))
+        return future
+
+    def bypass(self, method: str, url: str, reason: str) -> None:
+        parts = urlsplit(url)
+        event = events.Bypassed(parts.hostname or "", parts.path, reason)
+        self._mailbox.post(lambda: self._emit(event))
+
+    # What the context asks, in any thread.
+
+    def drain(self) -> Future[None]:
+        """Submit what waits in windows now. The future is done when every caller has been answered."""
+        done: Future[None] = Future()
+        self._mailbox.post(lambda: self._drain(done))
+        return done
+
+    def detach(self) -> Future[None]:
+        """Stop at once: nothing new is submitted, waiting callers get `Detached`, jobs at the provider go on."""
+        done: Future[None] = Future()
+        self._mailbox.post(lambda: self._detach(done))
+        return done
+
+    def close(self) -> Future[None]:
+        """End the scope and give back what it holds. Idempotent; callers that still wait get `Detached`."""
+        self.closed = True
+        done: Future[None] = Future()
+        self._mailbox.post(lambda: self._close(done))
+        return done
+
+    # The loop thread, from here on.
+
+    def _emit(self, event: events.Event) -> None:
+        try:
+            self._listener(event)
+        except Exception:
+            # A display can never break a batch.
+            _log.exception("a listener failed")
+
+    def _arrive(self, arrival: _Arrival) -> None:
+        future = arrival.future
+        if self._detached:
+            _resolve([future], Detached("the batchify scope was left"))
+            return
+        if future.cancelled():
+            return
+        target = arrival.target
+        if (site := self._sites.get(target)) is None:
+            site = self._sites[target] = arrival.provider.site(target, arrival.route, arrival.request)
+        target = site.target  # one object for all equal targets
+        joins = arrival.again or self._options.join_duplicates
+        ordinal = (self._ordinals.last if joins else self._ordinals.take)(arrival.fingerprint)
+        name = key(arrival.fingerprint, ordinal)
+        waiter = self._waiting.get(name)
+        if waiter is not None:
+            waiter.futures.append(future)
+            arrival.waiter = waiter
+            return
+        request = arrival.request
+        item = Item(name, Request(request.method, request.url, (), request.body))
+        waiter = _Waiter(target, item, arrival.fingerprint, ordinal, [future])
+        arrival.waiter = self._waiting[name] = waiter
+        self._place(waiter)
+
+    def _place(self, waiter: _Waiter) -> None:
+        """Attach a waiter to the batch that holds its key already, or let it wait for its window."""
+        name = waiter.item.key
+        holder = self._store.lookup(name)
+        if holder is not None:
+            waiter.cached = True
+            self._emit(events.Hit(waiter.target, holder))
+            if not self._options.dry_run:
+                self._follow(holder, [name])
+                return
+        else:
+            self._emit(events.Queued(waiter.target))
+        self._queue(waiter)
+
+    def _queue(self, waiter: _Waiter) -> None:
+        queue = waiter.target.queue
+        window = self._windows.get(queue)
+        if window is None:
+            limits = PROVIDERS[waiter.target.provider].limits
+            size = min(self._options.batch_size or limits.rows, limits.rows)
+            window = self._windows[queue] = Window(size, self._options.window_seconds)
+        loop = asyncio.get_running_loop()
+        if not window:
+            loop.call_later(self._options.window_seconds, self._leave_if_due, queue)
+        window.add(waiter.target, waiter.item, loop.time())
+        if window.full:
+            self._leave(queue)
+
+    def _leave_if_due(self, queue: tuple[str, str, str]) -> None:
+        window = self._windows.get(queue)
+        if window is None or window.leaves_at is None:
+            return
+        loop = asyncio.get_running_loop()
+        # A window that filled up since has started anew: its timer is not this one.
+        left = window.leaves_at - loop.time()
+        if left > 0.001:
+            return
+        self._leave(queue)
+
+    def _leave(self, queue: tuple[str, str, str]) -> None:
+        window = self._windows.pop(queue)
+        limits = PROVIDERS[queue[0]].limits
+        rows = min(self._options.batch_size or limits.rows, limits.rows)
+        for target, items in window.take().items():
+            for batch in split(items, rows=rows, size=limits.bytes):
+                if self._options.dry_run:
+                    self._rehearse(target, batch)
+                else:
+                    self._begin(target, batch)
+
+    def _rehearse(self, target: Target, items: list[Item]) -> None:
+        provider = PROVIDERS[target.provider]
+        new = [item for item in items if not self._waiting[item.key].cached]
+        if new:
+            self._emit(events.Rehearsed(target, len(new)))
+        for item in items:
+            response = provider.rehearse(target, decode_body(item.request.body) or {})
+            headers = (*response.headers, DRY_RUN)
+            self._answer(item.key, Response(response.status, headers, response.body))
+
+    def _begin(self, target: Target, items: list[Item]) -> None:
+        draft = Record(
+            id=f"{int(time.time()):x}{secrets.token_hex(8)}",
+            target=target,
+            members=tuple(item.key for item in items),
+            created_at=time.time(),
+        )
+        self._start(f"new {draft.id}", self._launch(draft, items))
+
+    def _start(self, name: str, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[name] = task
+        task.add_done_callback(lambda done: self._over(name, done))
+
+    def _over(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._tasks[name]
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            # The boundary of a batch: a bug of ours or a broken cache must not leave its callers waiting.
+            _log.error("batch %s failed inside batchling", name, exc_info=fault)
+            self._fail(tuple(self._followers.pop(name, ())), f"batch {name} failed inside batchling ({fault!r:.200})")
+        if name in self._followers and not self._detached:
+            if self._followers[name]:
+                self._start(name, self._attend(name))
+            else:
+                del self._followers[name]
+        self._check_drained()
+
+    async def _launch(self, draft: Record, items: list[Item]) -> None:
+        """Claim the keys of a batch that leaves; drive what is ours, follow what others have."""
+        try:
+            claim = await self._on_disk(self._store.claim, draft)
+        except CacheError as fault:
+            _log.error("%s Nothing of batch %s was sent.", fault, draft.id)
+            self._fail(draft.members, f"{fault} Nothing was sent")
+            return
+        for name, holder in claim.theirs.items():
+            if (waiter := self._waiting.get(name)) is not None:
+                waiter.cached = True
+                self._emit(events.Hit(waiter.target, holder))
+                self._follow(holder, [name])
+        record = claim.record
+        if record is None:
+            return
+        mine = frozenset(record.members)
+        self._followers[record.id] = {name for name in mine if name in self._waiting}
+        ours = [item for item in items if item.key in mine] if claim.theirs else items
+        self._start(record.id, self._drive(record, ours))
+
+    def _follow(self, holder: str, names: Iterable[str]) -> None:
+        self._followers.setdefault(holder, set()).update(names)
+        if holder not in self._tasks:
+            self._start(holder, self._attend(holder))
+
+    async def _attend(self, batch_id: str) -> None:
+        """Answer those who wait for a batch that somebody submitted before: from the store, by driving it on when
+        its driver is gone, or by watching the one who drives it."""
+        announced = False
+        while followers := self._followers[batch_id]:
+            record = await self._on_disk(self._store.load, batch_id)
+            held = frozenset(record.holds) if record is not None else frozenset()
+            if lost := followers - held:
+                self._again(batch_id, {name: None for name in lost})
+                continue
+            assert record is not None
+            if record.phase is Phase.ENDED and await self._on_disk(self._store.has_rows, batch_id):
+                await self._answer_stored(record, tuple(followers))
+                continue
+            if not announced:
+                announced = True
+                self._emit(events.Attached(record.target, batch_id, len(followers)))
+            if await self._on_disk(self._store.drive, batch_id):
+                # Read again: it may have moved before the lock was ours.
+                record = await self._on_disk(self._store.load, batch_id)
+                if record is not None:
+                    await self._drive(record, [])
+                continue
+            await asyncio.sleep(min(_FOLLOW_SECONDS, self._options.poll_interval_seconds))
+
+    async def _drive(self, record: Record, items: list[Item]) -> None:
+        """Drive a batch whose lock is ours to its end, and answer everyone who waits for it."""
+        batch = Batch(PROVIDERS[record.target.provider], self._sites[record.target], record, items)
+        followers = self._followers[record.id]
+        try:
+            rows = await self._driver.drive(batch, lambda: followers)
+        finally:
+            await asyncio.shield(self._on_disk(self._store.release, record.id))
+        self._again(record.id, {name: rows.get(name) for name in tuple(followers)})
+
+    async def _answer_stored(self, record: Record, names: tuple[str, ...]) -> None:
+        provider = PROVIDERS[record.target.provider]
+
+        def key_of(line: bytes) -> str:
+            try:
+                return provider.row(line).key
+            except ValueError:
+                return ""
+
+        lines = await self._on_disk(self._store.find_rows, record.id, names, key_of)
+        rows: dict[str, Row | None] = dict.fromkeys(names)
+        for line in lines:
+            row = provider.row(line)
+            if row.response is not None and row.response.ok:
+                rows[row.key] = row
+        self._again(record.id, rows)
+
+    def _again(self, batch_id: str, rows: dict[str, Row | None]) -> None:
+        """Answer the waiters of a batch whose rows are final; queue the others once more, as often as allowed."""
+        followers = self._followers.get(batch_id, set())
+        for name, row in rows.items():
+            followers.discard(name)
+            waiter = self._waiting.get(name)
+            if waiter is None:
+                continue
+            response = row.response if row is not None else None
+            if response is not None and not retry.passing(response.status):
+                self._answer(name, response)
+            elif waiter.attempts < retry.RESUBMISSIONS:
+                waiter.attempts += 1
+                waiter.cached = False
+                self._place(waiter)
+            elif response is not None:
+                self._answer(name, response)
+            else:
+                why = row.reason if row is not None and row.reason else "no row in the results"
+                self._fail([name], f"never ran ({why}), {waiter.attempts + 1} times; last in batch {batch_id}")
+
+    def _fail(self, names: Iterable[str], why: str) -> None:
+        for name in names:
+            if (waiter := self._waiting.get(name)) is not None:
+                provider = PROVIDERS[waiter.target.provider]
+                self._answer(name, provider.failure(424, Fault(f"batchling: {why}", "batchling_failed")))
+
+    def _answer(self, name: str, response: Response) -> None:
+        waiter = self._waiting.pop(name)
+        if not response.ok:
+            self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
+            response = Response(response.status, _final(response.headers), response.body)
+        for future in waiter.futures:
+            self._emit(events.Answered(waiter.target, response.ok, waiter.cached))
+            _resolve([future], response)
+        self._check_drained()
+
+    def _withdraw(self, arrival: _Arrival) -> None:
+        """A caller gave up. Unsent, its request is taken back; otherwise its answer stays for the next run."""
+        waiter = arrival.waiter
+        if waiter is None or arrival.future not in waiter.futures:
+            return
+        waiter.futures.remove(arrival.future)
+        if waiter.futures or self._waiting.get(waiter.item.key) is not waiter:
+            return
+        del self._waiting[waiter.item.key]
+        self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
+        window = self._windows.get(waiter.target.queue)
+        if window is not None and window.remove(waiter.item.key):
+            self._emit(events.Withdrawn(waiter.target))
+        for followers in self._followers.values():
+            followers.discard(waiter.item.key)
+        self._check_drained()
+
+    def _drain(self, done: Future[None]) -> None:
+        self._draining.append(done)
+        for queue in list(self._windows):
+            self._leave(queue)
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        """Tell those who drain once nobody waits and nothing is on its way to us."""
+        if self._draining and not self._waiting and not self._mailbox:
+            draining, self._draining = self._draining, []
+            _resolve(draining, None)
+
+    def _detach(self, done: Future[None]) -> None:
+        if not self._detached:
+            self._detached = True
+            unsent = sum(len(window) for window in self._windows.values())
+            jobs = sum(1 for followers in self._followers.values() if followers)
+            self._windows.clear()
+            if self._waiting:
+                self._emit(events.Detached(jobs, unsent))
+            waiting, self._waiting = self._waiting, {}
+            for waiter in waiting.values():
+                _resolve(waiter.futures, Detached("the batchify scope was left while this call waited"))
+            for task in list(self._tasks.values()):
+                task.cancel()
+            draining, self._draining = self._draining, []
+            _resolve(draining, Detached("the batchify scope was left"))
+        _resolve([done], None)
+
+    def _close(self, done: Future[None]) -> None:
+        ignored: Future[None] = Future()
+        self._detach(ignored)
+        self._start("close", self._release(done))
+
+    async def _release(self, done: Future[None]) -> None:
+        others = [task for name, task in self._tasks.items() if name != "close"]
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._sender.close()
+        await self._on_disk(self._store.close)
+        self._disk.shutdown(wait=False)
+        _resolve([done], None)
+
+    async def _on_disk(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
+
+
+def _resolve(futures: Iterable[Future[T]], outcome: T | BaseException) -> None:
+    """Settle futures whose holders may cancel them at any moment."""
+    for future in futures:
+        try:
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        except InvalidStateError:
+            pass  # cancelled, or settled before
+
+
+def _final(headers: Headers) -> Headers:
+    return (*(pair for pair in headers if pair[0] not in _NEVER_PASSED_ON and pair[0] != _FINAL[0]), _FINAL)
+
+
+_alive: weakref.WeakSet[Batcher] = weakref.WeakSet()
+
+
+def _start_anew_after_fork() -> None:
+    for batcher in tuple(_alive):
+        batcher.after_fork()
+
+
+os.register_at_fork(after_in_child=_start_anew_after_fork)

@@ -1,0 +1,83 @@
+"""Identity: which requests are the same request, and the key that says so at the provider.
+
+A fingerprint covers everything that can change an answer and nothing that cannot: it is equal for two spellings
+of the same JSON body, and different for two accounts, hosts, models or beta sets. A key is a fingerprint with
+an ordinal: ten samples of one prompt are ten keys.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import msgspec
+
+from batchling.core.model import JSON, Target
+
+_LENGTH = 40
+"""Hex digits of a fingerprint: 160 bits, so that a key stays under the 64 characters that providers take."""
+
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+def decode_body(body: bytes) -> dict[str, JSON] | None:
+    """The JSON object that a request body holds; None when it is anything else."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def fingerprint(target: Target, body: dict[str, JSON]) -> str:
+    """40 hex digits that are equal for requests which ask the same of the same account.
+
+    The body is taken in canonical form: keys sorted, no spaces, arrays in order. The account is part of it (as
+    a digest), so that two tenants never share an answer.
+    """
+    head = (target.provider, target.base_url, target.endpoint, target.model, target.account, target.options)
+    return sha256(_canonical.encode((head, body))).hexdigest()[:_LENGTH]
+
+
+def key(fingerprint: str, ordinal: int) -> str:
+    """The key of the `ordinal`-th identical request of a scope, counted from 0."""
+    return f"{fingerprint}-{ordinal}"
+
+
+def digest(*parts: str) -> str:
+    """32 hex digits that stand for a credential and its organisation where the secret itself must not."""
+    return sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+class Ordinals:
+    """Numbers the identical requests of one scope; a number that its caller gave back is used again.
+
+    Not thread-safe: the engine's loop thread owns it.
+    """
+
+    def __init__(self) -> None:
+        self._next: dict[str, int] = {}
+        self._free: dict[str, list[int]] = {}
+
+    def take(self, fingerprint: str) -> int:
+        """The lowest number that no caller holds."""
+        if free := self._free.get(fingerprint):
+            ordinal = min(free)
+            free.remove(ordinal)
+            if not free:
+                del self._free[fingerprint]
+            return ordinal
+        ordinal = self._next.get(fingerprint, 0)
+        self._next[fingerprint] = ordinal + 1
+        return ordinal
+
+    def last(self, fingerprint: str) -> int:
+        """The number given out last, for a repetition that is to join it; 0 when there was none."""
+        if fingerprint not in self._next:
+            return self.take(fingerprint)
+        return self._next[fingerprint] - 1
+
+    def give_back(self, fingerprint: str, ordinal: int) -> None:
+        """The caller with this number has no answer; the next identical request takes its place."""
+        free = self._free.setdefault(fingerprint, [])
+        if ordinal not in free:
+            free.append(ordinal)

@@ -1,0 +1,46 @@
+"""Which fault is worth another attempt, and after how long. Decides; never sleeps."""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+
+from batchling.core.model import Response, header
+
+LONGEST = 300.0
+"""Seconds between two attempts at most, unless the provider itself asks for more."""
+
+RESUBMISSIONS = 2
+"""How often a request that got no final answer is put into another batch."""
+
+
+def passing(status: int) -> bool:
+    """Whether an answer with this status says "not now" rather than "no"."""
+    return status in (408, 425, 429) or status >= 500
+
+
+def refused_unseen(status: int) -> bool:
+    """Whether this status says that the call was turned away before it did anything, so that repeating it is
+    safe even for a call that creates something."""
+    return status in (425, 429)
+
+
+def pause(attempt: int, first: float, noise: float, asked: float | None = None) -> float:
+    """Seconds before attempt number `attempt + 1`: doubling from `first`, spread by `noise` in [0, 1), and never less
+    than the provider `asked` for."""
+    delay = min(first * 2 ** min(attempt - 1, 20), LONGEST) * (0.5 + noise / 2)
+    return max(delay, asked or 0.0)
+
+
+def retry_after(response: Response, now: float) -> float | None:
+    """The seconds that a Retry-After header asks for, given as seconds or as an HTTP date; None without one."""
+    value = header(response.headers, "retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except ValueError:
+        return None

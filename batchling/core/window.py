@@ -1,0 +1,74 @@
+"""Which items leave together, and when. Time is an argument: seconds of a clock that only goes forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from batchling.core.model import Item, Target
+
+ROW_OVERHEAD = 200
+"""Bytes that a provider's row adds around a request body, generously."""
+
+
+class Window:
+    """The items of one queue key that have not left yet.
+
+    It is due when it holds `size` items, or `seconds` after its first. Not thread-safe: the engine's loop thread
+    owns it.
+    """
+
+    def __init__(self, size: int, seconds: float) -> None:
+        self._size = size
+        self._seconds = seconds
+        self._items: dict[str, tuple[Target, Item]] = {}
+        self._first = 0.0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, target: Target, item: Item, now: float) -> None:
+        """Take an item in; its key is new here."""
+        if not self._items:
+            self._first = now
+        self._items[item.key] = (target, item)
+
+    def remove(self, key: str) -> bool:
+        """Take an item out again; false when it is not here."""
+        return self._items.pop(key, None) is not None
+
+    @property
+    def full(self) -> bool:
+        return len(self._items) >= self._size
+
+    @property
+    def leaves_at(self) -> float | None:
+        """When the first item has waited long enough; None when the window is empty."""
+        return self._first + self._seconds if self._items else None
+
+    def due(self, now: float) -> bool:
+        """Whether the items have to leave now."""
+        return bool(self._items) and (self.full or now >= self._first + self._seconds)
+
+    def take(self) -> dict[Target, list[Item]]:
+        """Empty the window: its items in order of arrival, by what may share a batch."""
+        groups: dict[Target, list[Item]] = {}
+        for target, item in self._items.values():
+            groups.setdefault(target, []).append(item)
+        self._items = {}
+        return groups
+
+
+def split(items: Iterable[Item], *, rows: int, size: int) -> Iterator[list[Item]]:
+    """Cut items into batches of at most `rows` rows and `size` bytes, in order. An item larger than `size` leaves
+    alone."""
+    batch: list[Item] = []
+    total = 0
+    for item in items:
+        weight = len(item.request.body) + ROW_OVERHEAD
+        if batch and (len(batch) >= rows or total + weight > size):
+            yield batch
+            batch, total = [], 0
+        batch.append(item)
+        total += weight
+    if batch:
+        yield batch

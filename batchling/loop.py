@@ -1,0 +1,90 @@
+"""The one event-loop thread of this process, on which every scope's engine lives.
+
+It runs in an empty context, so that our own calls never meet an active scope. It is a daemon: it never keeps the
+interpreter alive. A forked child has no such thread and starts its own when it needs one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+
+_log = logging.getLogger(__name__)
+
+_running: asyncio.AbstractEventLoop | None = None
+_starting = threading.Lock()
+_inherited: list[asyncio.AbstractEventLoop] = []
+"""Loops of parent processes. Kept for good: a loop that is collected closes itself, and that would take
+the parent's wake-up pipe out of the epoll set which a forked child shares with it."""
+
+
+def engine_loop() -> asyncio.AbstractEventLoop:
+    """The running loop of this process's engine thread, which is started by the first call. Thread-safe."""
+    global _running
+    with _starting:
+        if _running is None:
+            _running = asyncio.new_event_loop()
+            thread = threading.Thread(target=_running.run_forever, name="batchling", daemon=True)
+            # Started in an empty context: neither a Python that lets threads inherit one nor our own
+            # thread hook then carries the caller's scope over.
+            Context().run(thread.start)
+        return _running
+
+
+class Mailbox:
+    """Work for the loop thread, from any thread, done in the order of posting.
+
+    One wake-up of the loop serves all that is posted until it comes, so that posting costs about a microsecond in a
+    burst. `afterwards` is called on the loop thread each time the box has been emptied.
+    """
+
+    _PORTION = 500
+    """Pieces of work done before the loop gets its turn for other things."""
+
+    def __init__(self, afterwards: Callable[[], None]) -> None:
+        self._work: deque[Callable[[], None]] = deque()
+        self._awake = False
+        self._afterwards = afterwards
+
+    def __bool__(self) -> bool:
+        return bool(self._work)
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Have `work` called on the loop thread. Any thread; never blocks."""
+        self._work.append(work)
+        # Two threads may both see False and wake the loop twice: harmless. Nobody can see True and be
+        # forgotten: the flag falls before the box is emptied.
+        if not self._awake:
+            self._awake = True
+            engine_loop().call_soon_threadsafe(self._empty, context=Context())
+
+    def _empty(self) -> None:
+        self._awake = False
+        for _ in range(min(len(self._work), self._PORTION)):
+            work = self._work.popleft()
+            try:
+                work()
+            except Exception:
+                # The boundary of the loop thread: one bad piece of work must not stop the others.
+                _log.exception("batchling failed at a piece of work; please report this")
+        if self._work:
+            self._awake = True
+            asyncio.get_running_loop().call_soon(self._empty)
+        else:
+            self._afterwards()
+
+
+def _forget_after_fork() -> None:
+    global _running, _starting
+    _starting = threading.Lock()
+    if _running is not None:
+        _inherited.append(_running)
+        _running = None
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,276 @@
+"""Anthropic's Message Batches: rows inline in the create call, results as one JSONL stream.
+
+Facts: the anthropic SDK 2.12, Anthropic's batch guide, and recorded traffic of 2025 and 2026. A job carries no tag:
+a lost one is found by its time, its number of rows and, once it has ended, by the keys in its results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from batchling.core.model import (
+    JSON,
+    Bypass,
+    Call,
+    Fault,
+    Flow,
+    Headers,
+    Item,
+    Job,
+    Request,
+    Response,
+    Row,
+    Site,
+    State,
+    Status,
+    Target,
+    header,
+)
+from batchling.providers.base import (
+    CLOCK_SLACK,
+    JSON_TYPE,
+    Limits,
+    Refused,
+    Route,
+    Unsettled,
+    account_of,
+    chosen,
+    lasting,
+    read_count,
+    read_json,
+    request,
+    row_pieces,
+    segment,
+)
+from batchling.samples import anthropic as samples
+
+_ENDPOINT = "/v1/messages"
+_RUNNING = frozenset({"in_progress", "canceling"})
+_PEEK = 262_144
+"""Bytes of a result stream that surely hold one key."""
+
+_IDENTITY = ("authorization", "x-api-key", "anthropic-workspace-id")
+_OPTIONS = ("anthropic-version", "anthropic-beta", "anthropic-user-profile-id")
+"""Headers that apply to every row of a batch, so that only equal ones may share it."""
+
+_FREE = frozenset({"files", "messages", "models", "organizations", "skills"})
+"""First path segments whose other POST calls generate no message (counting tokens, managing batches, uploads)."""
+
+_NOT_IN_A_BATCH = ("speed", "store", "previous_thread_event_id", "cache_hint", "context_hint")
+"""Body keys that real time takes and that make a row of a batch fail."""
+
+_STATUS_OF_TYPE = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "conflict_error": 409,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+_TYPE_OF_STATUS = {status: kind for kind, status in _STATUS_OF_TYPE.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Anthropic:
+    """The Message Batches API, at Anthropic or at a gateway that offers it."""
+
+    name: str = "anthropic"
+    roots: tuple[str, ...] = ("https://api.anthropic.com/v1",)
+    # The documented 256 MB of body.
+    limits: Limits = Limits(rows=100_000, bytes=255_000_000)
+
+    def route(self, method: str, url: str, *, official: bool) -> Route | None:
+        if method != "POST":
+            return None
+        head, _, query = url.partition("?")
+        root = self.roots[0] if official else head.rpartition("/v1/")[0] + "/v1"
+        if not head.startswith(root + "/"):
+            return None
+        path = head[len(root) :]
+        if path == "/messages":
+            return Route(root, _ENDPOINT, query, official)
+        return None if path.split("/", 2)[1] in _FREE else Route(root, "", query, official)
+
+    def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
+        if not route.endpoint:
+            return Bypass("endpoint without a batch form")
+        query = parse_qsl(route.query, keep_blank_values=True)
+        if query not in ([], [("beta", "true")]):
+            return Bypass("query parameters")
+        if reason := _unbatchable(body):
+            return Bypass(reason)
+        options = {name: header(request.headers, name) or "" for name in _OPTIONS}
+        betas = [value for name, value in request.headers if name == "anthropic-beta"]
+        options["anthropic-beta"] = ",".join(sorted({flag.strip() for flag in ",".join(betas).split(",")}))
+        options["beta"] = "true" if query else ""
+        return Target(
+            self.name,
+            route.base_url,
+            route.endpoint,
+            body["model"],
+            account_of(self._identity(route, request)),
+            tuple(sorted((name, value) for name, value in options.items() if value)),
+        )
+
+    def site(self, target: Target, route: Route, request: Request) -> Site:
+        return Site(target, self._identity(route, request) + chosen(request.headers, _OPTIONS))
+
+    def _identity(self, route: Route, request: Request) -> Headers:
+        if route.official:
+            return chosen(request.headers, _IDENTITY)
+        return tuple(pair for pair in lasting(request.headers) if pair[0] not in _OPTIONS)
+
+    def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
+        pieces = list(row_pieces('{"custom_id":"%s","params":', items, b"},"))
+        pieces[-1] = b"}]}"
+        order = request("POST", at, _path(at))
+        order = Request(order.method, order.url, (*order.headers, JSON_TYPE))
+        job = read_json((yield Call(order, (b'{"requests":[', *pieces), repeatable=False)))
+        return Job(str(job["id"]))
+
+    def poll(self, at: Site, job: Job) -> Flow[Status]:
+        response = yield Call(request("GET", at, _path(at, job.id)))
+        return _status(read_json(response), header(response.headers, "retry-after"))
+
+    def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
+        response = yield Call(request("GET", at, _path(at, job.id, "/results")), rows=True)
+        if not response.ok:
+            raise Refused(response)
+
+    def row(self, line: bytes) -> Row:
+        try:
+            said = msgspec.json.decode(line, type=_Line)
+            result = said.result
+            if result.type == "succeeded" and result.message is not None:
+                return Row(said.custom_id, Response(200, (JSON_TYPE,), bytes(result.message)))
+            if result.type == "errored" and result.error is not None:
+                error = msgspec.json.decode(result.error, type=_Error)
+                headers = (JSON_TYPE, ("request-id", error.request_id)) if error.request_id else (JSON_TYPE,)
+                status = _STATUS_OF_TYPE.get(error.error.type, 500)
+                return Row(said.custom_id, Response(status, headers, bytes(result.error)))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+            raise ValueError("not a result line") from fault
+        return Row(said.custom_id, None, result.type)
+
+    def find(self, at: Site, tag: str, keys: Sequence[str], since: float) -> Flow[Job | None]:
+        after = ""
+        running = 0
+        while True:
+            page = read_json((yield Call(request("GET", at, _path(at, query=f"limit=100{after}")))))
+            jobs = [job for job in page.get("data") or () if isinstance(job, dict)]
+            recent = [job for job in jobs if _moment(job.get("created_at")) >= since - CLOCK_SLACK]
+            for job in recent:
+                if sum(map(read_count, (job.get("request_counts") or {}).values())) != len(keys):
+                    continue
+                if job.get("processing_status") != "ended":
+                    running += 1
+                elif (yield from self._is_ours(at, str(job["id"]), keys)):
+                    return Job(str(job["id"]))
+            if not jobs or not page.get("has_more") or len(recent) < len(jobs):
+                break
+            after = f"&after_id={segment(str(jobs[-1]['id']))}"
+        if running:
+            raise Unsettled(f"{running} running jobs of {len(keys)} rows could be ours; their results will tell")
+        return None
+
+    def _is_ours(self, at: Site, job_id: str, keys: Sequence[str]) -> Flow[bool]:
+        response = yield Call(request("GET", at, _path(at, job_id, "/results")), peek=_PEEK)
+        if not response.ok:
+            return False
+        first = response.body.split(b"\n", 1)[0]
+        try:
+            return self.row(first).key in frozenset(keys)
+        except ValueError:
+            return False
+
+    def cancel(self, at: Site, job: Job) -> Flow[None]:
+        read_json((yield Call(request("POST", at, _path(at, job.id, "/cancel")))))
+
+    def failure(self, status: int, fault: Fault) -> Response:
+        kind = _TYPE_OF_STATUS.get(status, "invalid_request_error" if status < 500 else "api_error")
+        body = {"type": "error", "error": {"type": kind, "message": fault.message}}
+        return Response(status, (JSON_TYPE,), msgspec.json.encode(body))
+
+    def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(samples.answer(body)))
+
+
+class _Result(msgspec.Struct):
+    type: str
+    message: msgspec.Raw | None = None
+    error: msgspec.Raw | None = None
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    result: _Result
+
+
+class _Inner(msgspec.Struct):
+    type: str = ""
+
+
+class _Error(msgspec.Struct):
+    error: _Inner
+    request_id: str | None = None
+
+
+def _path(at: Site, job_id: str = "", call: str = "", query: str = "") -> str:
+    """The path of a batch call; a batch of the beta namespace stays in it."""
+    beta = "beta=true" if ("beta", "true") in at.target.options else ""
+    asked = "&".join(part for part in (beta, query) if part)
+    return f"/messages/batches{'/' + segment(job_id) if job_id else ''}{call}{'?' + asked if asked else ''}"
+
+
+def _unbatchable(body: dict[str, JSON]) -> str | None:
+    """Why this body cannot be a row of a batch; None when it can."""
+    if body.get("stream"):
+        return "streaming"
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        return "no model"
+    if body.get("max_tokens") == 0:
+        return "max_tokens of 0"
+    for name in _NOT_IN_A_BATCH:
+        if body.get(name) is not None:
+            return f"parameter {name}"
+    if body.get("research_preview_2026_02") == "active" or body.get("bill_to") == "user_profile":
+        return "research preview or billing parameter"
+    return None
+
+
+def _status(job: dict[str, JSON], retry_after: str | None) -> Status:
+    word = str(job.get("processing_status") or "")
+    counts = {name: read_count(count) for name, count in (job.get("request_counts") or {}).items()}
+    ended = word == "ended"
+    expires = _moment(job.get("expires_at"))
+    return Status(
+        State.ENDED if ended else State.RUNNING,
+        word,
+        done=sum(counts.values()) - counts.get("processing", 0),
+        total=sum(counts.values()),
+        outputs=("results",) if ended else (),
+        expires_at=expires or None,
+        retry_after=float(retry_after) if retry_after and retry_after.replace(".", "", 1).isdigit() else None,
+        known=ended or word in _RUNNING,
+    )
+
+
+def _moment(value: JSON) -> float:
+    """Unix seconds of an RFC 3339 time; 0.0 when it is none."""
+    try:
+        return datetime.fromisoformat(str(value)).timestamp()
+    except ValueError:
+        return 0.0
+
+
+ANTHROPIC = Anthropic()
