@@ -97,7 +97,9 @@ def _gateways(given: object) -> dict[str, str]:
     if given is None:
         return found
     if not isinstance(given, Mapping):
-        raise OptionError("gateways", f'must map base URLs to provider names, {{"http://localhost:4000": "openai"}}; not {given!r}')
+        raise OptionError(
+            "gateways", f'must map base URLs to provider names, {{"http://localhost:4000": "openai"}}; not {given!r}'
+        )
     for base, name in given.items():
         found[_base_url("gateways", base)] = _provider("gateways", name)
     return found
@@ -105,7 +107,13 @@ def _gateways(given: object) -> dict[str, str]:
 
 def _base_url(name: str, base: object) -> str:
     parts = urlsplit(base) if isinstance(base, str) else urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.netloc
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
         raise OptionError(name, "a base URL must look like http://localhost:4000 or https://host/path")
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 

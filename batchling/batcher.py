@@ -39,7 +39,9 @@ T = TypeVar("T")
 DRY_RUN = ("x-batchling-dry-run", "1")
 _FINAL = ("x-should-retry", "false")
 """Keeps the SDKs made by Stainless from sending a row that has failed for good once more."""
-_NEVER_PASSED_ON = frozenset({"retry-after", "retry-after-ms", "content-encoding", "content-length", "transfer-encoding"})
+_NEVER_PASSED_ON = frozenset(
+    {"retry-after", "retry-after-ms", "content-encoding", "content-length", "transfer-encoding"}
+)
 """Some SDKs sleep a Retry-After in full; the others describe bytes that the caller never sees."""
 
 _FOLLOW_SECONDS = 1.0
@@ -88,7 +90,9 @@ class _Waiter:
 class Batcher:
     """See the module. `submit`, `wants`, `bypass`, `drain`, `detach` and `close` may be called from any thread."""
 
-    def __init__(self, options: Options, routes: Routes, store: Store, listener: Callable[[events.Event], None]) -> None:
+    def __init__(
+        self, options: Options, routes: Routes, store: Store, listener: Callable[[events.Event], None]
+    ) -> None:
         self.outer: Gate | None = None
         self.closed = False
         self._options = options
@@ -111,9 +115,7 @@ class Batcher:
         self._detached = False
         self._disk = ThreadPoolExecutor(1, "batchling-disk")
         self._sender = Sender()
-        self._driver = Driver(
-            self._store, self._disk, self._sender, self._emit, self._options.poll_interval_seconds
-        )
+        self._driver = Driver(self._store, self._disk, self._sender, self._emit, self._options.poll_interval_seconds)
 
     def after_fork(self) -> None:
         """In a forked child: forget what belongs to the parent. Inherited calls are the parent's to answer."""
@@ -132,17 +134,21 @@ class Batcher:
         provider, route = matched
         body = decode_body(request.body)
         if body is None:
-            return self.bypass(request.method, request.url, "body is not a JSON object")
+            self.bypass(request.method, request.url, "body is not a JSON object")
+            return None
         target = provider.target(route, request, body)
-        if isinstance(target, Bypass):
-            return self.bypass(request.method, request.url, target.reason)
         if len(request.body) > provider.limits.bytes:
-            return self.bypass(request.method, request.url, "larger than a whole batch may be")
+            target = Bypass("larger than a whole batch may be")
+        if isinstance(target, Bypass):
+            self.bypass(request.method, request.url, target.reason)
+            return None
         again = (header(request.headers, "x-stainless-retry-count") or "0") != "0"
         future: Future[Response] = Future()
         kept = body if self._options.dry_run else None
         arrival = _Arrival(provider, route, target, request, kept, fingerprint(target, body), again, future)
-        future.add_done_callback(lambda done: self._mailbox.post(lambda: self._withdraw(arrival)) if done.cancelled() else None)
+        future.add_done_callback(
+            lambda done: self._mailbox.post(lambda: self._withdraw(arrival)) if done.cancelled() else None
+        )
         self._mailbox.post(lambda: self._arrive(arrival))
         return future
 

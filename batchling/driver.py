@@ -128,8 +128,8 @@ class Driver:
                     "look for the lost job",
                     lambda: batch.provider.find(batch.site, record.id, record.members, record.created_at),
                 )
-            except Unsettled as why:
-                await self._wait(record, "look for the lost job", str(why), self._poll_interval)
+            except Unsettled as doubt:
+                await self._wait(record, "look for the lost job", str(doubt), self._poll_interval)
                 continue
             if job is not None:
                 return await self._adopt(record, job)
@@ -226,7 +226,12 @@ class Driver:
         return record
 
     async def _run(
-        self, record: Record, what: str, flow: Callable[[], Flow[T]], patience: float | None = None, sink: Sink | None = None
+        self,
+        record: Record,
+        what: str,
+        flow: Callable[[], Flow[T]],
+        patience: float | None = None,
+        sink: Sink | None = None,
     ) -> T:
         """Run a flow to its end, each call as often as it may and must be repeated."""
         until = time.time() + patience if patience is not None else _deadline(record)

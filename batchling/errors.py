@@ -40,7 +40,9 @@ class CacheError(BatchlingError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"cache folder {self.path}: {self.problem}. Set BATCHLING_CACHE_DIR to another folder, or use cache=False."
+        return (
+            f"cache folder {self.path}: {self.problem}. Set BATCHLING_CACHE_DIR to another folder, or use cache=False."
+        )
 
 
 class ClosedError(BatchlingError):

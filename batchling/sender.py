@@ -54,14 +54,16 @@ class Sender:
                 headers={"user-agent": "batchling"},
             )
         try:
-            async with client.stream(**_arguments(call)) as answer:
+            request = call.request
+            headers, content = _message(call)
+            async with client.stream(request.method, request.url, headers=headers, content=content) as answer:
                 body = await _read(answer, call, sink)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.ProxyError) as fault:
             raise NetworkFault(_words(fault), acted=False) from fault
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as fault:
             raise NetworkFault(_words(fault), acted=True) from fault
-        headers = tuple((name.lower(), value) for name, value in answer.headers.multi_items())
-        return Response(answer.status_code, headers, body)
+        received = tuple((name.lower(), value) for name, value in answer.headers.multi_items())
+        return Response(answer.status_code, received, body)
 
     async def close(self) -> None:
         """Close the pool. Idempotent."""
@@ -70,14 +72,12 @@ class Sender:
             await client.aclose()
 
 
-def _arguments(call: Call) -> dict[str, object]:
-    request = call.request
-    headers = list(request.headers)
-    content: object = request.body or None
-    if call.chunks:
-        headers.append(("content-length", str(sum(map(len, call.chunks)))))
-        content = _joined(call.chunks)
-    return {"method": request.method, "url": request.url, "headers": headers, "content": content}
+def _message(call: Call) -> tuple[list[tuple[str, str]], bytes | AsyncIterator[bytes] | None]:
+    headers = list(call.request.headers)
+    if not call.chunks:
+        return headers, call.request.body or None
+    headers.append(("content-length", str(sum(map(len, call.chunks)))))
+    return headers, _joined(call.chunks)
 
 
 async def _joined(chunks: tuple[bytes, ...]) -> AsyncIterator[bytes]:

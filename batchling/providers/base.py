@@ -125,9 +125,35 @@ CLOCK_SLACK = 300.0
 JSON_TYPE = ("content-type", "application/json")
 
 _VOLATILE = frozenset(
-    "accept accept-charset accept-encoding accept-language baggage b3 cache-control connection content-encoding "
-    "content-length content-type cookie expect host idempotency-key keep-alive pragma te traceparent tracestate "
-    "transfer-encoding uber-trace-id user-agent x-amzn-trace-id x-client-request-id x-correlation-id x-request-id".split()
+    {
+        "accept",
+        "accept-charset",
+        "accept-encoding",
+        "accept-language",
+        "baggage",
+        "b3",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "expect",
+        "host",
+        "idempotency-key",
+        "keep-alive",
+        "pragma",
+        "te",
+        "traceparent",
+        "tracestate",
+        "transfer-encoding",
+        "uber-trace-id",
+        "user-agent",
+        "x-amzn-trace-id",
+        "x-client-request-id",
+        "x-correlation-id",
+        "x-request-id",
+    }
 )
 _VOLATILE_PREFIXES = ("x-stainless-", "x-b3-", "x-datadog-", "sentry-")
 

@@ -51,8 +51,22 @@ _RUNNING = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 _ENDED = frozenset({"completed", "expired", "cancelled"})
 
 _FREE = frozenset(
-    "assistants batches chatkit containers conversations evals files fine_tuning models organization skills uploads "
-    "vector_stores webhook_endpoints".split()
+    {
+        "assistants",
+        "batches",
+        "chatkit",
+        "containers",
+        "conversations",
+        "evals",
+        "files",
+        "fine_tuning",
+        "models",
+        "organization",
+        "skills",
+        "uploads",
+        "vector_stores",
+        "webhook_endpoints",
+    }
 )
 """First path segments whose POST calls generate nothing, so that their passing through is no loss."""
 

@@ -1,0 +1,52 @@
+"""How a method of somebody else's class is replaced, so that it sleeps at no cost and can be put back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import wrapt
+
+from batchling.hooks import gate
+
+_log = logging.getLogger(__name__)
+
+
+class Patch:
+    """One method of one class, wrapped by `wrapper(wrapped, instance, args, kwargs)` while a scope is open."""
+
+    def __init__(self, owner: type, name: str, wrapper: Callable[..., Any]) -> None:
+        self.place = (owner, name)
+        self._wrapper = wrapper
+        self._original: Any = None
+        self._ours: Any = None
+        self._active = False
+
+    def apply(self) -> None:
+        """Put the wrapper in place. A library that has no such method is left alone, with a warning."""
+        owner, name = self.place
+        original = owner.__dict__.get(name)
+        if original is None:
+            _log.warning(
+                "%s.%s has no %s in this version: its calls go real time, at full price. "
+                "Please report this, with the version of the library.",
+                owner.__module__,
+                owner.__name__,
+                name,
+            )
+            return
+        self._active = True
+        self._original = original
+        self._ours = wrapt.FunctionWrapper(original, self._wrapper, enabled=self._enabled)
+        setattr(owner, name, self._ours)
+
+    def remove(self) -> None:
+        """Restore the original. Under somebody else's later wrapper ours stays, asleep for good."""
+        owner, name = self.place
+        self._active = False
+        if self._ours is not None and owner.__dict__.get(name) is self._ours:
+            setattr(owner, name, self._original)
+
+    def _enabled(self) -> bool:
+        return self._active and gate.enabled()
