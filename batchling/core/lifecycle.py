@@ -77,6 +77,14 @@ class Record:
         return tuple(key for key in self.members if key not in self.freed) if self.freed else self.members
 
 
+class NewerSchema(ValueError):
+    """A record that a newer batchling wrote."""
+
+
+class _Head(msgspec.Struct):
+    schema: int
+
+
 class _Stored(msgspec.Struct):
     schema: int
     record: Record
@@ -88,11 +96,11 @@ def to_json(record: Record) -> bytes:
 
 
 def from_json(document: bytes) -> Record:
-    """The record of a JSON document. Raises `ValueError` when it is damaged, foreign or of a newer schema."""
+    """The record of a JSON document. Raises `NewerSchema`, or `ValueError` when it is damaged or foreign."""
     try:
-        schema = msgspec.json.decode(document, type=dict[str, msgspec.Raw])["schema"]
-        if (version := msgspec.json.decode(schema, type=int)) > SCHEMA:
-            raise ValueError(f"schema {version} is newer than this batchling reads ({SCHEMA})")
+        schema = msgspec.json.decode(document, type=_Head).schema
+        if schema > SCHEMA:
+            raise NewerSchema(f"its schema {schema} is newer than this batchling reads ({SCHEMA})")
         return msgspec.json.decode(document, type=_Stored).record
-    except (msgspec.MsgspecError, KeyError) as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
         raise ValueError("not a batchling record") from fault

@@ -27,7 +27,7 @@ def refused_unseen(status: int) -> bool:
 def pause(attempt: int, first: float, noise: float, asked: float | None = None) -> float:
     """Seconds before attempt number `attempt + 1`: doubling from `first`, spread by `noise` in [0, 1), and never less
     than the provider `asked` for."""
-    delay = min(first * 2 ** min(attempt - 1, 20), LONGEST) * (0.5 + noise / 2)
+    delay = min(first * 2.0 ** min(attempt - 1, 20), LONGEST) * (0.5 + noise / 2)
     return max(delay, asked or 0.0)
 
 

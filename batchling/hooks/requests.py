@@ -31,11 +31,11 @@ def to_request(native: Any) -> Request:
 def to_native(adapter: Any, native: Any, response: Response) -> Any:
     """The library's response, built by the adapter as it builds its own."""
     # Imported here: requests, which is loaded when we get here, depends on it.
-    from urllib3 import HTTPResponse
+    from urllib3 import HTTPHeaderDict, HTTPResponse
 
     raw = HTTPResponse(
         body=BytesIO(response.body),
-        headers=[*response.headers, ("content-length", str(len(response.body)))],
+        headers=HTTPHeaderDict([*response.headers, ("content-length", str(len(response.body)))]),
         status=response.status,
         version=11,
         reason=_reason(response.status),

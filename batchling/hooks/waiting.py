@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -74,7 +74,7 @@ _adding = threading.Lock()
 def _waker() -> _Waker:
     """The waker of the running event loop."""
     # anyio's token wraps asyncio's loop or trio's token; both live as long as the loop runs.
-    native = getattr(token := current_token(), "native_token", token)
+    native: Any = getattr(token := current_token(), "native_token", token)
     waker = _wakers.get(native)
     if waker is None:
         call_soon = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon

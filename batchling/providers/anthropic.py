@@ -84,10 +84,9 @@ _TYPE_OF_STATUS = {status: kind for kind, status in _STATUS_OF_TYPE.items()}
 class Anthropic:
     """The Message Batches API, at Anthropic or at a gateway that offers it."""
 
-    name: str = "anthropic"
-    roots: tuple[str, ...] = ("https://api.anthropic.com/v1",)
-    # The documented 256 MB of body.
-    limits: Limits = Limits(rows=100_000, bytes=255_000_000)
+    name: str
+    roots: tuple[str, ...]
+    limits: Limits
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
         if method != "POST":
@@ -273,4 +272,9 @@ def _moment(value: JSON) -> float:
         return 0.0
 
 
-ANTHROPIC = Anthropic()
+ANTHROPIC = Anthropic(
+    name="anthropic",
+    roots=("https://api.anthropic.com/v1",),
+    # The documented 256 MB of body.
+    limits=Limits(rows=100_000, bytes=255_000_000),
+)

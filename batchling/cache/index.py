@@ -1,0 +1,44 @@
+"""Which live batch holds a key: the in-memory index over all records of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from batchling.core.lifecycle import Record
+
+
+class Index:
+    """Maps each held key to the id of its batch. Changed in the disk thread, read in the loop thread: each
+    operation on the dictionary is atomic, and a claim decides under the store's lock anyway."""
+
+    def __init__(self) -> None:
+        self._holders: dict[str, str] = {}
+
+    def holder(self, key: str) -> str | None:
+        return self._holders.get(key)
+
+    def divide(self, keys: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The keys that nobody holds, in order, and the holder of each of the others."""
+        mine: list[str] = []
+        theirs: dict[str, str] = {}
+        for key in keys:
+            if (holder := self._holders.get(key)) is None:
+                mine.append(key)
+            else:
+                theirs[key] = holder
+        return tuple(mine), theirs
+
+    def take_in(self, record: Record) -> None:
+        """Learn what a record holds now; the keys it no longer holds are free."""
+        held = record.holds
+        if len(held) < len(record.members):
+            for key in record.members:
+                if self._holders.get(key) == record.id:
+                    del self._holders[key]
+        self._holders.update(dict.fromkeys(held, record.id))
+
+    def forget(self, batch_id: str, keys: Iterable[str]) -> None:
+        """A record is gone: its keys are free."""
+        for key in keys:
+            if self._holders.get(key) == batch_id:
+                del self._holders[key]

@@ -1,0 +1,47 @@
+"""Sample answers of Anthropic's Messages endpoint, in the shapes of the anthropic SDK 2.12."""
+
+from __future__ import annotations
+
+import msgspec
+
+from batchling.core.model import JSON
+from batchling.samples.schema import instance
+from batchling.samples.text import reply, said, seed_of, tokens
+
+
+def answer(body: dict[str, JSON]) -> dict[str, JSON]:
+    """The message that a call with this body could have got."""
+    seed = seed_of(body)
+    block, reason = _content(body, seed)
+    usage = {
+        "input_tokens": tokens([body.get("system"), body.get("messages")]),
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "output_tokens": tokens(block),
+        "service_tier": "standard",
+    }
+    return {
+        "id": f"msg_{seed[:24]}",
+        "type": "message",
+        "role": "assistant",
+        "model": body.get("model"),
+        "content": [block],
+        "stop_reason": reason,
+        "stop_sequence": None,
+        "usage": usage,
+    }
+
+
+def _content(body: dict[str, JSON], seed: str) -> tuple[dict[str, JSON], str]:
+    choice = body.get("tool_choice") or {}
+    tools = [tool for tool in body.get("tools") or [] if "input_schema" in tool]
+    if choice.get("type") in ("any", "tool") and tools:
+        tool = next((tool for tool in tools if tool.get("name") == choice.get("name")), tools[0])
+        made = instance(tool["input_schema"], seed)
+        return {"type": "tool_use", "id": f"toolu_{seed[:24]}", "name": tool.get("name"), "input": made}, "tool_use"
+    form = (body.get("output_config") or {}).get("format") or body.get("output_format")
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        text = msgspec.json.encode(instance(form.get("schema") or {}, seed)).decode()
+    else:
+        text = reply(f"{said(body.get('system') or '')}\n{said(body.get('messages') or [])}", seed)
+    return {"type": "text", "text": text}, "end_turn"

@@ -1,0 +1,65 @@
+"""Short texts and small numbers that depend on a prompt and on nothing else."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+
+import msgspec
+
+from batchling.core.model import JSON
+
+_canonical = msgspec.json.Encoder(order="sorted")
+
+_FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]")
+"""dspy asks for its output fields between such marks."""
+
+_OPENINGS = ("In short:", "Briefly put:", "The answer:", "As a rule:", "Most likely:", "On balance:")
+_SUBJECTS = ("the first option", "a careful yes", "a plain no", "the second half", "a middle way", "the usual case")
+_REASONS = ("it is simplest", "the facts agree", "time is short", "nothing speaks against it", "it was asked for")
+
+
+def seed_of(body: JSON) -> str:
+    """64 hex digits that stand for a request body."""
+    return sha256(_canonical.encode(body)).hexdigest()
+
+
+def number(seed: str, name: str, count: int) -> int:
+    """A whole number in [0, count) that depends on the seed and the name."""
+    return int.from_bytes(sha256(f"{seed}\0{name}".encode()).digest()[:8], "big") % count
+
+
+def sentence(seed: str, name: str = "") -> str:
+    """A sentence that differs between most seeds."""
+    parts = [
+        words[number(seed, f"{name}{kind}", len(words))] for kind, words in enumerate((_OPENINGS, _SUBJECTS, _REASONS))
+    ]
+    return f"{parts[0]} {parts[1]}, since {parts[2]} (sample {seed[:6]})."
+
+
+def reply(prompt: str, seed: str, name: str = "") -> str:
+    """The text of an answer. Where the prompt asks for marked fields, each of them is there."""
+    fields = [field for field in dict.fromkeys(_FIELD.findall(prompt)) if field != "completed"]
+    if not fields or "completed" not in prompt:
+        return sentence(seed, name)
+    asked = prompt.rpartition("[[ ## completed ## ]]")[0]
+    marked = [field for field in fields if f"[[ ## {field} ## ]]" in asked]
+    body = "\n\n".join(f"[[ ## {field} ## ]]\n{sentence(seed, name + field)}" for field in marked)
+    return f"{body}\n\n[[ ## completed ## ]]"
+
+
+def tokens(value: JSON) -> int:
+    """About as many tokens as a value has: four characters each, at least one."""
+    text = value if isinstance(value, str) else _canonical.encode(value).decode()
+    return max(1, len(text) // 4)
+
+
+def said(content: JSON) -> str:
+    """All text in a message's content, however it is nested."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(said(part) for part in content)
+    if isinstance(content, dict):
+        return "\n".join(said(content[name]) for name in ("text", "content", "input") if name in content)
+    return ""
