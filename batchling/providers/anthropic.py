@@ -150,9 +150,9 @@ class Anthropic:
         try:
             said = msgspec.json.decode(line, type=_Line)
             result = said.result
-            if result.type == "succeeded" and result.message is not None:
+            if result.type == "succeeded" and bytes(result.message):
                 return Row(said.custom_id, Response(200, (JSON_TYPE,), bytes(result.message)))
-            if result.type == "errored" and result.error is not None:
+            if result.type == "errored" and bytes(result.error):
                 error = msgspec.json.decode(result.error, type=_Error)
                 headers = (JSON_TYPE, ("request-id", error.request_id)) if error.request_id else (JSON_TYPE,)
                 status = _STATUS_OF_TYPE.get(error.error.type, 500)
@@ -206,8 +206,8 @@ class Anthropic:
 
 class _Result(msgspec.Struct):
     type: str
-    message: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    message: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
 
 
 class _Line(msgspec.Struct):

@@ -1,0 +1,35 @@
+"""For tests of programs that use batchling: a real loopback server that speaks the providers' APIs.
+
+    from batchling import batchify
+    from batchling.testing import ProviderServer
+
+    with ProviderServer() as server, batchify(gateways=server.gateways):
+        client = OpenAI(base_url=server.openai_url, api_key="test")
+        ...
+    assert len(server.billed(batch=True)) == 3
+
+With pytest, the fixture `provider_server` gives a fresh server to each test, and `batchling_cache` an empty cache.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchling.testing.ledger import Bill, Seen
+    from batchling.testing.server import ProviderServer
+
+__all__ = ["Bill", "ProviderServer", "Seen"]
+
+
+def __getattr__(name: str) -> object:
+    # Loaded when used: pytest imports this package in every project where batchling is installed.
+    if name == "ProviderServer":
+        from batchling.testing.server import ProviderServer
+
+        return ProviderServer
+    if name in ("Bill", "Seen"):
+        from batchling.testing import ledger
+
+        return getattr(ledger, name)
+    raise AttributeError(f"module 'batchling.testing' has no attribute {name!r}")

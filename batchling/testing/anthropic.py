@@ -1,0 +1,246 @@
+"""Anthropic's Messages and Message Batches APIs at the embedded server, as strict as the original.
+
+Shapes: recorded traffic of 2025 and 2026. Only the envelope is checked when a batch is created; bad parameters make
+errored rows.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+
+import msgspec
+from aiohttp import web
+
+from batchling.core.fingerprint import digest
+from batchling.core.model import JSON
+from batchling.samples import anthropic as samples
+from batchling.testing.world import Served, World, encode, shuffled
+
+_KEY = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_MAX_ROWS = 100_000
+_DAY = 86_400
+_TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class AnthropicApi:
+    """The handlers below `/anthropic/v1`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.jobs: dict[str, Served] = {}
+
+    def routes(self, prefix: str) -> list[web.RouteDef]:
+        """Every call that this API answers."""
+        root = prefix + "/v1/messages"
+        return [
+            web.post(root, self._real_time),
+            web.post(root + "/count_tokens", self._count),
+            web.post(root + "/batches", self._create),
+            web.get(root + "/batches", self._list),
+            web.get(root + "/batches/{id}", self._get),
+            web.delete(root + "/batches/{id}", self._delete),
+            web.get(root + "/batches/{id}/results", self._results),
+            web.post(root + "/batches/{id}/cancel", self._cancel),
+        ]
+
+    def account(self, request: web.Request) -> str:
+        """A digest of who asks. Raises the 401 of a missing, doubled or refused key, and the 400 of no version."""
+        key = request.headers.get("x-api-key", "")
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if bool(key) == bool(bearer) or (key or bearer).startswith("sk-bad"):
+            raise _refusal(401, "invalid x-api-key")
+        if not request.headers.get("anthropic-version"):
+            raise _refusal(400, "anthropic-version: header is required")
+        return digest(key or bearer, request.headers.get("anthropic-workspace-id", ""))
+
+    async def _real_time(self, request: web.Request) -> web.StreamResponse:
+        account = self.account(request)
+        body = await _json_object(request)
+        status, answer = self._answer(body)
+        if status != 200:
+            return _json(answer, status)
+        self._world.bill("anthropic", "/v1/messages", account, body, answer, None)
+        return await _stream(request, answer) if body.get("stream") else _json(answer)
+
+    def _answer(self, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+        fault = self._world.row_fault_for(body)
+        if fault is not None:
+            return fault.status, fault.error
+        if not body.get("messages"):
+            return 400, _error(400, "messages: at least one message is required")
+        if not isinstance(body.get("max_tokens"), int):
+            return 400, _error(400, "max_tokens: Field required")
+        if body["max_tokens"] > 300_000:
+            return 400, _error(400, f"max_tokens: {body['max_tokens']} > 300000, which is the maximum allowed")
+        return 200, samples.answer(body)
+
+    async def _count(self, request: web.Request) -> web.Response:
+        self.account(request)
+        return _json({"input_tokens": samples.answer(await _json_object(request))["usage"]["input_tokens"]})
+
+    async def _create(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        order = await _json_object(request)
+        rows: list[tuple[str, dict[str, JSON]]] = []
+        keys: set[str] = set()
+        for place, row in enumerate(order.get("requests") or []):
+            key, params = row.get("custom_id"), row.get("params")
+            if not isinstance(key, str) or not _KEY.fullmatch(key):
+                raise _refusal(
+                    400, f"requests.{place}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'"
+                )
+            if not isinstance(params, dict):
+                raise _refusal(400, f"requests.{place}.params: Field required")
+            if key in keys:
+                raise _refusal(400, f"requests: Duplicate custom_id '{key}'")
+            keys.add(key)
+            rows.append((key, params))
+        if not rows or len(rows) > _MAX_ROWS:
+            raise _refusal(400, f"requests: List should have between 1 and {_MAX_ROWS} items")
+        job = Served(f"msgbatch_{self._world.number():024d}", account, "/v1/messages", rows, time.time())
+        self.jobs[job.id] = job
+        return _json(self._shown(request, job))
+
+    def _job(self, request: web.Request) -> Served:
+        job = self.jobs.get(request.match_info["id"])
+        if job is None or job.account != self.account(request):
+            raise _refusal(404, f"Batch `{request.match_info['id']}` not found")
+        return job
+
+    async def _get(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        job.polls += 1
+        if not job.over and self._world.ready(job):
+            self._finish(job)
+        answer = _json(self._shown(request, job))
+        if not job.over and self._world.retry_after is not None:
+            answer.headers["retry-after"] = self._world.retry_after
+        return answer
+
+    async def _list(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
+        if after := request.query.get("after_id"):
+            place = next((n for n, job in enumerate(jobs) if job.id == after), len(jobs))
+            jobs = jobs[place + 1 :]
+        limit = int(request.query.get("limit", 20))
+        page = [self._shown(request, job) for job in jobs[:limit]]
+        first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
+        return _json({"data": page, "has_more": len(jobs) > limit, "first_id": first, "last_id": last})
+
+    async def _results(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        if not job.over:
+            raise _refusal(404, f"Batch `{job.id}` has no available results.")
+        return web.Response(body=b"\n".join(job.lines) + b"\n", content_type="application/x-jsonl")
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        if not job.over:
+            job.cancelled = True
+        return _json(self._shown(request, job))
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        if not job.over:
+            raise _refusal(400, "Batch cannot be deleted while it is processing. Cancel it first.")
+        del self.jobs[job.id]
+        return _json({"id": job.id, "type": "message_batch_deleted"})
+
+    def _finish(self, job: Served) -> None:
+        part = self._world.expiries.pop(0) if self._world.expiries else None
+        done = round(len(job.rows) * (0 if job.cancelled else 1 if part is None else part))
+        job.over = "ended"
+        job.counts = dict.fromkeys(("succeeded", "errored", "canceled", "expired"), 0)
+        lines: list[tuple[str, bytes]] = []
+        for place, (key, params) in enumerate(job.rows):
+            if place >= done:
+                result: dict[str, JSON] = {"type": "canceled" if job.cancelled else "expired"}
+            elif params.get("stream"):
+                result = {"type": "errored", "error": _error(400, "stream: not supported in a batch")}
+            else:
+                result = self._run(job, key, params)
+            job.counts[result["type"]] += 1
+            lines.append((key, encode({"custom_id": key, "result": result})))
+        job.lines = shuffled(lines)
+
+    def _run(self, job: Served, key: str, params: dict[str, JSON]) -> dict[str, JSON]:
+        status, answer = self._answer(params)
+        if status != 200:
+            return {"type": "errored", "error": answer}
+        message = {**answer, "usage": {**answer["usage"], "service_tier": "batch"}}
+        self._world.bill("anthropic", "/v1/messages", job.account, params, message, (key, job.id))
+        return {"type": "succeeded", "message": message}
+
+    def _shown(self, request: web.Request, job: Served) -> dict[str, JSON]:
+        counts = job.counts or dict.fromkeys(("succeeded", "errored", "canceled", "expired"), 0)
+        url = f"{request.scheme}://{request.host}{request.path.split('/batches')[0]}/batches/{job.id}/results"
+        return {
+            "id": job.id,
+            "type": "message_batch",
+            "processing_status": job.over or ("canceling" if job.cancelled else "in_progress"),
+            "request_counts": {"processing": 0 if job.over else len(job.rows), **counts},
+            "ended_at": _time(time.time()) if job.over else None,
+            "created_at": _time(job.created_at),
+            "expires_at": _time(job.created_at + _DAY),
+            "archived_at": None,
+            "cancel_initiated_at": _time(time.time()) if job.cancelled else None,
+            "results_url": url if job.over else None,
+        }
+
+
+async def _stream(request: web.Request, message: dict[str, JSON]) -> web.StreamResponse:
+    """The message as server-sent events: each block in one piece."""
+    stream = web.StreamResponse(headers={"content-type": "text/event-stream"})
+    await stream.prepare(request)
+    sent: list[dict[str, JSON]] = [
+        {"type": "message_start", "message": {**message, "content": [], "stop_reason": None}}
+    ]
+    for index, block in enumerate(message["content"]):
+        if block["type"] == "text":
+            empty, delta = {**block, "text": ""}, {"type": "text_delta", "text": block["text"]}
+        else:
+            empty = {**block, "input": {}}
+            delta = {"type": "input_json_delta", "partial_json": encode(block["input"]).decode()}
+        sent.append({"type": "content_block_start", "index": index, "content_block": empty})
+        sent.append({"type": "content_block_delta", "index": index, "delta": delta})
+        sent.append({"type": "content_block_stop", "index": index})
+    reason = {"stop_reason": message["stop_reason"], "stop_sequence": None}
+    sent.append({"type": "message_delta", "delta": reason, "usage": message["usage"]})
+    sent.append({"type": "message_stop"})
+    for event in sent:
+        await stream.write(f"event: {event['type']}\ndata: ".encode() + encode(event) + b"\n\n")
+    await stream.write_eof()
+    return stream
+
+
+async def _json_object(request: web.Request) -> dict[str, JSON]:
+    try:
+        body = msgspec.json.decode(await request.read())
+    except msgspec.MsgspecError:
+        body = None
+    if not isinstance(body, dict):
+        raise _refusal(400, "The request body is not valid JSON")
+    return body
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _error(status: int, message: str) -> dict[str, JSON]:
+    error = {"type": _TYPES.get(status, "api_error"), "message": message, "details": None}
+    return {"type": "error", "error": error, "request_id": None}
+
+
+def _refusal(status: int, message: str) -> web.HTTPException:
+    body = {**_error(status, message), "request_id": f"req_{digest(message)[:24]}"}
+    refusal = web.HTTPException(body=encode(body), content_type="application/json")
+    refusal.set_status(status)
+    return refusal
+
+
+def _json(value: JSON, status: int = 200) -> web.Response:
+    return web.Response(body=encode(value), status=status, content_type="application/json")

@@ -1,0 +1,198 @@
+"""`ProviderServer`: a loopback server in a thread of its own, and the controls that make it misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from batchling.core.model import JSON
+from batchling.testing.anthropic import AnthropicApi
+from batchling.testing.ledger import Bill, Seen
+from batchling.testing.openai import OpenAIApi
+from batchling.testing.world import Fault, Predicate, RowFault, World
+
+_START_SECONDS = 10.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class ProviderServer:
+    """The real-time and batch APIs of the providers, on 127.0.0.1 and a free port.
+
+    A context manager. It answers deterministically, refuses what the providers refuse, and keeps a ledger of
+    what they would have billed. Keys that begin with `sk-bad` are refused. Controls and readings may be used from any
+    thread.
+
+    - `delay`: seconds that a job runs; `polls_to_finish`: how often it has to be asked for before it ends.
+    - `latency`: seconds before each call is answered.
+    - `retry_after`: what a running Anthropic job's answer says in its Retry-After header, None for nothing.
+    """
+
+    def __init__(
+        self, *, delay: float = 0.0, polls_to_finish: int = 1, latency: float = 0.0, retry_after: str | None = None
+    ) -> None:
+        self._world = World(delay=delay, polls_to_finish=polls_to_finish, latency=latency, retry_after=retry_after)
+        self._openai = OpenAIApi(self._world)
+        self._anthropic = AnthropicApi(self._world)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="provider-server", daemon=True)
+        self._runner: web.AppRunner | None = None
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Begin to serve; `url` is known when this returns."""
+        # In an empty context, so that a scope which is open around us does not reach the server's thread.
+        Context().run(self._thread.start)
+        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(_START_SECONDS)
+        return self
+
+    def stop(self) -> None:
+        """Close every connection and end the thread."""
+        if self._runner is not None:
+            asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(_START_SECONDS)
+            self._runner = None
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_START_SECONDS)
+        if not self._loop.is_running():
+            self._loop.close()
+
+    @property
+    def openai_url(self) -> str:
+        """What an OpenAI client takes as its `base_url`."""
+        return f"{self.url}/openai/v1"
+
+    @property
+    def anthropic_url(self) -> str:
+        """What an Anthropic client takes as its `base_url`."""
+        return f"{self.url}/anthropic"
+
+    @property
+    def gateways(self) -> dict[str, str]:
+        """What batchify() takes as `gateways`."""
+        return {f"{self.url}/openai": "openai", f"{self.url}/anthropic": "anthropic"}
+
+    # Readings.
+
+    def billed(self, *, batch: bool | None = None) -> list[Bill]:
+        """What was charged so far: in batches, in real time, or both."""
+        return [bill for bill in list(self._world.ledger.bills) if batch is None or (bill.job is not None) == batch]
+
+    def calls(self, method: str = "", part: str = "") -> list[Seen]:
+        """The HTTP calls received so far, of one method and with a part of the path if these are given."""
+        calls = list(self._world.ledger.calls)
+        return [call for call in calls if method in ("", call.method) and part in call.path]
+
+    def creates(self) -> list[Seen]:
+        """The calls that were to create a job."""
+        return [call for call in self.calls("POST") if call.path.endswith("/batches")]
+
+    def jobs(self) -> dict[str, int]:
+        """The number of rows of each job, by id."""
+        served = [*self._openai.jobs.values(), *self._anthropic.jobs.values()]
+        return {job.id: len(job.rows) for job in served}
+
+    # Controls.
+
+    def hold(self) -> None:
+        """Keep every job running until `release`."""
+        self._world.held = True
+
+    def release(self) -> None:
+        """Let jobs end again."""
+        self._world.held = False
+
+    def fail_rows(self, predicate: Predicate, status: int, error: JSON, times: float = float("inf")) -> None:
+        """Answer requests whose JSON body the predicate picks with this status and error body, in batches and in
+        real time."""
+        self._world.row_faults.append(RowFault(predicate, status, error, times))
+
+    def fail_job(self, code: str, message: str, line: int | None = None, param: str | None = None) -> None:
+        """Fail the next OpenAI job in its validation; `line` is the 1-based row that is to blame."""
+        self._world.job_faults.append({"code": code, "message": message, "param": param, "line": line})
+
+    def expire_job(self, done: float = 0.5) -> None:
+        """Expire the next job that ends, after this share of its rows."""
+        self._world.expiries.append(done)
+
+    def fail_call(
+        self,
+        method: str,
+        part: str,
+        status: int,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        times: int = 1,
+    ) -> None:
+        """Answer the next calls of a method ("*": any) whose path holds `part` with this, without acting."""
+        self._world.faults.append(Fault(method, part, times, status, body, headers or {}))
+
+    def lose_reply(self, method: str, part: str, times: int = 1) -> None:
+        """Act on the next such calls, then close the connection without an answer."""
+        self._world.faults.append(Fault(method, part, times, acts=True))
+
+    def drop_call(self, method: str, part: str, times: int = 1) -> None:
+        """Close the connection of the next such calls without acting."""
+        self._world.faults.append(Fault(method, part, times))
+
+    async def _serve(self) -> None:
+        app = web.Application(client_max_size=300 * 1024 * 1024, middlewares=[self._around])
+        app.add_routes([*self._openai.routes("/openai"), *self._anthropic.routes("/anthropic")])
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+
+    @web.middleware
+    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Every call passes here: faults, latency, and the list of calls."""
+        fault = self._world.fault_for(request.method, request.path)
+        if self._world.latency:
+            await asyncio.sleep(self._world.latency)
+        answer: web.StreamResponse
+        if fault is not None and fault.status:
+            await request.read()
+            answer = web.Response(body=fault.body, status=fault.status, headers=fault.headers)
+        elif fault is not None and not fault.acts:
+            return self._hang_up(request)
+        else:
+            try:
+                answer = await handler(request)
+            except web.HTTPException as refusal:
+                answer = refusal
+            if fault is not None:
+                return self._hang_up(request)
+        self._note(request, answer.status)
+        if isinstance(answer, web.HTTPException):
+            raise answer
+        return answer
+
+    def _hang_up(self, request: web.Request) -> web.StreamResponse:
+        self._note(request, 0)
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()
+
+    def _note(self, request: web.Request, status: int) -> None:
+        api = self._openai if request.path.startswith("/openai") else self._anthropic
+        try:
+            account = api.account(request)
+        except web.HTTPException:
+            account = ""
+        self._world.ledger.calls.append(Seen(request.method, request.path, account, status))

@@ -1,0 +1,134 @@
+"""The state that the embedded server's APIs share: jobs, controls, faults, and how a row is answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import msgspec
+
+from batchling.core.model import JSON
+from batchling.samples.text import seed_of
+from batchling.testing.ledger import Bill, Ledger
+
+Predicate = Callable[[dict[str, JSON]], bool]
+
+
+@dataclass(slots=True)
+class Fault:
+    """Something to go wrong with the next `times` calls whose method matches and whose path holds `part`."""
+
+    method: str
+    part: str
+    times: int
+    status: int = 0
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    acts: bool = False
+    """With status 0: whether the server does its work before it closes the connection."""
+
+
+@dataclass(slots=True)
+class RowFault:
+    """Rows whose body the predicate picks fail with this status and error, at most `times` times."""
+
+    predicate: Predicate
+    status: int
+    error: JSON
+    times: float
+
+
+@dataclass(slots=True)
+class Served:
+    """A job at the embedded server. `rows` are (key, body); `words` what the API says besides."""
+
+    id: str
+    account: str
+    endpoint: str
+    rows: list[tuple[str, dict[str, JSON]]]
+    created_at: float
+    words: dict[str, JSON] = field(default_factory=dict)
+    polls: int = 0
+    over: str = ""
+    """The word with which the job ended; empty while it runs."""
+    cancelled: bool = False
+    lines: list[bytes] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class World:
+    """Owned by the server's loop thread; the controls are set by tests from any thread."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    delay: float = 0.0
+    polls_to_finish: int = 1
+    held: bool = False
+    latency: float = 0.0
+    retry_after: str | None = None
+    faults: list[Fault] = field(default_factory=list)
+    row_faults: list[RowFault] = field(default_factory=list)
+    job_faults: list[dict[str, JSON]] = field(default_factory=list)
+    expiries: list[float] = field(default_factory=list)
+    counter: int = 0
+
+    def number(self) -> int:
+        """A number never given before, for ids."""
+        self.counter += 1
+        return self.counter
+
+    def fault_for(self, method: str, path: str) -> Fault | None:
+        """The fault that this call is to suffer, which is thereby used up once."""
+        for fault in self.faults:
+            if fault.times > 0 and fault.method in (method, "*") and fault.part in path:
+                fault.times -= 1
+                return fault
+        return None
+
+    def row_fault_for(self, body: dict[str, JSON]) -> RowFault | None:
+        """The fault that a request with this body is to suffer."""
+        for fault in self.row_faults:
+            if fault.times > 0 and fault.predicate(body):
+                fault.times -= 1
+                return fault
+        return None
+
+    def ready(self, job: Served) -> bool:
+        """Whether a running job has run long enough, by polls and by time, and is not held."""
+        return not self.held and job.polls >= self.polls_to_finish and time.time() >= job.created_at + self.delay
+
+    def bill(
+        self,
+        provider: str,
+        endpoint: str,
+        account: str,
+        body: dict[str, JSON],
+        answer: dict[str, JSON],
+        row: tuple[str, str] | None,
+    ) -> None:
+        """Note one charged request; `row` is its (key, job), None when it was asked in real time."""
+        usage = answer.get("usage") or {}
+        self.ledger.bills.append(
+            Bill(
+                provider,
+                endpoint,
+                str(body.get("model")),
+                account,
+                seed_of(body),
+                row[0] if row else None,
+                row[1] if row else None,
+                usage.get("input_tokens") or usage.get("prompt_tokens") or 0,
+                usage.get("output_tokens") or usage.get("completion_tokens") or 0,
+            )
+        )
+
+
+def shuffled(rows: list[tuple[str, bytes]]) -> list[bytes]:
+    """Result lines in an order that has nothing to do with the input's, the same each time."""
+    return [line for _, line in sorted(rows, key=lambda row: sha256(row[0].encode()).digest())]
+
+
+def encode(value: JSON) -> bytes:
+    return msgspec.json.encode(value)
