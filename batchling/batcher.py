@@ -333,7 +333,7 @@ class Batcher:
             record = await self._on_disk(self._store.load, batch_id)
             held = frozenset(record.holds) if record is not None else frozenset()
             if lost := followers - held:
-                self._again(batch_id, {name: None for name in lost})
+                self._again(batch_id, dict.fromkeys(lost))
                 continue
             assert record is not None
             if record.phase is Phase.ENDED and await self._on_disk(self._store.has_rows, batch_id):

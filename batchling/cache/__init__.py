@@ -62,7 +62,7 @@ class Store(Protocol):
         """Whether the rows of this batch are stored."""
 
     def rows(self, batch_id: str) -> Iterator[bytes]:
-        """All stored rows, without their newline, in the order the provider sent them; split on b"\\n" only."""
+        """All stored rows, without their newline, in the order the provider sent them; split at newline bytes only."""
 
     def find_rows(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
         """The stored rows of these keys, in any order; a key without a row is left out. Reads the whole

@@ -1,5 +1,5 @@
-"""The result rows of ended batches, one JSONL file each. Split on the byte b"\\n" only: other line separators may
-stand inside a JSON string."""
+"""The result rows of ended batches, one JSONL file each. Split at the newline byte only: other line
+separators may stand inside a JSON string."""
 
 from __future__ import annotations
 

@@ -147,7 +147,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]], *, words: int)
     lines = []
     for row in cells:
         padded = [
-            cell.ljust(width) if n < words else cell.rjust(width) for n, (cell, width) in enumerate(zip(row, widths))
+            cell.ljust(width) if n < words else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append(("  " + "  ".join(padded)).rstrip())
     return lines

@@ -45,11 +45,11 @@ def install_hooks() -> None:
             _apply(patch)
         loaded = [name for name in _HOOKS if name in sys.modules]
         register, _registered = not _registered, True
-    for name in _HOOKS:
+    for name, hook in _HOOKS.items():
         if register:
-            wrapt.register_post_import_hook(partial(_patch, _HOOKS[name]), name)
+            wrapt.register_post_import_hook(partial(_patch, hook), name)
         elif name in loaded:
-            _patch(_HOOKS[name], sys.modules[name])
+            _patch(hook, sys.modules[name])
 
 
 def uninstall_hooks() -> None:

@@ -249,7 +249,7 @@ def _status(job: dict[str, JSON]) -> Status:
         word,
         done=read_count(counts.get("completed")) + read_count(counts.get("failed")),
         total=read_count(counts.get("total")),
-        outputs=tuple(id for id in map(read_text, (job.get("output_file_id"), job.get("error_file_id"))) if id),
+        outputs=tuple(filter(None, map(read_text, (job.get("output_file_id"), job.get("error_file_id"))))),
         errors=tuple(_fault(fault) for fault in faults if isinstance(fault, dict)),
         expires_at=float(expires) if isinstance(expires, int | float) else None,
         known=state is not State.RUNNING or word in _RUNNING,

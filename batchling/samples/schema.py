@@ -11,7 +11,20 @@ from batchling.core.model import JSON
 _DEPTH = 12
 """Nesting below which optional parts of a recursive schema are left out."""
 
-_WORDS = "amber birch cedar delta ember fjord grove harbor island juniper kelp lagoon meadow north ocean".split()
+_WORDS = (
+    "amber",
+    "birch",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "harbor",
+    "island",
+    "juniper",
+    "kelp",
+    "lagoon",
+)
 
 _FORMATS = {
     "date": "2026-01-15",

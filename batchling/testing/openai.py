@@ -242,7 +242,15 @@ class OpenAIApi:
             else "finalizing"
         )
         ended = {f"{job.over}_at": int(time.time())} if job.over else {}
-        names = "in_progress_at finalizing_at completed_at failed_at expired_at cancelling_at cancelled_at".split()
+        names = (
+            "in_progress_at",
+            "finalizing_at",
+            "completed_at",
+            "failed_at",
+            "expired_at",
+            "cancelling_at",
+            "cancelled_at",
+        )
         total = len(job.rows) if job.polls else 0
         return {
             "id": job.id,

@@ -131,4 +131,5 @@ def shuffled(rows: list[tuple[str, bytes]]) -> list[bytes]:
 
 
 def encode(value: JSON) -> bytes:
+    """JSON in its shortest form."""
     return msgspec.json.encode(value)

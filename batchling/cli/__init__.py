@@ -1,0 +1,39 @@
+"""The command line: `batchling script.py:function ...` and `batchling demo`. Nothing a script could not do itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (without the program's name; default: the process's own). The exit status:
+    0 done, 1 the function raised, 2 wrong usage, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    from batchling.errors import BatchlingError
+
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            from batchling.cli.manual import HELP
+
+            print(HELP)
+            return 0 if arguments else 2
+        if arguments[0] == "--version":
+            from batchling import __version__
+
+            print(f"batchling {__version__}")
+            return 0
+        if arguments[0] == "demo":
+            from batchling.cli.demo import demo
+
+            return demo(arguments[1:])
+        from batchling.cli.arguments import scan
+        from batchling.cli.script import run
+
+        return run(scan(arguments))
+    except BatchlingError as fault:
+        print(f"batchling: {fault}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        # The scope has said on its own what goes on at the provider.
+        return 130

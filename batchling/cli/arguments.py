@@ -1,0 +1,100 @@
+"""Takes a command line apart: what is batchify's, what is the function's. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from batchling.errors import ScriptError
+
+OptionValue = int | float | bool
+Token = tuple[str | None, str | None]
+"""(name, value): name None for a positional argument, value None for an option that came without one."""
+
+
+def _whole(text: str) -> int:
+    return int(text)
+
+
+_VALUED: dict[str, Callable[[str], int | float]] = {
+    "--batch-size": _whole,
+    "--batch-window-seconds": float,
+    "--batch-poll-interval-seconds": float,
+}
+_SWITCHES: dict[str, tuple[str, bool]] = {
+    "--dry-run": ("dry_run", True),
+    "--cache": ("cache", True),
+    "--no-cache": ("cache", False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """`options` are keyword arguments of batchify; `tokens` the function's arguments, in order."""
+
+    path: str
+    function: str
+    options: dict[str, OptionValue] = field(default_factory=dict)
+    tokens: tuple[str, ...] = ()
+    """The function's words as they came; `--` has been taken out."""
+
+
+def scan(words: Sequence[str]) -> CommandLine:
+    """Read a command line. Raises `ScriptError` with one clear sentence."""
+    options: dict[str, OptionValue] = {}
+    rest: list[str] = []
+    queue = iter(words)
+    for word in queue:
+        if word == "--":
+            rest.extend(queue)
+            break
+        name, equals, value = word.partition("=")
+        if name in _SWITCHES and not equals:
+            option, setting = _SWITCHES[name]
+            options[option] = setting
+        elif name in _VALUED:
+            given = value if equals else next(queue, None)
+            options[name[2:].replace("-", "_")] = _valued(name, given)
+        elif name in _SWITCHES:
+            raise ScriptError(f"{name} takes no value")
+        else:
+            rest.append(word)
+    if not rest:
+        raise ScriptError("name a script and a function: batchling my_script.py:main")
+    path, colon, function = rest[0].rpartition(":")
+    if not colon or not path or not function.isidentifier():
+        raise ScriptError(f"{rest[0]!r} is not of the form script.py:function; see batchling --help")
+    return CommandLine(path, function, options, tuple(rest[1:]))
+
+
+def _valued(name: str, given: str | None) -> OptionValue:
+    if given is None:
+        raise ScriptError(f"{name} needs a value")
+    try:
+        return _VALUED[name](given)
+    except ValueError:
+        kind = "a whole number" if _VALUED[name] is _whole else "a number"
+        raise ScriptError(f"{name} needs {kind}; not {given!r}") from None
+
+
+def pair(words: Sequence[str], flags: frozenset[str]) -> Iterator[Token]:
+    """The function's arguments: positional ones, and names with their values. An option whose name (with
+    underscores) is in `flags`, or that another option or nothing follows, has no value."""
+    place = 0
+    while place < len(words):
+        word = words[place]
+        place += 1
+        if not word.startswith("--") or word == "--":
+            yield None, word
+            continue
+        name, equals, value = word[2:].partition("=")
+        name = name.replace("-", "_")
+        if not name.isidentifier():
+            raise ScriptError(f"{word!r} cannot be an argument's name")
+        if equals:
+            yield name, value
+        elif name in flags or place == len(words) or words[place].startswith("--"):
+            yield name, None
+        else:
+            yield name, words[place]
+            place += 1
