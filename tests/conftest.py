@@ -1,0 +1,34 @@
+"""What holds for every test: loopback only, a cache of its own, no environment of the machine, hooks taken out again."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batchling.hooks import uninstall_hooks
+from batchling.hooks.gate import open_gates
+
+for name in tuple(os.environ):
+    if name.lower().endswith("_proxy") or name.endswith("_API_KEY") or name.startswith("BATCHLING_"):
+        del os.environ[name]
+
+_connect = socket.socket.connect
+
+
+def _loopback_only(self: socket.socket, address: object) -> None:
+    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise AssertionError(f"a test tried to reach {address[0]}")
+    _connect(self, address)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(socket.socket, "connect", _loopback_only)
+    monkeypatch.setenv("BATCHLING_CACHE_DIR", str(tmp_path / "cache"))
+    yield
+    assert not open_gates, "a scope was left open"
+    uninstall_hooks()

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from batchling.core.lifecycle import MOVES, IllegalMove, NewerSchema, Phase, Record, from_json, to_json
+from batchling.core.model import Job, Target
+
+names = st.text(min_size=1, max_size=20)
+targets = st.builds(Target, names, names, names, names, names, st.lists(st.tuples(names, names), max_size=3).map(tuple))
+members = st.lists(names, max_size=8, unique=True).map(tuple)
+records = st.builds(
+    Record,
+    id=names,
+    target=targets,
+    members=members,
+    created_at=st.floats(0, 1e10),
+    phase=st.sampled_from(Phase),
+    job=st.none() | st.builds(Job, names, st.dictionaries(names, names, max_size=3)),
+    expires_at=st.none() | st.floats(0, 1e10),
+    freed=st.frozensets(names, max_size=4),
+    reason=st.text(max_size=30),
+)
+
+
+@given(records)
+def test_a_record_survives_the_disk(record: Record) -> None:
+    document = to_json(record)
+
+    assert from_json(document) == record
+    assert b"\n" not in document
+
+
+@given(st.binary(max_size=200))
+def test_a_damaged_document_is_one_named_error(document: bytes) -> None:
+    with pytest.raises(ValueError):
+        from_json(document)
+
+
+@given(records, st.data())
+def test_a_cut_off_document_is_one_named_error(record: Record, data: st.DataObject) -> None:
+    document = to_json(record)
+    with pytest.raises(ValueError):
+        from_json(document[: data.draw(st.integers(0, len(document) - 1))])
+
+
+def test_a_newer_schema_is_told_apart() -> None:
+    with pytest.raises(NewerSchema, match="newer"):
+        from_json(b'{"schema": 99, "record": {"something": "else"}}')
+
+
+@given(records)
+def test_a_record_holds_what_is_neither_freed_nor_dead(record: Record) -> None:
+    held = set(record.holds)
+
+    assert held == (set() if record.phase is Phase.DEAD else set(record.members) - record.freed)
+
+
+class Life(RuleBasedStateMachine):
+    """Any moves in any order: a legal one changes the phase, an illegal one raises and changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.record = Record("b", Target("p", "u", "e", "m", "a"), ("k",), 0.0)
+        self.path = [Phase.PLANNED]
+
+    @rule(phase=st.sampled_from(Phase))
+    def move(self, phase: Phase) -> None:
+        before = self.record
+        if phase in MOVES[before.phase]:
+            self.record = before.move(phase, reason="because")
+            self.path.append(phase)
+            assert self.record.reason == "because"
+        else:
+            with pytest.raises(IllegalMove):
+                before.move(phase)
+            assert self.record is before
+
+    @invariant()
+    def never_back(self) -> None:
+        order = [Phase.PLANNED, Phase.RUNNING, Phase.ENDED, Phase.DEAD]
+        assert [order.index(phase) for phase in self.path] == sorted(order.index(phase) for phase in self.path)
+
+
+TestLife = Life.TestCase
