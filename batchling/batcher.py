@@ -467,11 +467,14 @@ class Batcher:
 
     async def _release(self, done: Future[None]) -> None:
         others = [task for name, task in self._tasks.items() if name != "close"]
-        await asyncio.gather(*others, return_exceptions=True)
-        await self._sender.close()
-        await self._on_disk(self._store.close)
-        self._disk.shutdown(wait=False)
-        _resolve([done], None)
+        try:
+            await asyncio.gather(*others, return_exceptions=True)
+            await self._sender.close()
+            # Not in the disk thread: at interpreter exit executors take no more work.
+            self._store.close()
+        finally:
+            self._disk.shutdown(wait=False)
+            _resolve([done], None)
 
     async def _on_disk(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)

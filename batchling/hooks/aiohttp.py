@@ -112,6 +112,7 @@ def _answer_class(aiohttp: Any) -> type:
             self._request_info = native.request_info
             self._headers = CIMultiDictProxy(headers)
             self._raw_headers = tuple((name.encode(), value.encode()) for name, value in headers.items())
+            self._raw_cookie_headers = tuple(value for name, value in response.headers if name == "set-cookie") or None
             self._timer = TimerNoop()
             self._cache: dict[str, Any] = {}
             self._traces: list[Any] = []

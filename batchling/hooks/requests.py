@@ -6,6 +6,7 @@ The session above sets `elapsed`, cookies and response hooks on our answer. Conv
 from __future__ import annotations
 
 from http import HTTPStatus
+from http.client import HTTPMessage
 from io import BytesIO
 from types import ModuleType
 from typing import Any
@@ -41,8 +42,24 @@ def to_native(adapter: Any, native: Any, response: Response) -> Any:
         reason=_reason(response.status),
         preload_content=False,
         decode_content=False,
+        original_response=_Original(response),  # type: ignore[arg-type]
     )
     return adapter.build_response(native, raw)
+
+
+class _Original:
+    """What requests and urllib3 read of http.client's response: `msg`, for the cookies, and that it is at its end."""
+
+    def __init__(self, response: Response) -> None:
+        self.msg = HTTPMessage()
+        for name, value in response.headers:
+            self.msg[name] = value
+
+    def isclosed(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
 
 
 def _send(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:

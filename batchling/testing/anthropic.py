@@ -16,7 +16,7 @@ from aiohttp import web
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as samples
-from batchling.testing.world import Served, World, encode, shuffled
+from batchling.testing.world import Refusal, Served, World, encode, shuffled
 
 _KEY = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MAX_ROWS = 100_000
@@ -111,9 +111,7 @@ class AnthropicApi:
 
     async def _get(self, request: web.Request) -> web.Response:
         job = self._job(request)
-        job.polls += 1
-        if not job.over and self._world.ready(job):
-            self._finish(job)
+        self._go_on(job)
         answer = _json(self._shown(request, job))
         if not job.over and self._world.retry_after is not None:
             answer.headers["retry-after"] = self._world.retry_after
@@ -122,6 +120,8 @@ class AnthropicApi:
     async def _list(self, request: web.Request) -> web.Response:
         account = self.account(request)
         jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
+        for job in jobs:
+            self._go_on(job)
         if after := request.query.get("after_id"):
             place = next((n for n, job in enumerate(jobs) if job.id == after), len(jobs))
             jobs = jobs[place + 1 :]
@@ -149,6 +149,12 @@ class AnthropicApi:
         del self.jobs[job.id]
         return _json({"id": job.id, "type": "message_batch_deleted"})
 
+    def _go_on(self, job: Served) -> None:
+        """Time passes whenever somebody looks."""
+        job.polls += 1
+        if not job.over and self._world.ready(job):
+            self._finish(job)
+
     def _finish(self, job: Served) -> None:
         part = self._world.expiries.pop(0) if self._world.expiries else None
         done = round(len(job.rows) * (0 if job.cancelled else 1 if part is None else part))
@@ -161,7 +167,7 @@ class AnthropicApi:
             elif params.get("stream"):
                 result = {"type": "errored", "error": _error(400, "stream: not supported in a batch")}
             else:
-                result = self._run(job, key, params)
+                result = self._run(job, key, {**params, "user": key} if self._world.varied else params)
             job.counts[result["type"]] += 1
             lines.append((key, encode({"custom_id": key, "result": result})))
         job.lines = shuffled(lines)
@@ -235,11 +241,9 @@ def _error(status: int, message: str) -> dict[str, JSON]:
     return {"type": "error", "error": error, "request_id": None}
 
 
-def _refusal(status: int, message: str) -> web.HTTPException:
+def _refusal(status: int, message: str) -> Refusal:
     body = {**_error(status, message), "request_id": f"req_{digest(message)[:24]}"}
-    refusal = web.HTTPException(body=encode(body), content_type="application/json")
-    refusal.set_status(status)
-    return refusal
+    return Refusal(_json(body, status))
 
 
 def _json(value: JSON, status: int = 200) -> web.Response:

@@ -14,7 +14,7 @@ from aiohttp import web
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import openai as samples
-from batchling.testing.world import Served, World, encode, shuffled
+from batchling.testing.world import Refusal, Served, World, encode, shuffled
 
 _ENDPOINTS = (
     "/v1/chat/completions",
@@ -179,14 +179,20 @@ class OpenAIApi:
 
     async def _get(self, request: web.Request) -> web.Response:
         job = self._job(request)
+        self._go_on(job)
+        return _json(self._shown(job))
+
+    def _go_on(self, job: Served) -> None:
+        """Time passes whenever somebody looks."""
         job.polls += 1
         if not job.over and self._world.ready(job):
             self._finish(job)
-        return _json(self._shown(job))
 
     async def _list(self, request: web.Request) -> web.Response:
         account = self.account(request)
         jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
+        for job in jobs:
+            self._go_on(job)
         if after := request.query.get("after"):
             place = next((n for n, job in enumerate(jobs) if job.id == after), len(jobs))
             jobs = jobs[place + 1 :]
@@ -214,7 +220,7 @@ class OpenAIApi:
         good: list[tuple[str, bytes]] = []
         bad: list[tuple[str, bytes]] = []
         for key, body in job.rows[:done]:
-            status, answer = self._answer(job.endpoint, body)
+            status, answer = self._answer(job.endpoint, {**body, "seed": key} if self._world.varied else body)
             said = {"status_code": status, "request_id": f"req_{digest(job.id, key)}", "body": answer}
             line = encode({"id": f"batch_req_{digest(key)}", "custom_id": key, "response": said, "error": None})
             (good if status == 200 else bad).append((key, line))
@@ -350,10 +356,8 @@ def _error(message: str, param: str | None = None, code: str | None = None) -> d
     return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
 
 
-def _refusal(status: int, message: str, param: str | None = None, code: str | None = None) -> web.HTTPException:
-    refusal = web.HTTPException(body=encode(_error(message, param, code)), content_type="application/json")
-    refusal.set_status(status)
-    return refusal
+def _refusal(status: int, message: str, param: str | None = None, code: str | None = None) -> Refusal:
+    return Refusal(_json(_error(message, param, code), status))
 
 
 def _json(value: JSON, status: int = 200) -> web.Response:

@@ -15,7 +15,7 @@ from batchling.core.model import JSON
 from batchling.testing.anthropic import AnthropicApi
 from batchling.testing.ledger import Bill, Seen
 from batchling.testing.openai import OpenAIApi
-from batchling.testing.world import Fault, Predicate, RowFault, World
+from batchling.testing.world import Fault, Predicate, Refusal, RowFault, World
 
 _START_SECONDS = 10.0
 
@@ -141,9 +141,14 @@ class ProviderServer:
         """Answer the next calls of a method ("*": any) whose path holds `part` with this, without acting."""
         self._world.faults.append(Fault(method, part, times, status, body, headers or {}))
 
-    def lose_reply(self, method: str, part: str, times: int = 1) -> None:
-        """Act on the next such calls, then close the connection without an answer."""
-        self._world.faults.append(Fault(method, part, times, acts=True))
+    def lose_reply(self, method: str, part: str, status: int = 0, times: int = 1) -> None:
+        """Act on the next such calls, then close the connection without an answer, or answer with an error
+        status as a gateway in between would."""
+        self._world.faults.append(Fault(method, part, times, status, acts=True))
+
+    def vary(self) -> None:
+        """Answer identical rows of a batch differently, as a model that samples does: each by its key."""
+        self._world.varied = True
 
     def drop_call(self, method: str, part: str, times: int = 1) -> None:
         """Close the connection of the next such calls without acting."""
@@ -166,21 +171,20 @@ class ProviderServer:
         if self._world.latency:
             await asyncio.sleep(self._world.latency)
         answer: web.StreamResponse
-        if fault is not None and fault.status:
-            await request.read()
-            answer = web.Response(body=fault.body, status=fault.status, headers=fault.headers)
-        elif fault is not None and not fault.acts:
-            return self._hang_up(request)
-        else:
-            try:
+        try:
+            if fault is None or fault.acts:
                 answer = await handler(request)
-            except web.HTTPException as refusal:
-                answer = refusal
-            if fault is not None:
+            else:
+                await request.read()
+        except Refusal as refusal:
+            answer = refusal.response
+        except web.HTTPException as unknown:
+            answer = web.Response(status=unknown.status, text=unknown.reason)
+        if fault is not None:
+            if not fault.status:
                 return self._hang_up(request)
+            answer = web.Response(body=fault.body, status=fault.status, headers=fault.headers)
         self._note(request, answer.status)
-        if isinstance(answer, web.HTTPException):
-            raise answer
         return answer
 
     def _hang_up(self, request: web.Request) -> web.StreamResponse:
@@ -193,6 +197,6 @@ class ProviderServer:
         api = self._openai if request.path.startswith("/openai") else self._anthropic
         try:
             account = api.account(request)
-        except web.HTTPException:
+        except Refusal:
             account = ""
         self._world.ledger.calls.append(Seen(request.method, request.path, account, status))

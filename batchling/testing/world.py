@@ -8,12 +8,21 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 import msgspec
+from aiohttp import web
 
 from batchling.core.model import JSON
 from batchling.samples.text import seed_of
 from batchling.testing.ledger import Bill, Ledger
 
 Predicate = Callable[[dict[str, JSON]], bool]
+
+
+class Refusal(Exception):
+    """A handler refuses the call with this response."""
+
+    def __init__(self, response: web.Response) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 @dataclass(slots=True)
@@ -24,10 +33,11 @@ class Fault:
     part: str
     times: int
     status: int = 0
+    """0: the connection is closed without an answer."""
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     acts: bool = False
-    """With status 0: whether the server does its work before it closes the connection."""
+    """Whether the server does its work before things go wrong."""
 
 
 @dataclass(slots=True)
@@ -66,6 +76,7 @@ class World:
     delay: float = 0.0
     polls_to_finish: int = 1
     held: bool = False
+    varied: bool = False
     latency: float = 0.0
     retry_after: str | None = None
     faults: list[Fault] = field(default_factory=list)

@@ -1,0 +1,145 @@
+"""Ctrl-C, fork and spawn, interpreter exit: in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from batchling.testing import ProviderServer
+from tests.engine.calls import ask, ask_all, scope
+from tests.engine.test_runs import start_program
+
+HEAD = """
+import asyncio, os, sys, threading
+sys.path.insert(0, os.getcwd())
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from batchling import batchify
+from batchling.hooks.gate import open_gates
+from tests.engine.calls import ask, gather
+server = SimpleNamespace(openai_url=sys.argv[1] + "/openai/v1")
+gateways = {sys.argv[1]: "openai"}
+options = dict(gateways=gateways, batch_window_seconds=0.1, batch_poll_interval_seconds=0.05)
+print("ready", flush=True)
+"""
+
+PROGRAMS = {
+    "async": """
+with batchify(**options):
+    asyncio.run(gather(server, ["a", "b", "c"]))
+""",
+    "async with": """
+async def main():
+    async with batchify(**options):
+        await gather(server, ["a", "b", "c"])
+asyncio.run(main())
+""",
+    "threads": """
+with batchify(**options):
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda text: ask(server, text), "abc"))
+""",
+    "leaving": """
+with batchify(**options):
+    for text in "abc":
+        threading.Thread(target=ask, args=(server, text), daemon=True).start()
+    while len(next(iter(open_gates))._waiting) < 3:
+        threading.Event().wait(0.01)
+""",
+}
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_ctrl_c_detaches_and_the_next_run_collects(
+    provider_server: ProviderServer, batchling_cache: Path, kind: str
+) -> None:
+    provider_server.hold()
+    process = start_program(provider_server, batchling_cache, HEAD + PROGRAMS[kind])
+    while not any(seen.status == 200 and "/batches/" in seen.path for seen in provider_server.calls("GET")):
+        assert process.poll() is None
+        threading.Event().wait(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+
+    assert process.returncode in (1, 130, -signal.SIGINT), errors
+    assert "KeyboardInterrupt" in errors
+    assert "1 job goes on at the provider: run the same program again to collect" in errors
+
+    provider_server.release()
+    with scope(provider_server):
+        assert [r.status_code for r in ask_all(provider_server, list("abc"))] == [200] * 3
+    assert len(provider_server.creates()) == 1
+    assert len(provider_server.billed()) == 3
+
+
+def test_interpreter_exit_with_an_open_scope(provider_server: ProviderServer, batchling_cache: Path) -> None:
+    provider_server.hold()
+    program = """
+scope = batchify(**options)
+scope.__enter__()
+threading.Thread(target=ask, args=(server, "x"), daemon=True).start()
+while not any(b'"running"' in path.read_bytes() for path in Path(os.environ["BATCHLING_CACHE_DIR"]).glob("batches/*.json")):
+    threading.Event().wait(0.01)
+"""
+    process = start_program(provider_server, batchling_cache, HEAD + program)
+    _, errors = process.communicate(timeout=20)
+
+    assert process.returncode == 0, errors
+    assert "1 job goes on at the provider" in errors
+    provider_server.release()
+    with scope(provider_server):
+        assert ask(provider_server, "x").status_code == 200
+    assert len(provider_server.billed()) == 1
+
+
+def _in_child(server: ProviderServer, text: str, answers: object) -> None:
+    answers.put(ask(server, text).status_code)  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forked_children_use_the_scope_they_were_born_in(provider_server: ProviderServer) -> None:
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    address = _Address(provider_server)
+    with scope(provider_server):
+        assert ask(provider_server, "parent before").status_code == 200
+        children = [context.Process(target=_in_child, args=(address, f"child {n}", answers)) for n in range(2)]
+        for child in children:
+            child.start()
+        assert ask(provider_server, "parent meanwhile").status_code == 200
+        for child in children:
+            child.join(20)
+    assert [answers.get(timeout=5) for _ in children] == [200, 200]
+    assert [child.exitcode for child in children] == [0, 0]
+    assert len(provider_server.billed(batch=True)) == 4
+    assert provider_server.billed(batch=False) == []
+
+
+def _spawned(server: _Address, text: str, answers: object) -> None:
+    with scope(server):  # type: ignore[arg-type]
+        answers.put(ask(server, text).status_code)  # type: ignore[attr-defined, arg-type]
+
+
+def test_spawned_children_open_their_own(provider_server: ProviderServer) -> None:
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    child = context.Process(target=_spawned, args=(_Address(provider_server), "spawned", answers))
+    child.start()
+    child.join(30)
+
+    assert answers.get(timeout=5) == 200
+    assert len(provider_server.billed(batch=True)) == 1
+
+
+class _Address:
+    """What a child needs to know of the server, which itself cannot be pickled."""
+
+    def __init__(self, server: ProviderServer) -> None:
+        self.openai_url = server.openai_url
+        self.gateways = server.gateways

@@ -1,0 +1,107 @@
+"""A gate that answers at once, and a plain server that says what reached it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from batchling.core.model import Request, Response
+from batchling.hooks.gate import Gate, active, open_gates
+
+ANSWER = b'{"answer": "\xc3\xa9\xe2\x80\xa8"}'
+
+
+class RecordingGate:
+    """Wants POST calls whose path begins with /v1/answer; lets bodies pass that hold `"stream"`."""
+
+    def __init__(self) -> None:
+        self.outer: Gate | None = None
+        self.closed = False
+        self.requests: list[Request] = []
+        self.bypassed: list[tuple[str, str]] = []
+        self.status = 200
+        self.held: list[Future[Response]] | None = None
+
+    def wants(self, method: str, url: str) -> bool:
+        return method == "POST" and "/v1/answer" in url
+
+    def submit(self, request: Request) -> Future[Response] | None:
+        self.requests.append(request)
+        if b'"stream"' in request.body:
+            self.bypass(request.method, request.url, "streaming")
+            return None
+        future: Future[Response] = Future()
+        if self.held is not None:
+            self.held.append(future)
+        else:
+            headers = (("content-type", "application/json"), ("x-request-id", "r1"), ("set-cookie", "a=b"))
+            future.set_result(Response(self.status, headers, ANSWER))
+        return future
+
+    def bypass(self, method: str, url: str, reason: str) -> None:
+        self.bypassed.append((url.rpartition("/")[2], reason))
+
+
+@contextmanager
+def opened(gate: Gate) -> Iterator[None]:
+    token = active.set(gate)
+    open_gates.add(gate)
+    try:
+        yield
+    finally:
+        open_gates.discard(gate)
+        active.reset(token)
+
+
+class _Echo(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        if self.headers.get("transfer-encoding") == "chunked":
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if self.path.endswith("/slow"):
+            self.server.slow.wait(10)  # type: ignore[attr-defined]
+        said = {
+            "path": self.path,
+            "body": body.decode("latin-1"),
+            "headers": {k.lower(): v for k, v in self.headers.items()},
+        }
+        answer = json.dumps(said).encode()
+        status = 401 if self.path.endswith("/locked") and "authorization" not in said["headers"] else 200
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_POST
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def echo_server() -> Iterator[tuple[str, threading.Event]]:
+    """The URL of a server that answers with what it got, and the event that lets its slow path go on."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
+    server.daemon_threads = True
+    server.slow = threading.Event()  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", server.slow  # type: ignore[attr-defined]
+    finally:
+        server.slow.set()  # type: ignore[attr-defined]
+        server.shutdown()
+        server.server_close()
+        thread.join()
