@@ -8,34 +8,36 @@ Run a Python function with its LLM API calls sent at batch prices.
 usage: batchling SCRIPT.py:FUNCTION [ARGUMENT ...] [OPTION ...]
        batchling demo [--rows N]
 
-The script is loaded, then the function is called (awaited, if it is async) inside
-`with batchify(...)`. What it returns is printed, unless it is None.
+The script is loaded, then the function is called (awaited, if it is async)
+inside `with batchify(...)`. What it returns is printed, unless it is None.
 
   batchling classify.py:main tickets.csv --rows 500
   batchling classify.py:main tickets.csv --dry-run
-  batchling agent.py:run --batch-window-seconds 30 -- --batch-size for-the-function
+  batchling agent.py:run --batch-window-seconds 30 -- --cache is-for-run
 
 options (anywhere before --):
   --batch-size N                      a queue leaves when it holds N requests
                                       (default: the provider's maximum)
   --batch-window-seconds S            or S seconds after its first (default: 2)
   --batch-poll-interval-seconds S     how often a job is asked for (default: 10)
-  --dry-run                           send nothing; every call gets a synthetic answer
-  --cache, --no-cache                 keep records and results on disk (default: yes)
+  --dry-run                           send nothing; answer every call synthetically
+  --cache, --no-cache                 keep records and results on disk, or not
+                                      (default: keep)
   --version, --help
 
 arguments of the function:
   VALUE                a positional argument
   --name VALUE         a keyword argument; dashes in the name become underscores
   --name=VALUE         the same
-  --flag               True, when nothing but another option follows, or when the
-                       parameter is annotated bool
-  --                   all that follows is the function's, also what looks like an option
+  --flag               True, where another option or nothing follows, or where
+                       the parameter is annotated bool
+  --                   all that follows belongs to the function
 Values are strings, unless the parameter is annotated int, float or bool.
 
 environment:
   BATCHLING_CACHE_DIR  the cache folder (default: the platform's)
-  BATCHLING_GATEWAYS   further base URLs: http://localhost:4000=openai,https://...=anthropic
+  BATCHLING_GATEWAYS   further base URLs, as http://localhost:4000=openai,...
 
-Ctrl-C leaves at once; jobs go on at the provider, and the same command collects them.
+Ctrl-C leaves at once; jobs go on at the provider, and the same command collects
+what they answer.
 exit status: 0 done, 1 the function raised, 2 wrong usage, 130 interrupted"""

@@ -289,7 +289,8 @@ def _rows(endpoint: str, content: bytes) -> list[tuple[str, dict[str, JSON]]]:
     rows: list[tuple[str, dict[str, JSON]]] = []
     keys: set[str] = set()
     model: JSON = None
-    for number, line in enumerate(content.split(b"\n")[: -1 if content.endswith(b"\n") else None], 1):
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
         try:
             row = msgspec.json.decode(line)
         except msgspec.MsgspecError:

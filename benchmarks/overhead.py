@@ -1,0 +1,115 @@
+"""What batchling adds to a request, in CPU time, on a null network; beside the client alone, in the same process.
+
+    python benchmarks/overhead.py [--rows 10000] [--gather 50000]
+
+"null network" is an httpx2 transport that answers at once. The engine talks to the embedded server, which runs in a
+process of its own, so that its CPU time is not counted. Figures are medians of several rounds; the ratio is what to
+compare between machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import httpx2
+
+from batchling import batchify
+
+SERVER = """
+import sys
+from batchling.testing import ProviderServer
+with ProviderServer() as server:
+    print(server.url, flush=True)
+    for _ in sys.stdin:
+        print(len(server.creates()), len(server.billed(batch=True)), flush=True)
+"""
+ANSWER = b'{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"yes"},"finish_reason":"stop"}]}'
+
+
+def body(number: int) -> dict[str, object]:
+    """A typical small chat completion."""
+    text = f"Classify ticket {number}: the invoice of last month was charged twice and nobody answers my mails."
+    messages = [{"role": "system", "content": "You are a careful clerk."}, {"role": "user", "content": text}]
+    return {"model": "gpt-5-mini", "messages": messages, "temperature": 0.2, "max_completion_tokens": 16}
+
+
+async def ask(url: str, rows: int, first: int) -> int:
+    """So many calls at once through plain httpx2; how many were answered with 200."""
+    null = httpx2.MockTransport(lambda request: httpx2.Response(200, content=ANSWER))
+    headers = {"authorization": "Bearer k"}
+    async with httpx2.AsyncClient(transport=null, headers=headers) as client:
+        calls = (client.post(f"{url}/v1/chat/completions", json=body(first + n)) for n in range(rows))
+        return sum(answer.status_code == 200 for answer in await asyncio.gather(*calls))
+
+
+def cpu(work: Callable[[], int], rows: int) -> float:
+    """Microseconds of this process's CPU per row."""
+    before = time.process_time()
+    assert work() == rows
+    return (time.process_time() - before) / rows * 1e6
+
+
+def batched(url: str, rows: int, first: int, window: float) -> int:
+    """The same calls inside a scope."""
+    with batchify(gateways={url: "openai"}, batch_window_seconds=window, batch_poll_interval_seconds=0.5):
+        return asyncio.run(ask(url, rows, first))
+
+
+def measure(rows: int, gather: int, rounds: int) -> None:
+    """Print the figures."""
+    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    try:
+        url = server.stdout.readline().strip() + "/openai"
+        alone, added, hits = [], [], []
+        for number in range(rounds):
+            first = number * rows
+            plain = cpu(lambda first=first: asyncio.run(ask(url, rows, first)), rows)
+            fresh = cpu(lambda first=first: batched(url, rows, first, 3600), rows)
+            again = cpu(lambda first=first: batched(url, rows, first, 3600), rows)
+            alone.append(plain)
+            added.append(fresh - plain)
+            hits.append(again - plain)
+        figure = statistics.median
+        print(f"{rows:,} calls through httpx2 on a null network, median of {rounds} rounds, CPU per request:")
+        print(f"  the client alone          {figure(alone):8.0f} us")
+        print(f"  added when batched        {figure(added):8.0f} us   ratio {figure(added) / figure(alone):.2f}")
+        print(f"  added when from the cache {figure(hits):8.0f} us   ratio {figure(hits) / figure(alone):.2f}")
+        server.stdin.write("\n")
+        server.stdin.flush()
+        creates, bills = map(int, server.stdout.readline().split())
+        started = time.monotonic()
+        answered = batched(url, gather, rounds * rows, 3600)
+        server.stdin.write("\n")
+        server.stdin.flush()
+        now = tuple(map(int, server.stdout.readline().split()))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(
+            f"{gather:,} in one gather: {answered:,} answered, {now[0] - creates} job, {now[1] - bills:,} billed, ",
+            end="",
+        )
+        print(f"{time.monotonic() - started:.1f} s, peak memory {peak:.0f} MiB")
+    finally:
+        server.stdin.close()
+        server.wait(10)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--gather", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["BATCHLING_CACHE_DIR"] = folder
+        measure(chosen.rows, chosen.gather, chosen.rounds)

@@ -1,0 +1,116 @@
+"""What every store promises."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from batchling.cache import Store
+from batchling.cache.files import FileStore
+from batchling.cache.memory import MemoryStore
+from batchling.core.lifecycle import Phase, Record
+from batchling.core.model import Job, Target
+
+TARGET = Target("openai", "https://api.openai.com/v1", "/v1/chat/completions", "m", "a", (("x", "y"),))
+
+
+def draft(batch_id: str, *keys: str) -> Record:
+    return Record(batch_id, TARGET, keys, time.time())
+
+
+@pytest.fixture(params=["files", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return FileStore(str(tmp_path / "store")) if request.param == "files" else MemoryStore()
+
+
+def key_of(line: bytes) -> str:
+    return str(json.loads(line)["k"])
+
+
+def test_a_key_has_one_holder(store: Store) -> None:
+    first = store.claim(draft("b1", "x", "y"))
+    second = store.claim(draft("b2", "y", "z"))
+    third = store.claim(draft("b3", "x"))
+
+    assert first.record is not None
+    assert (first.record.members, first.theirs) == (("x", "y"), {})
+    assert second.record is not None
+    assert (second.record.members, second.theirs) == (("z",), {"y": "b1"})
+    assert (third.record, third.theirs) == (None, {"x": "b1"})
+    assert [store.lookup(key) for key in "xyz?"] == ["b1", "b1", "b2", None]
+    assert store.load("b3") is None
+
+
+def test_a_saved_record_comes_back(store: Store) -> None:
+    record = store.claim(draft("b1", "x", "y")).record
+    assert record is not None
+    moved = record.move(Phase.RUNNING, job=Job("j1", {"input_file_id": "f"}))
+    store.save(moved)
+
+    assert store.load("b1") == moved
+
+
+def test_freed_and_dead_keys_can_be_claimed_again(store: Store) -> None:
+    record = store.claim(draft("b1", "x", "y")).record
+    assert record is not None
+    ended = record.move(Phase.RUNNING, job=Job("j")).move(Phase.ENDED, freed=frozenset({"y"}))
+    store.save(ended)
+    assert (store.lookup("x"), store.lookup("y")) == ("b1", None)
+    again = store.claim(draft("b2", "y")).record
+    assert again is not None
+
+    store.save(ended.move(Phase.DEAD))
+    assert (store.lookup("x"), store.lookup("y")) == (None, "b2")
+
+
+def test_rows_appear_when_they_are_committed(store: Store) -> None:
+    store.claim(draft("b1", "x"))
+    with store.sink("b1") as sink:
+        sink.write(b'{"k": "x"}\n')
+    assert not store.has_rows("b1")
+    with pytest.raises(LookupError), store.sink("b1") as sink:
+        sink.write(b"half")
+        raise LookupError
+    assert not store.has_rows("b1")
+
+    with store.sink("b1") as sink:
+        sink.write(b'{"k": "x", "t": "\xe2\x80\xa8')
+        sink.write(b'\xc2\x85"}\r\n\n{"k": "y"}\n{"k": ')
+        sink.write(b'"z"}')
+        sink.commit()
+    assert store.has_rows("b1")
+    lines = list(store.rows("b1"))
+    assert [key_of(line) for line in lines] == ["x", "y", "z"]
+    assert json.loads(lines[0])["t"] == "\u2028\x85"
+
+
+def test_rows_are_found_by_key(store: Store) -> None:
+    store.claim(draft("b1", "x"))
+    with store.sink("b1") as sink:
+        sink.write(b"".join(b'{"k": "%d", "v": "%d"}\n' % (n, n * n) for n in range(100)))
+        sink.commit()
+    asked: list[bytes] = []
+
+    def counted(line: bytes) -> str:
+        asked.append(line)
+        return key_of(line)
+
+    found = store.find_rows("b1", ["7", "99", "nobody"], counted)
+    assert {key_of(line): json.loads(line)["v"] for line in found} == {"7": "49", "99": "9801"}
+    if isinstance(store, FileStore):
+        assert [key_of(line) for line in store.find_rows("b1", ["3"], counted)] == ["3"]
+        assert len(asked) == 100
+
+
+def test_driving_and_closing(store: Store) -> None:
+    store.claim(draft("b1", "x"))
+
+    assert store.drive("b1")
+    store.release("b1")
+    store.release("b1")
+    assert store.drive("b1")
+    store.close()
+    store.close()

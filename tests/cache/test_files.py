@@ -1,0 +1,251 @@
+"""The hazards of files: several processes, killed writers, damage, permissions."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from batchling.cache.files import FileStore, replace_file
+from batchling.core.lifecycle import Phase, Record, to_json
+from batchling.core.model import Job
+from batchling.errors import CacheError
+from tests.cache.test_contract import draft
+
+
+def test_looking_writes_nothing(tmp_path: Path) -> None:
+    store = FileStore(str(tmp_path / "none"))
+
+    assert store.lookup("x") is None
+    assert store.load("b1") is None
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_later_store_knows_what_an_earlier_one_wrote(tmp_path: Path) -> None:
+    FileStore(str(tmp_path)).claim(draft("b1", "x"))
+
+    assert FileStore(str(tmp_path)).lookup("x") == "b1"
+
+
+def test_a_drive_lock_excludes_others_also_in_one_process(tmp_path: Path) -> None:
+    one, other = FileStore(str(tmp_path)), FileStore(str(tmp_path))
+    one.claim(draft("b1", "x"))
+
+    assert not other.drive("b1")
+    one.release("b1")
+    assert other.drive("b1")
+    assert not one.drive("b1")
+
+
+def test_load_refreshes_what_lookup_knows(tmp_path: Path) -> None:
+    one, other = FileStore(str(tmp_path)), FileStore(str(tmp_path))
+    record = one.claim(draft("b1", "x")).record
+    assert record is not None
+    assert other.claim(draft("b2", "x")).theirs == {"x": "b1"}
+    one.save(record.move(Phase.DEAD))
+
+    assert other.lookup("x") == "b1"
+    other.load("b1")
+    assert other.lookup("x") is None
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+def test_modes_do_not_depend_on_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        store = FileStore(str(tmp_path / "deep" / "store"))
+        store.claim(draft("b1", "x"))
+        with store.sink("b1") as sink:
+            sink.commit()
+    finally:
+        os.umask(before)
+        for folder, *_ in os.walk(tmp_path):
+            Path(folder).chmod(0o700)
+    folder = tmp_path / "deep" / "store"
+    modes = {p.relative_to(folder).as_posix(): stat.S_IMODE(p.stat().st_mode) for p in folder.rglob("*")}
+    assert {mode for name, mode in modes.items() if (folder / name).is_dir()} == {0o700}
+    assert {mode for name, mode in modes.items() if name.endswith(("json", "jsonl"))} == {0o600}
+    assert {mode & 0o077 for mode in modes.values()} == {0}
+
+
+@pytest.mark.parametrize("document", [b"", b"{", b'{"schema": 1}', b'{"schema": 1, "record": {"id": 7}}', b"\xff\xfe"])
+def test_a_damaged_record_costs_one_batch_and_is_set_aside(
+    tmp_path: Path, document: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    FileStore(str(tmp_path)).claim(draft("b1", "x"))
+    FileStore(str(tmp_path)).claim(draft("b2", "y"))
+    (tmp_path / "batches" / "b1.json").write_bytes(document)
+
+    with caplog.at_level(logging.WARNING):
+        store = FileStore(str(tmp_path))
+
+    assert (store.lookup("x"), store.lookup("y")) == (None, "b2")
+    assert (tmp_path / "batches" / "b1.json.damaged").read_bytes() == document
+    assert "set aside" in caplog.text
+
+
+def test_a_newer_record_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    FileStore(str(tmp_path)).claim(draft("b1", "x"))
+    path = tmp_path / "batches" / "b1.json"
+    path.write_bytes(path.read_bytes().replace(b'"schema":1', b'"schema":2'))
+
+    assert FileStore(str(tmp_path)).lookup("x") is None
+    assert path.exists()
+    assert "newer" in caplog.text
+
+
+def test_a_record_of_another_name_is_not_believed(tmp_path: Path) -> None:
+    FileStore(str(tmp_path)).claim(draft("b1", "x"))
+    replace_file(tmp_path / "batches" / "b2.json", to_json(draft("b1", "y")))
+
+    assert FileStore(str(tmp_path)).lookup("y") is None
+
+
+@pytest.mark.parametrize("batch_id", ["../x", "a/b", "", "A", "x" * 65, "."])
+def test_an_id_cannot_leave_the_folder(tmp_path: Path, batch_id: str) -> None:
+    store = FileStore(str(tmp_path))
+    for use in (store.load, store.drive, store.has_rows):
+        with pytest.raises(ValueError, match="batch id"):
+            use(batch_id)
+
+
+def test_what_the_system_refuses_is_a_cache_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FileStore(str(tmp_path))
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CacheError, match="No space left"):
+        store.claim(draft("b1", "x"))
+    monkeypatch.undo()
+    assert list((tmp_path / "batches").glob("*.tmp")) == []
+    assert FileStore(str(tmp_path)).lookup("x") is None
+
+
+DRIVER = """
+import sys, time
+from batchling.cache.files import FileStore
+from tests.cache.test_contract import draft
+store = FileStore(sys.argv[1])
+claim = store.claim(draft(sys.argv[2], *sys.argv[3:]))
+print(sorted(claim.record.members) if claim.record else [], flush=True)
+sys.stdin.readline()
+"""
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", DRIVER, str(folder), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_processes_divide_the_keys(tmp_path: Path) -> None:
+    keys = [f"k{n}" for n in range(40)]
+    processes = [start(tmp_path, f"b{n}", *keys) for n in range(4)]
+    claimed = [line_of(process) for process in processes]
+    for process in processes:
+        process.communicate("\n", timeout=10)
+
+    assert sorted(claimed, key=len) == ["[]\n"] * 3 + [f"{sorted(keys)}\n"]
+
+
+def test_the_lock_of_a_killed_driver_is_free(tmp_path: Path) -> None:
+    process = start(tmp_path, "b1", "x")
+    assert line_of(process) == "['x']\n"
+    store = FileStore(str(tmp_path))
+    assert not store.drive("b1")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    assert store.drive("b1")
+    record = store.load("b1")
+    assert record is not None
+    assert record.phase is Phase.PLANNED
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_neither_holds_nor_frees_the_parents_locks(tmp_path: Path) -> None:
+    store = FileStore(str(tmp_path))
+    store.claim(draft("b1", "x"))
+    child = os.fork()
+    if child == 0:
+        store.after_fork()
+        thinks = store.drive("b1")
+        store.close()
+        os._exit(10 + thinks)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 10
+
+    assert not FileStore(str(tmp_path)).drive("b1")
+    store.close()
+    assert FileStore(str(tmp_path)).drive("b1")
+
+
+KEYS = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=4, unique=True)
+
+
+class TwoStores(RuleBasedStateMachine):
+    """Any interleaving of two processes on one folder: a key is held by one live record at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.stores = [FileStore(self.folder.name), FileStore(self.folder.name)]
+        self.records: list[dict[str, Record]] = [{}, {}]
+        self.count = 0
+
+    def teardown(self) -> None:
+        for store in self.stores:
+            store.close()
+        self.folder.cleanup()
+
+    @rule(who=st.integers(0, 1), keys=KEYS)
+    def claim(self, who: int, keys: list[str]) -> None:
+        self.count += 1
+        claim = self.stores[who].claim(draft(f"b{self.count}", *keys))
+        assert set(claim.theirs) | set(claim.record.members if claim.record else ()) == set(keys)
+        if claim.record:
+            self.records[who][claim.record.id] = claim.record
+
+    @rule(who=st.integers(0, 1), data=st.data(), phase=st.sampled_from(Phase))
+    def move(self, who: int, data: st.DataObject, phase: Phase) -> None:
+        from batchling.core.lifecycle import MOVES
+
+        movable = [record for record in self.records[who].values() if phase in MOVES[record.phase]]
+        if movable:
+            record = data.draw(st.sampled_from(movable))
+            freed = frozenset(record.members[:1]) if phase is Phase.ENDED else record.freed
+            self.records[who][record.id] = record = record.move(phase, job=Job("j"), freed=freed)
+            self.stores[who].save(record)
+
+    @rule(who=st.integers(0, 1))
+    def restart(self, who: int) -> None:
+        self.stores[who].close()
+        self.stores[who] = FileStore(self.folder.name)
+
+    @invariant()
+    def one_holder(self) -> None:
+        held = [key for records in self.records for record in records.values() for key in record.holds]
+        assert len(held) == len(set(held))
+        fresh = FileStore(self.folder.name)
+        assert {key for key in "abcdef" if fresh.lookup(key)} == set(held)
+
+
+TestTwoStores = TwoStores.TestCase
+TestTwoStores.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)

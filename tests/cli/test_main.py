@@ -1,0 +1,131 @@
+"""The command line in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from batchling import __version__
+from batchling.testing import ProviderServer
+
+SCRIPT = """
+import sys
+import beside
+async def double(x: float): return x * 2
+def nothing(): return None
+def name(): return __name__, sys.argv
+def boom(): beside.boom()
+def leave(): sys.exit(7)
+def ask(url, text):
+    import httpx
+    body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+    return httpx.post(url + "/chat/completions", json=body, headers={"authorization": "Bearer k"}).status_code
+number = 3
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "my_script.py"
+    path.write_text(SCRIPT)
+    (tmp_path / "beside.py").write_text("def boom(): raise LookupError('no')\n")
+    (tmp_path / "broken.py").write_text("import beside\nbeside.boom()\n")
+    return path
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "batchling", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=40, env={**os.environ, **environment})
+
+
+def test_results_are_printed(script: Path) -> None:
+    done = run(f"{script}:double", "1.5")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3.0\n", "")
+    done = run(f"{script}:nothing")
+    assert (done.returncode, done.stdout) == (0, "")
+    done = run(f"{script}:name")
+    assert done.stdout == f"('batchling.runtime', [{str(script)!r}])\n"
+
+
+def test_calls_are_batched(script: Path, provider_server: ProviderServer) -> None:
+    gateways = ",".join(f"{base}={name}" for base, name in provider_server.gateways.items())
+    options = ["--batch-window-seconds", "0.1", "--batch-poll-interval-seconds=0.05"]
+    done = run(f"{script}:ask", provider_server.openai_url, *options, "hi", BATCHLING_GATEWAYS=gateways)
+
+    assert (done.returncode, done.stdout) == (0, "200\n"), done.stderr
+    assert "1 call batched in 1 batch" in done.stderr
+    assert len(provider_server.billed(batch=True)) == 1
+
+    done = run(f"{script}:ask", provider_server.openai_url, "other", "--dry-run", BATCHLING_GATEWAYS=gateways)
+    assert "nothing was sent" in done.stderr
+    assert len(provider_server.billed()) == 1
+
+
+def test_wrong_usage_is_one_line_and_2(script: Path) -> None:
+    for words, part in (
+        ([f"{script}:nobody"], "has no function 'nobody'"),
+        ([f"{script}:number"], "not callable"),
+        ([f"{script}:double"], "missing a required argument: 'x'"),
+        (["nowhere.py:foo"], "no such file: nowhere.py"),
+        ([f"{script}:double", "1", "--batch-size", "0"], "batch_size"),
+    ):
+        done = run(*words)
+        assert done.returncode == 2
+        assert part in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert done.stderr.startswith("batchling: ")
+
+
+def test_exceptions_show_the_programs_own_frames(script: Path) -> None:
+    done = run(f"{script}:boom")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f'Traceback (most recent call last):\n  File "{script}", line')
+    assert done.stderr.endswith("LookupError: no\n")
+    assert "batchling/" not in done.stderr
+
+    done = run(f"{script.parent / 'broken.py'}:foo")
+    assert (done.returncode, done.stderr.count("runpy")) == (1, 0)
+    assert run(f"{script}:leave").returncode == 7
+
+
+def test_help_and_version() -> None:
+    assert run("--version").stdout == f"batchling {__version__}\n"
+    shown = run("--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "--batch-window-seconds" in shown.stdout
+    assert max(map(len, shown.stdout.split("\n"))) <= 80
+    assert run().returncode == 2
+
+
+def test_ctrl_c_ends_with_130(script: Path, provider_server: ProviderServer) -> None:
+    provider_server.hold()
+    gateways = ",".join(f"{base}={name}" for base, name in provider_server.gateways.items())
+    command = [sys.executable, "-m", "batchling", f"{script}:ask", provider_server.openai_url, "hi"]
+    command += ["--batch-window-seconds=0.1", "--batch-poll-interval-seconds=0.05"]
+    environment = {**os.environ, "BATCHLING_GATEWAYS": gateways}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    while not provider_server.calls("GET", "/batches/"):
+        threading.Event().wait(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert errors.split("\n")[-2].startswith("batchling: left early. 1 job goes on at the provider")
+    assert "Traceback" not in errors
+
+
+def test_the_demo() -> None:
+    done = run("demo", "--rows", "20", NO_COLOR="1", COLUMNS="80")
+
+    assert done.returncode == 0, done.stderr
+    assert "Both runs printed the same answers; the second was free." in done.stdout
+    assert max(len(line) for line in done.stdout.split("\n")) <= 80
+    assert "20 calls batched in 1 batch, 0 from cache, 0 went real time" in done.stderr
+    assert "0 calls batched, 20 from cache" in done.stderr
+    assert run("demo", "--rows", "x").returncode == 2

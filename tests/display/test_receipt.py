@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from batchling.core import events
+from batchling.core.model import Target
+from batchling.display.receipt import Receipt
+
+CHAT = Target("openai", "b", "/v1/chat/completions", "gpt-5-mini", "a")
+CLAUDE = Target("anthropic", "b", "/v1/messages", "claude-haiku-4-5", "a")
+
+
+def report(*happened: events.Event, seconds: float = 1.0) -> str:
+    receipt = Receipt()
+    for event in happened:
+        receipt.add(event)
+    return receipt.text(seconds)
+
+
+def answered(target: Target = CHAT, ok: bool = True, cached: bool = False) -> events.Answered:
+    return events.Answered(target, ok, cached)
+
+
+def test_nothing_happened() -> None:
+    assert report() == ""
+
+
+def test_one_line_when_all_is_simple() -> None:
+    submitted = events.Submitted(CHAT, "b", "j", 1)
+
+    assert (
+        report(submitted, answered()) == "batchling: 1 call batched in 1 batch, 0 from cache, 0 went real time (1.0 s)"
+    )
+    assert (
+        report(submitted, submitted, *[answered()] * 1500, *[answered(cached=True)] * 3, seconds=3725)
+        == "batchling: 1,500 calls batched in 2 batches, 3 from cache, 0 went real time (1 h 2 min)"
+    )
+
+
+def test_errors_and_withdrawals_are_told() -> None:
+    text = report(answered(), answered(ok=False), events.Withdrawn(CHAT), events.Died("b7", "failed: empty_file"))
+
+    assert "1 answered with an error, 1 withdrawn" in text
+    assert "  batch b7: failed: empty_file" in text
+
+
+def test_queues_make_a_table() -> None:
+    text = report(events.Submitted(CHAT, "b", "j", 2), answered(), answered(), answered(CLAUDE, cached=True))
+
+    assert text.split("\n")[1:] == [
+        "  provider   endpoint              model             batched  batches  from cache  errors",
+        "  anthropic  /v1/messages          claude-haiku-4-5        0        0           1       0",
+        "  openai     /v1/chat/completions  gpt-5-mini              2        1           0       0",
+    ]
+
+
+def test_real_time_calls_make_a_table() -> None:
+    text = report(
+        *[events.Bypassed("api.openai.com", "/v1/responses", "streaming")] * 3,
+        events.Bypassed("api.openai.com", "/v1/audio/speech", "endpoint without a batch form"),
+    )
+
+    first, head, *rows = text.split("\n")
+    assert first == "batchling: 0 calls batched, 0 from cache, 4 went real time (1.0 s)"
+    assert head.startswith("  real time")
+    assert [row.split("  ")[1] for row in rows] == ["api.openai.com/v1/responses", "api.openai.com/v1/audio/speech"]
+    assert [row.rsplit(maxsplit=1)[1] for row in rows] == ["3", "1"]
+    assert len({len(line) for line in [head, *rows]}) == 1
+
+
+def test_a_dry_run_says_that_nothing_was_sent() -> None:
+    text = report(events.Rehearsed(CHAT, 40), events.Rehearsed(CHAT, 2), events.Hit(CHAT, "b"), *[answered()] * 43)
+
+    first, head, row = text.split("\n")
+    assert first == (
+        "batchling dry run: nothing was sent. 42 requests would leave in 2 batches, 1 request would come from cache"
+    )
+    assert head.split() == ["provider", "endpoint", "model", "requests", "batches", "cache", "hits"]
+    assert row.split() == ["openai", "/v1/chat/completions", "gpt-5-mini", "43", "2", "1"]
+
+
+def test_leaving_early() -> None:
+    text = report(events.Detached(jobs=1, unsent=2))
+
+    assert text.split("\n")[-1] == (
+        "batchling: left early. 1 job goes on at the provider: run the same program again to collect; "
+        "2 requests were never sent"
+    )

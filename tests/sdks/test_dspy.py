@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from batchling.testing import ProviderServer
+from tests.engine.calls import scope
+
+dspy = pytest.importorskip("dspy", reason="not installed: tox -e sdk-dspy")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_parallel_threads(server: ProviderServer) -> None:
+    options = {"engine": "litellm"} if tuple(map(int, dspy.__version__.split(".")[:2])) >= (3, 4) else {}
+    model = dspy.LM("openai/m", api_key="sk-1", api_base=server.openai_url, cache=False, **options)
+    predict = dspy.Predict("question -> answer")
+    with scope(server), dspy.context(lm=model):
+        # timeout=0: dspy asks stragglers a second time otherwise.
+        parallel = dspy.Parallel(num_threads=6, timeout=0, disable_progress_bar=True)
+        answers = parallel([(predict, {"question": f"question {n}"}) for n in range(6)])
+
+    assert len({answer.answer for answer in answers}) == 6
+    assert sum(server.jobs().values()) == 6

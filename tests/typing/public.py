@@ -1,0 +1,36 @@
+"""Checked by mypy, never run: the types that users see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import assert_type
+
+import pytest
+
+from batchling import BatchingContext, batchify, install_hooks, uninstall_hooks
+from batchling.testing import Bill, ProviderServer
+
+assert_type(batchify(), BatchingContext)
+assert_type(batchify(batch_size=None, gateways={"http://localhost:4000": "openai"}, duplicates="join"), BatchingContext)
+install: Callable[[], None] = install_hooks
+uninstall: Callable[[], None] = uninstall_hooks
+
+with batchify(batch_size=3, batch_window_seconds=1, cache=False):
+    pass
+
+
+async def program() -> None:
+    async with batchify(dry_run=True):
+        pass
+
+
+def refused(function: Callable[[], None]) -> None:
+    batchify(function)  # type: ignore[arg-type]
+    batchify(duplicates="all")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def server() -> Iterator[ProviderServer]:
+    with ProviderServer(delay=1.0) as server:
+        assert_type(server.billed(batch=True), list[Bill])
+        yield server
