@@ -58,9 +58,9 @@ def cpu(work: Callable[[], int], rows: int) -> float:
     return (time.process_time() - before) / rows * 1e6
 
 
-def batched(url: str, rows: int, first: int, window: float) -> int:
-    """The same calls inside a scope."""
-    with batchify(gateways={url: "openai"}, batch_window_seconds=window, batch_poll_interval_seconds=0.5):
+def batched(url: str, rows: int, first: int) -> int:
+    """The same calls inside a scope, as one batch."""
+    with batchify(gateways={url: "openai"}, batch_size=rows, batch_window_seconds=600, batch_poll_interval_seconds=0.5):
         return asyncio.run(ask(url, rows, first))
 
 
@@ -75,8 +75,8 @@ def measure(rows: int, gather: int, rounds: int) -> None:
         for number in range(rounds):
             first = number * rows
             plain = cpu(lambda first=first: asyncio.run(ask(url, rows, first)), rows)
-            fresh = cpu(lambda first=first: batched(url, rows, first, 3600), rows)
-            again = cpu(lambda first=first: batched(url, rows, first, 3600), rows)
+            fresh = cpu(lambda first=first: batched(url, rows, first), rows)
+            again = cpu(lambda first=first: batched(url, rows, first), rows)
             alone.append(plain)
             added.append(fresh - plain)
             hits.append(again - plain)
@@ -89,7 +89,7 @@ def measure(rows: int, gather: int, rounds: int) -> None:
         server.stdin.flush()
         creates, bills = map(int, server.stdout.readline().split())
         started = time.monotonic()
-        answered = batched(url, gather, rounds * rows, 3600)
+        answered = batched(url, gather, rounds * rows)
         server.stdin.write("\n")
         server.stdin.flush()
         now = tuple(map(int, server.stdout.readline().split()))

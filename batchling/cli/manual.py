@@ -20,7 +20,7 @@ options (anywhere before --):
                                       (default: the provider's maximum)
   --batch-window-seconds S            or S seconds after its first (default: 2)
   --batch-poll-interval-seconds S     how often a job is asked for (default: 10)
-  --dry-run                           send nothing; answer every call synthetically
+  --dry-run                           send nothing; make up every answer
   --cache, --no-cache                 keep records and results on disk, or not
                                       (default: keep)
   --version, --help

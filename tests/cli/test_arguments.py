@@ -44,7 +44,7 @@ def test_wrong_syntax_is_one_sentence(words: str, part: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def function(a: str, count: int = 1, *rest: str, rate: Optional[float] = None, verbose: "bool" = False) -> None:  # noqa: UP007, UP037, UP045
+def function(a: str, count: int = 1, *rest: str, rate: Optional[float] = None, verbose: "bool" = False) -> None:  # noqa: UP037, UP045
     pass
 
 

@@ -39,7 +39,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 def test_python_in_the_readme_runs(provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
     gateways = ",".join(f"{base}={name}" for base, name in provider_server.gateways.items())
     monkeypatch.setenv("BATCHLING_GATEWAYS", gateways)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
         names = {"run_my_unchanged_code": lambda: None, "__name__": "readme"}
