@@ -50,7 +50,6 @@ class FileStore:
         self._index = Index()
         self._seen: dict[str, tuple[Stamp, tuple[str, ...]]] = {}
         self._driven: dict[str, BaseFileLock] = {}
-        self._inherited: list[BaseFileLock] = []
         with self._trouble():
             self._refresh()
 
@@ -119,8 +118,8 @@ class FileStore:
             return self._results.find(_checked(batch_id), keys, key_of)
 
     def after_fork(self) -> None:
-        # Kept, not released: the locks are the parent's, and releasing the inherited ones would take them from it.
-        self._inherited += self._driven.values()
+        for lock in self._driven.values():
+            _abandon(lock)
         self._driven = {}
 
     def close(self) -> None:
@@ -225,6 +224,17 @@ def replace_file(path: Path, content: bytes) -> None:
 def _file_lock(path: Path, timeout: float) -> BaseFileLock:
     # Not bound to a thread: the disk work of one scope may run in any.
     return FileLock(path, timeout=timeout, mode=0o600, thread_local=False)
+
+
+def _abandon(lock: BaseFileLock) -> None:
+    """Let go of a lock that was inherited by fork, without unlocking it: that would take it from the parent."""
+    # filelock 3.12 knows nothing of fork: its finalizer would unlock in the child, and the open descriptor would
+    # keep the lock taken when the parent dies. 4.2 resets inherited locks itself; where its hook runs after ours,
+    # it passes over a descriptor that is closed already. Neither has a public way to do this.
+    context = lock._context
+    descriptor, context.lock_file_fd = context.lock_file_fd, None
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def _checked(batch_id: str) -> str:
