@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from batchling.cache import Store
 from batchling.core import events, retry
 from batchling.core.fingerprint import Ordinals, decode_body, fingerprint, key
 from batchling.core.lifecycle import Phase, Record
-from batchling.core.model import JSON, Bypass, Fault, Headers, Item, Request, Response, Row, Site, Target, header
+from batchling.core.model import Bypass, Fault, Headers, Item, Request, Response, Row, Site, Target, header
 from batchling.core.window import Window, split
 from batchling.driver import Batch, Driver
 from batchling.errors import CacheError, Detached
@@ -59,19 +60,24 @@ class Options:
     join_duplicates: bool
 
 
-@dataclass(slots=True, eq=False)
-class _Arrival:
-    """One intercepted call on its way to the loop thread."""
+class _Arrival(Future[Response]):
+    """One intercepted call: what its caller waits for, and what the loop thread needs to know of it."""
 
-    provider: Provider
-    route: Route
-    target: Target
-    request: Request
-    body: dict[str, JSON] | None
-    fingerprint: str
-    again: bool
-    future: Future[Response]
-    waiter: _Waiter | None = None
+    def __init__(self, batcher: Batcher, matched: tuple[Provider, Route], target: Target, request: Request) -> None:
+        super().__init__()
+        self._batcher = batcher
+        self.provider, self.route = matched
+        self.target = target
+        self.request = request
+        self.fingerprint = ""
+        self.waiter: _Waiter | None = None
+
+    def cancel(self) -> bool:
+        """The caller gives up; the batcher hears of it."""
+        if not super().cancel():
+            return False
+        self._batcher.withdraw(self)
+        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -82,7 +88,7 @@ class _Waiter:
     item: Item
     fingerprint: str
     ordinal: int
-    futures: list[Future[Response]] = field(default_factory=list)
+    futures: list[_Arrival] = field(default_factory=list)
     attempts: int = 0
     cached: bool = False
 
@@ -142,15 +148,14 @@ class Batcher:
         if isinstance(target, Bypass):
             self.bypass(request.method, request.url, target.reason)
             return None
-        again = (header(request.headers, "x-stainless-retry-count") or "0") != "0"
-        future: Future[Response] = Future()
-        kept = body if self._options.dry_run else None
-        arrival = _Arrival(provider, route, target, request, kept, fingerprint(target, body), again, future)
-        future.add_done_callback(
-            lambda done: self._mailbox.post(lambda: self._withdraw(arrival)) if done.cancelled() else None
-        )
-        self._mailbox.post(lambda: self._arrive(arrival))
-        return future
+        arrival = _Arrival(self, matched, target, request)
+        arrival.fingerprint = fingerprint(target, body)
+        self._mailbox.post(partial(self._arrive, arrival))
+        return arrival
+
+    def withdraw(self, arrival: _Arrival) -> None:
+        """A caller gave up waiting. Any thread."""
+        self._mailbox.post(partial(self._withdraw, arrival))
 
     def bypass(self, method: str, url: str, reason: str) -> None:
         parts = urlsplit(url)
@@ -188,27 +193,27 @@ class Batcher:
             _log.exception("a listener failed")
 
     def _arrive(self, arrival: _Arrival) -> None:
-        future = arrival.future
         if self._detached:
-            _resolve([future], Detached("the batchify scope was left"))
+            _resolve([arrival], Detached("the batchify scope was left"))
             return
-        if future.cancelled():
+        if arrival.cancelled():
             return
         target = arrival.target
         if (site := self._sites.get(target)) is None:
             site = self._sites[target] = arrival.provider.site(target, arrival.route, arrival.request)
         target = site.target  # one object for all equal targets
-        joins = arrival.again or self._options.join_duplicates
+        again = (header(arrival.request.headers, "x-stainless-retry-count") or "0") != "0"
+        joins = again or self._options.join_duplicates
         ordinal = (self._ordinals.last if joins else self._ordinals.take)(arrival.fingerprint)
         name = key(arrival.fingerprint, ordinal)
         waiter = self._waiting.get(name)
         if waiter is not None:
-            waiter.futures.append(future)
+            waiter.futures.append(arrival)
             arrival.waiter = waiter
             return
         request = arrival.request
         item = Item(name, Request(request.method, request.url, (), request.body))
-        waiter = _Waiter(target, item, arrival.fingerprint, ordinal, [future])
+        waiter = _Waiter(target, item, arrival.fingerprint, ordinal, [arrival])
         arrival.waiter = self._waiting[name] = waiter
         self._place(waiter)
 
@@ -233,23 +238,23 @@ class Batcher:
             limits = PROVIDERS[waiter.target.provider].limits
             size = min(self._options.batch_size or limits.rows, limits.rows)
             window = self._windows[queue] = Window(size, self._options.window_seconds)
-        loop = asyncio.get_running_loop()
-        if not window:
-            loop.call_later(self._options.window_seconds, self._leave_if_due, queue)
-        window.add(waiter.target, waiter.item, loop.time())
+        first = not window
+        window.add(waiter.target, waiter.item, asyncio.get_running_loop().time())
         if window.full:
             self._leave(queue)
+        elif first:
+            self._watch(window, queue)
 
-    def _leave_if_due(self, queue: tuple[str, str, str]) -> None:
-        window = self._windows.get(queue)
-        if window is None or window.leaves_at is None:
-            return
+    def _watch(self, window: Window, queue: tuple[str, str, str]) -> None:
+        """Have a window leave when its time has come; one that has left in the meantime is nobody's any more."""
         loop = asyncio.get_running_loop()
-        # A window that filled up since has started anew: its timer is not this one.
-        left = window.leaves_at - loop.time()
-        if left > 0.001:
+        leaves_at = window.leaves_at
+        if self._windows.get(queue) is not window or leaves_at is None:
             return
-        self._leave(queue)
+        if window.due(loop.time()):
+            self._leave(queue)
+        else:
+            loop.call_at(leaves_at, self._watch, window, queue)
 
     def _leave(self, queue: tuple[str, str, str]) -> None:
         window = self._windows.pop(queue)
@@ -417,9 +422,9 @@ class Batcher:
     def _withdraw(self, arrival: _Arrival) -> None:
         """A caller gave up. Unsent, its request is taken back; otherwise its answer stays for the next run."""
         waiter = arrival.waiter
-        if waiter is None or arrival.future not in waiter.futures:
+        if waiter is None or arrival not in waiter.futures:
             return
-        waiter.futures.remove(arrival.future)
+        waiter.futures.remove(arrival)
         if waiter.futures or self._waiting.get(waiter.item.key) is not waiter:
             return
         del self._waiting[waiter.item.key]

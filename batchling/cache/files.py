@@ -17,14 +17,15 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 
 from batchling.cache import Claim, Sink
 from batchling.cache.index import Index
+from batchling.cache.locks import abandon, file_lock
 from batchling.cache.rows import RowFiles, sync_folder
 from batchling.core.lifecycle import NewerSchema, Record, from_json, to_json
 from batchling.errors import CacheError
@@ -50,6 +51,7 @@ class FileStore:
         self._index = Index()
         self._seen: dict[str, tuple[Stamp, tuple[str, ...]]] = {}
         self._driven: dict[str, BaseFileLock] = {}
+        self._known_private: set[Path] = set()
         with self._trouble():
             self._refresh()
 
@@ -67,7 +69,11 @@ class FileStore:
                 record = replace(draft, members=mine)
                 if not self.drive(record.id):
                     raise CacheError(str(self._folder), f"batch {record.id} is locked by another process")
-                self.save(record)
+                try:
+                    self.save(record)
+                except BaseException:
+                    self._take_back(record)
+                    raise
                 return Claim(record, theirs)
 
     def load(self, batch_id: str) -> Record | None:
@@ -87,7 +93,7 @@ class FileStore:
             return True
         with self._trouble():
             self._prepare()
-            lock = _file_lock(self._record_path(batch_id).with_suffix(".lock"), timeout=0)
+            lock = file_lock(self._record_path(batch_id).with_suffix(".lock"), timeout=0)
             try:
                 lock.acquire()
             except Timeout:
@@ -101,10 +107,12 @@ class FileStore:
 
     @contextmanager
     def sink(self, batch_id: str) -> Iterator[Sink]:
-        with self._trouble():
-            self._prepare()
-            with self._results.sink(_checked(batch_id)) as sink:
-                yield sink
+        with ExitStack() as stack:
+            with self._trouble():
+                self._prepare()
+                sink = stack.enter_context(self._results.sink(_checked(batch_id)))
+            # Not around the block: a fault of the network there may be an OSError, too.
+            yield _NamedFaults(sink, self._trouble)
 
     def has_rows(self, batch_id: str) -> bool:
         return self._results.exist(_checked(batch_id))
@@ -119,7 +127,7 @@ class FileStore:
 
     def after_fork(self) -> None:
         for lock in self._driven.values():
-            _abandon(lock)
+            abandon(lock)
         self._driven = {}
 
     def close(self) -> None:
@@ -142,9 +150,12 @@ class FileStore:
             if not folder.is_dir():
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 folder.chmod(0o700)
+            elif folder != self._folder and folder not in self._known_private:
+                _make_private(folder)
+            self._known_private.add(folder)
 
     def _index_lock(self) -> BaseFileLock:
-        return _file_lock(self._folder / "index.lock", timeout=_LOCK_SECONDS)
+        return file_lock(self._folder / "index.lock", timeout=_LOCK_SECONDS)
 
     def _record_path(self, batch_id: str) -> Path:
         return self._batches / f"{_checked(batch_id)}.json"
@@ -162,8 +173,11 @@ class FileStore:
                 continue
             present.add(batch_id)
             seen = self._seen.get(batch_id)
-            if seen is None or seen[0] != _stamp(entry.stat()):
-                self._read(batch_id)
+            try:
+                if seen is None or seen[0] != _stamp(entry.stat()):
+                    self._read(batch_id)
+            except FileNotFoundError:  # gone since the folder was listed
+                present.discard(batch_id)
         for batch_id in self._seen.keys() - present:
             self._forget(batch_id)
 
@@ -176,12 +190,17 @@ class FileStore:
         except FileNotFoundError:
             self._forget(batch_id)
             return None
+        except IsADirectoryError as fault:
+            self._set_aside(path, fault)
+            self._forget(batch_id)
+            return None
         try:
             record = from_json(document)
             if record.id != batch_id:
                 raise ValueError("it is the record of another batch")
         except NewerSchema as fault:
-            _log.warning("cache file %s is left alone: %s", path, fault)
+            if self._seen.get(batch_id) != (stamp, ()):
+                _log.warning("cache file %s is left alone: %s", path, fault)
             self._forget(batch_id)
             self._seen[batch_id] = (stamp, ())
             return None
@@ -197,11 +216,25 @@ class FileStore:
         if (seen := self._seen.pop(batch_id, None)) is not None:
             self._index.forget(batch_id, seen[1])
 
-    def _set_aside(self, path: Path, fault: ValueError) -> None:
+    def _set_aside(self, path: Path, fault: Exception) -> None:
         aside = path.with_suffix(".json.damaged")
-        _log.warning("cache file %s cannot be read (%s); it is set aside as %s", path, fault, aside.name)
-        with suppress(FileNotFoundError):
-            path.replace(aside)
+        if aside.exists():
+            aside = path.with_suffix(f".json.{secrets.token_hex(4)}.damaged")
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return  # another process has just done it
+        except OSError:  # a folder that may only be read: its other records are as good as ever
+            _log.warning("cache file %s cannot be read (%s) and is passed over", path, fault)
+        else:
+            _log.warning("cache file %s cannot be read (%s); it is set aside as %s", path, fault, aside.name)
+
+    def _take_back(self, record: Record) -> None:
+        """Undo a claim that failed half-way, so that its keys are not held by a batch that nobody drives."""
+        with suppress(OSError):
+            self._record_path(record.id).unlink()
+        self._forget(record.id)
+        self.release(record.id)
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -221,20 +254,34 @@ def replace_file(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def _file_lock(path: Path, timeout: float) -> BaseFileLock:
-    # Not bound to a thread: the disk work of one scope may run in any.
-    return FileLock(path, timeout=timeout, mode=0o600, thread_local=False)
+class _NamedFaults:
+    """A sink whose own faults are `CacheError`s."""
+
+    def __init__(self, sink: Sink, trouble: Callable[[], AbstractContextManager[None]]) -> None:
+        self._sink = sink
+        self._trouble = trouble
+
+    def write(self, chunk: bytes) -> None:
+        with self._trouble():
+            self._sink.write(chunk)
+
+    def commit(self) -> None:
+        with self._trouble():
+            self._sink.commit()
 
 
-def _abandon(lock: BaseFileLock) -> None:
-    """Let go of a lock that was inherited by fork, without unlocking it: that would take it from the parent."""
-    # filelock 3.12 knows nothing of fork: its finalizer would unlock in the child, and the open descriptor would
-    # keep the lock taken when the parent dies. 4.2 resets inherited locks itself; where its hook runs after ours,
-    # it passes over a descriptor that is closed already. Neither has a public way to do this.
-    context = lock._context
-    descriptor, context.lock_file_fd = context.lock_file_fd, None
-    if descriptor is not None:
-        os.close(descriptor)
+def _make_private(folder: Path) -> None:
+    """Close a folder of ours that somebody opened to others. The cache folder itself may be one that the user
+    chose and shares on purpose, and is not asked about."""
+    found = folder.stat()
+    if not found.st_mode & 0o077:
+        return
+    try:
+        if found.st_uid != os.geteuid():
+            raise PermissionError(f"it belongs to user {found.st_uid}")
+        folder.chmod(0o700)
+    except PermissionError as fault:
+        _log.warning("cache folder %s can be read by others, and stays so: %s", folder, fault)
 
 
 def _checked(batch_id: str) -> str:

@@ -24,7 +24,7 @@ class RowFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._offsets: OrderedDict[str, tuple[tuple[int, int], Offsets]] = OrderedDict()
+        self._offsets: OrderedDict[str, tuple[tuple[int, int, int], Offsets]] = OrderedDict()
 
     def _path(self, batch_id: str) -> Path:
         return self.folder / f"{batch_id}.jsonl"
@@ -51,7 +51,7 @@ class RowFiles:
 
     def _known_offsets(self, batch_id: str, file: BinaryIO, key_of: Callable[[bytes], str]) -> Offsets:
         stat = os.fstat(file.fileno())
-        stamp = (stat.st_mtime_ns, stat.st_size)
+        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         known = self._offsets.get(batch_id)
         if known is None or known[0] != stamp:
             offsets: Offsets = {}
@@ -71,13 +71,16 @@ class RowFiles:
         """A temporary file that `commit` makes the file of the batch."""
         path = self._path(batch_id)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file = os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        try:
             os.fchmod(file.fileno(), 0o600)
-            try:
-                yield _FileSink(file, temporary, path)
-            finally:
-                with suppress(FileNotFoundError):
-                    temporary.unlink()
+            yield _FileSink(file, temporary, path)
+        finally:
+            # What is kept is on the disk since `commit`; that the rest cannot be flushed is no fault.
+            with suppress(OSError):
+                file.close()
+            with suppress(OSError):
+                temporary.unlink()
 
 
 class _FileSink:

@@ -91,8 +91,8 @@ class _Stored(msgspec.Struct):
 
 
 def to_json(record: Record) -> bytes:
-    """The JSON document of a record, UTF-8, one line."""
-    return msgspec.json.encode(_Stored(SCHEMA, record))
+    """The JSON document of a record, UTF-8, one line; equal for equal records."""
+    return msgspec.json.encode(_Stored(SCHEMA, record), order="deterministic")
 
 
 def from_json(document: bytes) -> Record:
@@ -102,5 +102,5 @@ def from_json(document: bytes) -> Record:
         if schema > SCHEMA:
             raise NewerSchema(f"its schema {schema} is newer than this batchling reads ({SCHEMA})")
         return msgspec.json.decode(document, type=_Stored).record
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise ValueError("not a batchling record") from fault

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
+from http.cookies import SimpleCookie
 from types import ModuleType
 from typing import Any
 
@@ -112,7 +113,9 @@ def _answer_class(aiohttp: Any) -> type:
             self._request_info = native.request_info
             self._headers = CIMultiDictProxy(headers)
             self._raw_headers = tuple((name.encode(), value.encode()) for name, value in headers.items())
-            self._raw_cookie_headers = tuple(value for name, value in response.headers if name == "set-cookie") or None
+            set_cookies = [value for name, value in response.headers if name == "set-cookie"]
+            self._raw_cookie_headers = tuple(set_cookies) or None
+            self._cookies = SimpleCookie("; ".join(set_cookies))
             self._timer = TimerNoop()
             self._cache: dict[str, Any] = {}
             self._traces: list[Any] = []

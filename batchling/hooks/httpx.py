@@ -34,9 +34,11 @@ def patches(library: ModuleType) -> list[Patch]:
     ]
 
 
-def to_request(native: Any) -> Request:
-    """Ours from the library's request, whose body is held as bytes."""
-    return Request(native.method.upper(), str(native.url), tuple(native.headers.multi_items()), native.read())
+def to_request(native: Any, url: str) -> Request:
+    """Ours from the library's request, whose body is held as bytes; `url` is its URL as text."""
+    encoding = native.headers.encoding
+    headers = tuple((name.lower().decode(encoding), value.decode(encoding)) for name, value in native.headers.raw)
+    return Request(native.method.upper(), url, headers, native.read())
 
 
 def to_native(library: Any, response: Response) -> Any:
@@ -73,7 +75,7 @@ def _ask(library: Any, native: Any) -> Any:
     if reason := _unreadable(library, native):
         gate.bypass(native.method, url, reason)
         return None
-    return gate.submit(to_request(native))
+    return gate.submit(to_request(native, url))
 
 
 def _transports(library: Any) -> tuple[type, type]:

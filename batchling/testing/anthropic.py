@@ -16,7 +16,7 @@ from aiohttp import web
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as samples
-from batchling.testing.world import Refusal, Served, World, encode, shuffled
+from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
 
 _KEY = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MAX_ROWS = 100_000
@@ -86,6 +86,8 @@ class AnthropicApi:
         rows: list[tuple[str, dict[str, JSON]]] = []
         keys: set[str] = set()
         for place, row in enumerate(order.get("requests") or []):
+            if not isinstance(row, dict):
+                raise _refusal(400, f"requests.{place}: Input should be an object")
             key, params = row.get("custom_id"), row.get("params")
             if not isinstance(key, str) or not _KEY.fullmatch(key):
                 raise _refusal(
@@ -125,7 +127,7 @@ class AnthropicApi:
         if after := request.query.get("after_id"):
             place = next((n for n, job in enumerate(jobs) if job.id == after), len(jobs))
             jobs = jobs[place + 1 :]
-        limit = int(request.query.get("limit", 20))
+        limit = page_size(request)
         page = [self._shown(request, job) for job in jobs[:limit]]
         first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
         return _json({"data": page, "has_more": len(jobs) > limit, "first_id": first, "last_id": last})

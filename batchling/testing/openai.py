@@ -14,7 +14,7 @@ from aiohttp import web
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import openai as samples
-from batchling.testing.world import Refusal, Served, World, encode, shuffled
+from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
 
 _ENDPOINTS = (
     "/v1/chat/completions",
@@ -196,7 +196,7 @@ class OpenAIApi:
         if after := request.query.get("after"):
             place = next((n for n, job in enumerate(jobs) if job.id == after), len(jobs))
             jobs = jobs[place + 1 :]
-        limit = int(request.query.get("limit", 20))
+        limit = page_size(request)
         page = [self._shown(job) for job in jobs[:limit]]
         first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
         more = len(jobs) > limit
@@ -295,6 +295,8 @@ def _rows(endpoint: str, content: bytes) -> list[tuple[str, dict[str, JSON]]]:
             row = msgspec.json.decode(line)
         except msgspec.MsgspecError:
             raise _BadLine("invalid_json_line", "This line is not parseable as valid JSON.", None, number) from None
+        if not isinstance(row, dict):
+            raise _BadLine("invalid_json_line", "This line is not a JSON object.", None, number)
         key, body = row.get("custom_id"), row.get("body")
         if not isinstance(key, str) or not isinstance(body, dict):
             missing = "body" if isinstance(key, str) else "custom_id"
@@ -327,7 +329,7 @@ async def _stream(request: web.Request, endpoint: str, answer: dict[str, JSON]) 
     await stream.prepare(request)
     if endpoint == "/v1/chat/completions":
         chunk = {**answer, "object": "chat.completion.chunk", "usage": None}
-        texts = [{"index": c["index"], "delta": c["message"], "finish_reason": None} for c in answer["choices"]]
+        texts = [{"index": c["index"], "delta": _delta(c["message"]), "finish_reason": None} for c in answer["choices"]]
         ends = [{"index": c["index"], "delta": {}, "finish_reason": c["finish_reason"]} for c in answer["choices"]]
         for choices in (texts, ends):
             await stream.write(b"data: " + encode({**chunk, "choices": choices}) + b"\n\n")
@@ -337,6 +339,13 @@ async def _stream(request: web.Request, endpoint: str, answer: dict[str, JSON]) 
         await stream.write(b"event: response.completed\ndata: " + encode(event) + b"\n\n")
     await stream.write_eof()
     return stream
+
+
+def _delta(message: dict[str, JSON]) -> dict[str, JSON]:
+    """A whole message as one piece of a stream, where tool calls are numbered."""
+    if "tool_calls" not in message:
+        return message
+    return {**message, "tool_calls": [{**call, "index": n} for n, call in enumerate(message["tool_calls"])]}
 
 
 async def _json_object(request: web.Request) -> dict[str, JSON]:

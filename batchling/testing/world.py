@@ -144,3 +144,9 @@ def shuffled(rows: list[tuple[str, bytes]]) -> list[bytes]:
 def encode(value: JSON) -> bytes:
     """JSON in its shortest form."""
     return msgspec.json.encode(value)
+
+
+def page_size(request: web.Request) -> int:
+    """How many items a list call asked for; 20 when it said nothing that makes sense."""
+    asked = request.query.get("limit", "")
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else 20

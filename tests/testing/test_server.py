@@ -59,6 +59,7 @@ def test_an_openai_job_from_upload_to_rows() -> None:
     ("rows", "code", "line"),
     [
         ([row("a"), b"{"], "invalid_json_line", 2),
+        ([row("a"), [1]], "invalid_json_line", 2),
         ([row("a"), row("a")], "duplicate_custom_id", 2),
         ([row("a"), row("b", model="other")], "mismatched_model", 2),
         ([row("a", stream=True)], "streaming_unsupported", 1),
