@@ -22,6 +22,8 @@ _HOOKS = {
     "httpx2": "batchling.hooks.httpx",
     "aiohttp": "batchling.hooks.aiohttp",
     "requests.adapters": "batchling.hooks.requests",
+    "lm15.transports": "batchling.hooks.lm15",
+    "dspy._vendor.lm15.transports": "batchling.hooks.lm15",
 }
 """The module whose import makes a hook necessary, and the module that holds the hook."""
 

@@ -6,11 +6,26 @@ from batchling.testing import ProviderServer
 from tests.engine.calls import scope
 
 dspy = pytest.importorskip("dspy", reason="not installed: tox -e sdk-dspy")
+LM15 = tuple(map(int, dspy.__version__.split(".")[:2])) >= (3, 4)
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+@pytest.mark.skipif(not LM15, reason="this dspy has no sockets of its own")
+def test_calls_through_its_own_sockets_are_reported(
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = dspy.LM("openai/m", api_key="sk-1", api_base=provider_server.openai_url, cache=False)
+    with scope(provider_server):
+        assert model("hi")
+
+    report = capsys.readouterr().err
+    assert "went real time" in report
+    assert 'use dspy.LM(..., engine="litellm")' in report
+    assert len(provider_server.billed(batch=False)) == 1
+
+
 def test_parallel_threads(server: ProviderServer) -> None:
-    options = {"engine": "litellm"} if tuple(map(int, dspy.__version__.split(".")[:2])) >= (3, 4) else {}
+    options = {"engine": "litellm"} if LM15 else {}
     model = dspy.LM("openai/m", api_key="sk-1", api_base=server.openai_url, cache=False, **options)
     predict = dspy.Predict("question -> answer")
     with scope(server), dspy.context(lm=model):
