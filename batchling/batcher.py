@@ -335,15 +335,16 @@ class Batcher:
         its driver is gone, or by watching the one who drives it."""
         announced = False
         while followers := self._followers[batch_id]:
+            if await self._answer_stored(batch_id, tuple(followers)):
+                continue
             record = await self._on_disk(self._store.load, batch_id)
             held = frozenset(record.holds) if record is not None else frozenset()
+            if record is None or (record.phase is Phase.ENDED and await self._on_disk(self._store.has_rows, batch_id)):
+                held = frozenset()  # nothing there, or its rows have lost what the record promised
             if lost := followers - held:
                 self._again(batch_id, dict.fromkeys(lost))
                 continue
             assert record is not None
-            if record.phase is Phase.ENDED and await self._on_disk(self._store.has_rows, batch_id):
-                await self._answer_stored(record, tuple(followers))
-                continue
             if not announced:
                 announced = True
                 self._emit(events.Attached(record.target, batch_id, len(followers)))
@@ -365,8 +366,9 @@ class Batcher:
             await asyncio.shield(self._on_disk(self._store.release, record.id))
         self._again(record.id, {name: rows.get(name) for name in tuple(followers)})
 
-    async def _answer_stored(self, record: Record, names: tuple[str, ...]) -> None:
-        provider = PROVIDERS[record.target.provider]
+    async def _answer_stored(self, batch_id: str, names: tuple[str, ...]) -> bool:
+        """Answer those of the names whose good rows are stored; whether there was any."""
+        provider = PROVIDERS[self._waiting[names[0]].target.provider]
 
         def key_of(line: bytes) -> str:
             try:
@@ -374,13 +376,15 @@ class Batcher:
             except ValueError:
                 return ""
 
-        lines = await self._on_disk(self._store.find_rows, record.id, names, key_of)
-        rows: dict[str, Row | None] = dict.fromkeys(names)
-        for line in lines:
-            row = provider.row(line)
-            if row.response is not None and row.response.ok:
-                rows[row.key] = row
-        self._again(record.id, rows)
+        def stored() -> list[Row]:
+            found = self._store.find_rows(batch_id, names, key_of) if self._store.has_rows(batch_id) else ()
+            return [provider.row(line) for line in found]
+
+        good: dict[str, Row | None] = {
+            row.key: row for row in await self._on_disk(stored) if row.response is not None and row.response.ok
+        }
+        self._again(batch_id, good)
+        return bool(good)
 
     def _again(self, batch_id: str, rows: dict[str, Row | None]) -> None:
         """Answer the waiters of a batch whose rows are final; queue the others once more, as often as allowed."""
