@@ -87,6 +87,15 @@ def test_rows_appear_when_they_are_committed(store: Store) -> None:
     assert json.loads(lines[0])["t"] == "\u2028\x85"
 
 
+def test_a_fault_of_the_one_who_writes_rows_stays_what_it_is(store: Store) -> None:
+    store.claim(draft("b1", "x"))
+
+    with pytest.raises(ConnectionResetError), store.sink("b1") as sink:
+        sink.write(b"half")
+        raise ConnectionResetError
+    assert not store.has_rows("b1")
+
+
 def test_rows_are_found_by_key(store: Store) -> None:
     store.claim(draft("b1", "x"))
     with store.sink("b1") as sink:

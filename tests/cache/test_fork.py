@@ -61,34 +61,34 @@ def line_of(program: subprocess.Popen[str]) -> str:
 
 
 def test_a_child_that_ends_leaves_the_parents_lock_alone(tmp_path: Path) -> None:
-    program = start(tmp_path, ENDS_LIKE_A_PROGRAM)
-    assert line_of(program) == "waited\n"
+    with start(tmp_path, ENDS_LIKE_A_PROGRAM) as program:
+        assert line_of(program) == "waited\n"
 
-    assert not FileStore(str(tmp_path)).drive("b1")
-    program.communicate("\n", timeout=10)
-    assert FileStore(str(tmp_path)).drive("b1")
+        assert not FileStore(str(tmp_path)).drive("b1")
+        program.communicate("\n", timeout=10)
+        assert FileStore(str(tmp_path)).drive("b1")
 
 
 def test_a_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path: Path) -> None:
-    program = start(tmp_path, OUTLIVES_ITS_PARENT)
-    assert line_of(program) == "False\n"
-    other = FileStore(str(tmp_path))
-    assert not other.drive("b1")
+    with start(tmp_path, OUTLIVES_ITS_PARENT) as program:
+        assert line_of(program) == "False\n"
+        other = FileStore(str(tmp_path))
+        assert not other.drive("b1")
 
-    program.kill()
-    program.wait()
+        program.kill()
+        program.wait()
 
-    assert other.drive("b1")
-    program.communicate("\n", timeout=10)
+        assert other.drive("b1")
+        program.communicate("\n", timeout=10)
 
 
 def test_a_child_claims_and_drives_on_its_own(tmp_path: Path) -> None:
-    program = start(tmp_path, DRIVES_A_BATCH_OF_ITS_OWN)
-    claim = line_of(program)
+    with start(tmp_path, DRIVES_A_BATCH_OF_ITS_OWN) as program:
+        claim = line_of(program)
 
-    assert "members=('y',)" in claim
-    assert "theirs={'x': 'b1'}" in claim
-    other = FileStore(str(tmp_path))
-    assert (other.drive("b1"), other.drive("b2")) == (False, False)
-    program.communicate("\n", timeout=10)
-    assert (other.drive("b1"), other.drive("b2")) == (True, True)
+        assert "members=('y',)" in claim
+        assert "theirs={'x': 'b1'}" in claim
+        other = FileStore(str(tmp_path))
+        assert (other.drive("b1"), other.drive("b2")) == (False, False)
+        program.communicate("\n", timeout=10)
+        assert (other.drive("b1"), other.drive("b2")) == (True, True)

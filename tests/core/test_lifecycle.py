@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +35,29 @@ def test_a_record_survives_the_disk(record: Record) -> None:
 
     assert from_json(document) == record
     assert b"\n" not in document
+
+
+@given(records, st.randoms())
+def test_equal_records_have_equal_documents(record: Record, random: Random) -> None:
+    freed = list(record.freed)
+    random.shuffle(freed)
+
+    assert to_json(replace(record, freed=frozenset(freed))) == to_json(record)
+    assert json.loads(to_json(record))["record"]["freed"] == sorted(record.freed)
+
+
+def test_a_bottomless_document_is_one_named_error() -> None:
+    for document in (b"[" * 200_000, b'{"a":' * 200_000, b'{"schema":1,"record":' + b"[" * 200_000):
+        with pytest.raises(ValueError):
+            from_json(document)
+
+
+def test_a_field_of_the_future_is_passed_over() -> None:
+    record = Record("b", Target("p", "u", "e", "m", "a"), ("k",), 0.0)
+    document = to_json(record).replace(b'"phase":', b'"colour":{"is":["new"]},"phase":')
+
+    assert b"colour" in document
+    assert from_json(document) == record
 
 
 @given(st.binary(max_size=200))

@@ -1,0 +1,87 @@
+"""A writer that is killed in the middle leaves what was there before, and no lock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from batchling.cache.files import FileStore
+from batchling.core.lifecycle import Phase
+from tests.cache.test_contract import draft
+
+WRITER = """
+import os, sys
+from batchling.cache.files import FileStore
+from batchling.core.lifecycle import Phase
+from tests.cache.test_contract import draft
+store = FileStore(sys.argv[1])
+def stop(*ignored):
+    print("half-way", flush=True)
+    sys.stdin.readline()
+"""
+
+IN_A_CLAIM = """
+os.fsync = stop
+store.claim(draft("b2", "y"))
+"""
+
+IN_A_SAVE = """
+record = store.claim(draft("b2", "y")).record
+os.fsync = stop
+store.save(record.move(Phase.DEAD))
+"""
+
+IN_A_DOWNLOAD = """
+store.claim(draft("b2", "y"))
+with store.sink("b2") as sink:
+    sink.write(b"row" * 100_000)
+    stop()
+"""
+
+
+def killed_half_way(folder: Path, how: str) -> None:
+    command = [sys.executable, "-c", WRITER + how, str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=environment) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "half-way\n"
+        writer.kill()
+
+
+def test_killed_in_a_claim(tmp_path: Path) -> None:
+    store = FileStore(str(tmp_path))
+    store.claim(draft("b1", "x"))
+    killed_half_way(tmp_path, IN_A_CLAIM)
+
+    claim = store.claim(draft("b3", "x", "y"))
+
+    assert claim.record is not None
+    assert (claim.record.members, claim.theirs) == (("y",), {"x": "b1"})
+    assert FileStore(str(tmp_path)).load("b2") is None
+
+
+def test_killed_in_a_save(tmp_path: Path) -> None:
+    killed_half_way(tmp_path, IN_A_SAVE)
+
+    store = FileStore(str(tmp_path))
+
+    record = store.load("b2")
+    assert record is not None
+    assert (record.phase, store.lookup("y")) == (Phase.PLANNED, "b2")
+    assert store.drive("b2")
+
+
+def test_killed_in_a_download(tmp_path: Path) -> None:
+    killed_half_way(tmp_path, IN_A_DOWNLOAD)
+
+    store = FileStore(str(tmp_path))
+
+    assert not store.has_rows("b2")
+    assert store.drive("b2")
+    with store.sink("b2") as sink:
+        sink.write(b"whole\n")
+        sink.commit()
+    assert list(store.rows("b2")) == [b"whole"]

@@ -1,0 +1,128 @@
+"""Who may read the cache, and what the system refuses. Modes under a umask are in test_files.py."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from batchling.cache import files
+from batchling.cache.files import FileStore
+from batchling.errors import CacheError
+from tests.cache.test_contract import draft
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_folders_that_were_opened_to_others_are_closed_again(tmp_path: Path) -> None:
+    FileStore(str(tmp_path)).claim(draft("b1", "x"))
+    for name in ("batches", "results"):
+        (tmp_path / name).chmod(0o755)
+    tmp_path.chmod(0o755)
+
+    FileStore(str(tmp_path)).claim(draft("b2", "y"))
+
+    assert (mode(tmp_path / "batches"), mode(tmp_path / "results")) == (0o700, 0o700)
+    assert mode(tmp_path) == 0o755  # the user's own choice
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+def test_a_folder_of_somebody_else_is_left_and_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("batches", "results"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(0o755)
+    os.chown(tmp_path / "batches", 12345, -1)
+
+    with caplog.at_level(logging.WARNING):
+        store = FileStore(str(tmp_path))
+        store.claim(draft("b1", "x"))
+        store.claim(draft("b2", "y"))
+
+    assert (mode(tmp_path / "batches"), mode(tmp_path / "results")) == (0o755, 0o700)
+    assert caplog.text.count("can be read by others") == 1
+    assert "12345" in caplog.text
+
+
+def refuse(for_folders_only: bool) -> object:
+    def fsync(descriptor: int) -> None:
+        if not for_folders_only or stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+
+    return fsync
+
+
+@pytest.mark.parametrize("for_folders_only", [False, True])
+def test_a_claim_that_fails_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, for_folders_only: bool
+) -> None:
+    store = FileStore(str(tmp_path))
+    monkeypatch.setattr(os, "fsync", refuse(for_folders_only))
+    with pytest.raises(CacheError, match="Input/output error"):
+        store.claim(draft("b1", "x"))
+    monkeypatch.undo()
+
+    other = FileStore(str(tmp_path))
+    assert (store.lookup("x"), other.lookup("x"), other.load("b1")) == (None, None, None)
+    assert other.drive("b1")
+    claim = other.claim(draft("b2", "x"))
+    assert claim.record is not None
+
+
+def test_a_place_that_is_no_folder_is_a_cache_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(CacheError, match="file"):
+        FileStore(str(tmp_path / "file" / "store"))
+    with pytest.raises(CacheError, match="file"):
+        FileStore(str(tmp_path / "file"))
+
+
+def test_a_frozen_holder_of_the_index_lock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_LOCK_SECONDS", 0.05)
+    store = FileStore(str(tmp_path))
+    with FileLock(tmp_path / "index.lock"), pytest.raises(CacheError, match="is held by another process"):
+        store.claim(draft("b1", "x"))
+
+    assert store.claim(draft("b1", "x")).record is not None
+
+
+def test_a_disk_that_is_full_during_a_download_is_a_cache_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(str(tmp_path))
+    store.claim(draft("b1", "x"))
+    with pytest.raises(CacheError, match="Input/output error"), store.sink("b1") as sink:
+        sink.write(b"row\n")
+        monkeypatch.setattr(os, "fsync", refuse(for_folders_only=False))
+        sink.commit()
+    monkeypatch.undo()
+
+    assert not store.has_rows("b1")
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_a_write_that_the_system_refuses_is_a_cache_error(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+
+    store = FileStore(str(tmp_path))
+    store.claim(draft("b1", "x"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(CacheError, match="File too large"), store.sink("b1") as sink:
+            sink.write(b"x" * 1_000_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+
+    assert not store.has_rows("b1")
+    assert list((tmp_path / "results").iterdir()) == []
