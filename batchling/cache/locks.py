@@ -1,4 +1,4 @@
-"""Locks between processes, as the store needs them. Owns what must be known of filelock; never waits longer than told."""
+"""Locks between processes: what must be known of filelock. Never waits longer than it is told to."""
 
 from __future__ import annotations
 
