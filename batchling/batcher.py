@@ -13,24 +13,24 @@ import secrets
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from batchling.cache import Store
+from batchling.callers import Arrival, Callers, Waiter, resolve
 from batchling.core import events, retry
-from batchling.core.fingerprint import Ordinals, decode_body, fingerprint, key
+from batchling.core.fingerprint import decode_body, fingerprint
 from batchling.core.lifecycle import Phase, Record
-from batchling.core.model import Bypass, Fault, Headers, Item, Request, Response, Row, Site, Target, header
+from batchling.core.model import Bypass, Fault, Item, Request, Response, Row, Site, Target, header
 from batchling.core.window import Window, split
 from batchling.driver import Batch, Driver
 from batchling.errors import CacheError, Detached
 from batchling.hooks.gate import Gate
 from batchling.loop import Mailbox
 from batchling.providers import PROVIDERS, Routes
-from batchling.providers.base import Provider, Route
 from batchling.sender import Sender
 
 _log = logging.getLogger(__name__)
@@ -38,13 +38,6 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DRY_RUN = ("x-batchling-dry-run", "1")
-_FINAL = ("x-should-retry", "false")
-"""Keeps the SDKs made by Stainless from sending a row that has failed for good once more."""
-_NEVER_PASSED_ON = frozenset(
-    {"retry-after", "retry-after-ms", "content-encoding", "content-length", "transfer-encoding"}
-)
-"""Some SDKs sleep a Retry-After in full; the others describe bytes that the caller never sees."""
-
 _FOLLOW_SECONDS = 1.0
 """How often a batch that another process drives is looked at."""
 
@@ -58,39 +51,6 @@ class Options:
     poll_interval_seconds: float
     dry_run: bool
     join_duplicates: bool
-
-
-class _Arrival(Future[Response]):
-    """One intercepted call: what its caller waits for, and what the loop thread needs to know of it."""
-
-    def __init__(self, batcher: Batcher, matched: tuple[Provider, Route], target: Target, request: Request) -> None:
-        super().__init__()
-        self._batcher = batcher
-        self.provider, self.route = matched
-        self.target = target
-        self.request = request
-        self.fingerprint = ""
-        self.waiter: _Waiter | None = None
-
-    def cancel(self) -> bool:
-        """The caller gives up; the batcher hears of it."""
-        if not super().cancel():
-            return False
-        self._batcher.withdraw(self)
-        return True
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    """A key, its item, and everyone who waits for its answer."""
-
-    target: Target
-    item: Item
-    fingerprint: str
-    ordinal: int
-    futures: list[_Arrival] = field(default_factory=list)
-    attempts: int = 0
-    cached: bool = False
 
 
 class Batcher:
@@ -112,8 +72,7 @@ class Batcher:
         """The state of a scope that has seen nothing yet; also that of a forked child."""
         self._mailbox = Mailbox(self._check_drained)
         self._sites: dict[Target, Site] = {}
-        self._ordinals = Ordinals()
-        self._waiting: dict[str, _Waiter] = {}
+        self._callers = Callers()
         self._windows: dict[tuple[str, str, str], Window] = {}
         self._followers: dict[str, set[str]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -148,13 +107,12 @@ class Batcher:
         if isinstance(target, Bypass):
             self.bypass(request.method, request.url, target.reason)
             return None
-        arrival = _Arrival(self, matched, target, request)
-        arrival.fingerprint = fingerprint(target, body)
+        arrival = Arrival(matched, target, request, fingerprint(target, body))
+        arrival.on_cancel = self._hear_of_cancel
         self._mailbox.post(partial(self._arrive, arrival))
         return arrival
 
-    def withdraw(self, arrival: _Arrival) -> None:
-        """A caller gave up waiting. Any thread."""
+    def _hear_of_cancel(self, arrival: Arrival) -> None:
         self._mailbox.post(partial(self._withdraw, arrival))
 
     def bypass(self, method: str, url: str, reason: str) -> None:
@@ -192,32 +150,22 @@ class Batcher:
             # A display can never break a batch.
             _log.exception("a listener failed")
 
-    def _arrive(self, arrival: _Arrival) -> None:
+    def _arrive(self, arrival: Arrival) -> None:
         if self._detached:
-            _resolve([arrival], Detached("the batchify scope was left"))
+            resolve([arrival], Detached("the batchify scope was left"))
             return
         if arrival.cancelled():
             return
         target = arrival.target
         if (site := self._sites.get(target)) is None:
             site = self._sites[target] = arrival.provider.site(target, arrival.route, arrival.request)
-        target = site.target  # one object for all equal targets
         again = (header(arrival.request.headers, "x-stainless-retry-count") or "0") != "0"
-        joins = again or self._options.join_duplicates
-        ordinal = (self._ordinals.last if joins else self._ordinals.take)(arrival.fingerprint)
-        name = key(arrival.fingerprint, ordinal)
-        waiter = self._waiting.get(name)
+        # The site's target: one object for all equal ones.
+        waiter = self._callers.enter(arrival, site.target, joins=again or self._options.join_duplicates)
         if waiter is not None:
-            waiter.futures.append(arrival)
-            arrival.waiter = waiter
-            return
-        request = arrival.request
-        item = Item(name, Request(request.method, request.url, (), request.body))
-        waiter = _Waiter(target, item, arrival.fingerprint, ordinal, [arrival])
-        arrival.waiter = self._waiting[name] = waiter
-        self._place(waiter)
+            self._place(waiter)
 
-    def _place(self, waiter: _Waiter) -> None:
+    def _place(self, waiter: Waiter) -> None:
         """Attach a waiter to the batch that holds its key already, or let it wait for its window."""
         name = waiter.item.key
         holder = self._store.lookup(name)
@@ -231,7 +179,7 @@ class Batcher:
             self._emit(events.Queued(waiter.target))
         self._queue(waiter)
 
-    def _queue(self, waiter: _Waiter) -> None:
+    def _queue(self, waiter: Waiter) -> None:
         queue = waiter.target.queue
         window = self._windows.get(queue)
         if window is None:
@@ -269,13 +217,17 @@ class Batcher:
 
     def _rehearse(self, target: Target, items: list[Item]) -> None:
         provider = PROVIDERS[target.provider]
-        new = [item for item in items if not self._waiting[item.key].cached]
+        new = [item for item in items if not self._is_cached(item.key)]
         if new:
             self._emit(events.Rehearsed(target, len(new)))
         for item in items:
             response = provider.rehearse(target, decode_body(item.request.body) or {})
             headers = (*response.headers, DRY_RUN)
             self._answer(item.key, Response(response.status, headers, response.body))
+
+    def _is_cached(self, name: str) -> bool:
+        waiter = self._callers.get(name)
+        return waiter is not None and waiter.cached
 
     def _begin(self, target: Target, items: list[Item]) -> None:
         draft = Record(
@@ -313,7 +265,7 @@ class Batcher:
             self._fail(draft.members, f"{fault} Nothing was sent")
             return
         for name, holder in claim.theirs.items():
-            if (waiter := self._waiting.get(name)) is not None:
+            if (waiter := self._callers.get(name)) is not None:
                 waiter.cached = True
                 self._emit(events.Hit(waiter.target, holder))
                 self._follow(holder, [name])
@@ -321,7 +273,7 @@ class Batcher:
         if record is None:
             return
         mine = frozenset(record.members)
-        self._followers[record.id] = {name for name in mine if name in self._waiting}
+        self._followers[record.id] = {name for name in mine if name in self._callers}
         ours = [item for item in items if item.key in mine] if claim.theirs else items
         self._start(record.id, self._drive(record, ours))
 
@@ -368,7 +320,10 @@ class Batcher:
 
     async def _answer_stored(self, batch_id: str, names: tuple[str, ...]) -> bool:
         """Answer those of the names whose good rows are stored; whether there was any."""
-        provider = PROVIDERS[self._waiting[names[0]].target.provider]
+        waiter = self._callers.get(names[0])
+        if waiter is None:
+            return False
+        provider = PROVIDERS[waiter.target.provider]
 
         def key_of(line: bytes) -> str:
             try:
@@ -391,7 +346,7 @@ class Batcher:
         followers = self._followers.get(batch_id, set())
         for name, row in rows.items():
             followers.discard(name)
-            waiter = self._waiting.get(name)
+            waiter = self._callers.get(name)
             if waiter is None:
                 continue
             response = row.response if row is not None else None
@@ -409,30 +364,21 @@ class Batcher:
 
     def _fail(self, names: Iterable[str], why: str) -> None:
         for name in names:
-            if (waiter := self._waiting.get(name)) is not None:
+            if (waiter := self._callers.get(name)) is not None:
                 provider = PROVIDERS[waiter.target.provider]
                 self._answer(name, provider.failure(424, Fault(f"batchling: {why}", "batchling_failed")))
 
     def _answer(self, name: str, response: Response) -> None:
-        waiter = self._waiting.pop(name)
-        if not response.ok:
-            self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
-            response = Response(response.status, _final(response.headers), response.body)
-        for future in waiter.futures:
+        waiter = self._callers.answer(name, response)
+        for _ in waiter.calls:
             self._emit(events.Answered(waiter.target, response.ok, waiter.cached))
-            _resolve([future], response)
         self._check_drained()
 
-    def _withdraw(self, arrival: _Arrival) -> None:
+    def _withdraw(self, arrival: Arrival) -> None:
         """A caller gave up. Unsent, its request is taken back; otherwise its answer stays for the next run."""
-        waiter = arrival.waiter
-        if waiter is None or arrival not in waiter.futures:
+        waiter = self._callers.leave(arrival)
+        if waiter is None:
             return
-        waiter.futures.remove(arrival)
-        if waiter.futures or self._waiting.get(waiter.item.key) is not waiter:
-            return
-        del self._waiting[waiter.item.key]
-        self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
         window = self._windows.get(waiter.target.queue)
         if window is not None and window.remove(waiter.item.key):
             self._emit(events.Withdrawn(waiter.target))
@@ -448,9 +394,9 @@ class Batcher:
 
     def _check_drained(self) -> None:
         """Tell those who drain once nobody waits and nothing is on its way to us."""
-        if self._draining and not self._waiting and not self._mailbox:
+        if self._draining and not self._callers and not self._mailbox:
             draining, self._draining = self._draining, []
-            _resolve(draining, None)
+            resolve(draining, None)
 
     def _detach(self, done: Future[None]) -> None:
         if not self._detached:
@@ -458,16 +404,14 @@ class Batcher:
             unsent = sum(len(window) for window in self._windows.values())
             jobs = sum(1 for followers in self._followers.values() if followers)
             self._windows.clear()
-            if self._waiting:
+            if self._callers:
                 self._emit(events.Detached(jobs, unsent))
-            waiting, self._waiting = self._waiting, {}
-            for waiter in waiting.values():
-                _resolve(waiter.futures, Detached("the batchify scope was left while this call waited"))
+            self._callers.abandon(Detached("the batchify scope was left while this call waited"))
             for task in list(self._tasks.values()):
                 task.cancel()
             draining, self._draining = self._draining, []
-            _resolve(draining, Detached("the batchify scope was left"))
-        _resolve([done], None)
+            resolve(draining, Detached("the batchify scope was left"))
+        resolve([done], None)
 
     def _close(self, done: Future[None]) -> None:
         ignored: Future[None] = Future()
@@ -483,26 +427,10 @@ class Batcher:
             self._store.close()
         finally:
             self._disk.shutdown(wait=False)
-            _resolve([done], None)
+            resolve([done], None)
 
     async def _on_disk(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
-
-
-def _resolve(futures: Iterable[Future[T]], outcome: T | BaseException) -> None:
-    """Settle futures whose holders may cancel them at any moment."""
-    for future in futures:
-        try:
-            if isinstance(outcome, BaseException):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-        except InvalidStateError:
-            pass  # cancelled, or settled before
-
-
-def _final(headers: Headers) -> Headers:
-    return (*(pair for pair in headers if pair[0] not in _NEVER_PASSED_ON and pair[0] != _FINAL[0]), _FINAL)
 
 
 _alive: weakref.WeakSet[Batcher] = weakref.WeakSet()

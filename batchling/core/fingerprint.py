@@ -23,7 +23,7 @@ def decode_body(body: bytes) -> dict[str, JSON] | None:
     """The JSON object that a request body holds; None when it is anything else."""
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

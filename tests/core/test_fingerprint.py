@@ -63,7 +63,7 @@ def test_keys_suit_every_provider(body: dict[str, object], ordinal: int) -> None
 
 
 def test_what_is_no_json_object_is_no_body() -> None:
-    for body in (b"", b"[]", b"1", b'"x"', b"{", b'{"a": NaN}', b"\xff", b"a=b"):
+    for body in (b'{"a":' * 100_000, b"", b"[]", b"1", b'"x"', b"{", b'{"a": NaN}', b"\xff", b"a=b"):
         assert decode_body(body) is None
     assert decode_body(b' {"a": 123456789012345678901234567890}\n') == {"a": 123456789012345678901234567890}
 

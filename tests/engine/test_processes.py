@@ -49,7 +49,7 @@ with batchify(**options):
 with batchify(**options):
     for text in "abc":
         threading.Thread(target=ask, args=(server, text), daemon=True).start()
-    while len(next(iter(open_gates))._waiting) < 3:
+    while len(next(iter(open_gates))._callers) < 3:
         threading.Event().wait(0.01)
 """,
 }

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import threading
+from collections.abc import Sized
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -191,9 +192,9 @@ def test_leaving_waits_for_calls_of_other_threads(provider_server: ProviderServe
     assert len(provider_server.creates()) == 1
 
 
-def _waiting() -> dict[str, object]:
+def _waiting() -> Sized:
     (gate,) = open_gates
-    return gate._waiting  # type: ignore[attr-defined,no-any-return]
+    return gate._callers  # type: ignore[attr-defined,no-any-return]
 
 
 def test_an_exception_submits_nothing(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,133 @@
+"""Who waits for what: intercepted calls, by the key of their request. Belongs to the engine's loop thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from batchling.core.fingerprint import Ordinals, key
+from batchling.core.model import Headers, Item, Request, Response, Target
+from batchling.providers.base import Provider, Route
+
+T = TypeVar("T")
+
+_FINAL = ("x-should-retry", "false")
+"""Keeps the SDKs made by Stainless from sending a row that has failed for good once more."""
+_NEVER_PASSED_ON = frozenset(
+    {"retry-after", "retry-after-ms", "content-encoding", "content-length", "transfer-encoding"}
+)
+"""Some SDKs sleep a Retry-After in full; the others describe bytes that the caller never sees."""
+
+
+class Arrival(Future[Response]):
+    """One intercepted call: what its caller waits for, and what the loop thread needs to know of it."""
+
+    def __init__(self, matched: tuple[Provider, Route], target: Target, request: Request, fingerprint: str) -> None:
+        super().__init__()
+        self.provider, self.route = matched
+        self.target = target
+        self.request = request
+        self.fingerprint = fingerprint
+        self.waiter: Waiter | None = None
+        self.on_cancel: Callable[[Arrival], None] = lambda _: None
+
+    def cancel(self) -> bool:
+        """The caller gives up; `on_cancel` hears of it, in the caller's thread."""
+        if not super().cancel():
+            return False
+        self.on_cancel(self)
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """A key, its item, and the calls that wait for its answer."""
+
+    target: Target
+    item: Item
+    fingerprint: str
+    ordinal: int
+    calls: list[Arrival] = field(default_factory=list)
+    attempts: int = 0
+    """How often the request has been put into another batch."""
+    cached: bool = False
+    """Whether its batch was submitted by an earlier run or another process."""
+
+
+class Callers:
+    """All waiters of a scope. A key is waited for once, by however many calls."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[str, Waiter] = {}
+        self._ordinals = Ordinals()
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._waiters
+
+    def get(self, name: str) -> Waiter | None:
+        """The waiter of a key; None when nobody waits for it."""
+        return self._waiters.get(name)
+
+    def enter(self, arrival: Arrival, target: Target, *, joins: bool) -> Waiter | None:
+        """Take a call in: its new waiter, or None when it joins one that is there. `joins` says that it repeats
+        the last identical call instead of being a further sample."""
+        ordinal = (self._ordinals.last if joins else self._ordinals.take)(arrival.fingerprint)
+        name = key(arrival.fingerprint, ordinal)
+        waiter = arrival.waiter = self._waiters.get(name)
+        if waiter is not None:
+            waiter.calls.append(arrival)
+            return None
+        asked = arrival.request
+        # Without its headers, which the site has: a batch holds thousands of these.
+        item = Item(name, Request(asked.method, asked.url, (), asked.body))
+        waiter = Waiter(target, item, arrival.fingerprint, ordinal, [arrival])
+        arrival.waiter = self._waiters[name] = waiter
+        return waiter
+
+    def answer(self, name: str, response: Response) -> Waiter:
+        """Give everyone who waits for a key the answer; a failure frees its place among identical requests."""
+        waiter = self._waiters.pop(name)
+        if not response.ok:
+            self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
+            response = Response(response.status, _final(response.headers), response.body)
+        resolve(waiter.calls, response)
+        return waiter
+
+    def leave(self, arrival: Arrival) -> Waiter | None:
+        """A call was cancelled: its waiter, if nobody waits for that key any more."""
+        waiter = arrival.waiter
+        if waiter is None or arrival not in waiter.calls:
+            return None
+        waiter.calls.remove(arrival)
+        if waiter.calls or self._waiters.get(waiter.item.key) is not waiter:
+            return None
+        del self._waiters[waiter.item.key]
+        self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
+        return waiter
+
+    def abandon(self, reason: BaseException) -> None:
+        """Nobody is going to be answered any more."""
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters.values():
+            resolve(waiter.calls, reason)
+
+
+def resolve(futures: Iterable[Future[T]], outcome: T | BaseException) -> None:
+    """Settle futures whose holders may cancel them at any moment."""
+    for future in futures:
+        try:
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        except InvalidStateError:
+            pass  # cancelled, or settled before
+
+
+def _final(headers: Headers) -> Headers:
+    return (*(pair for pair in headers if pair[0] not in _NEVER_PASSED_ON and pair[0] != _FINAL[0]), _FINAL)
