@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from batchling.batcher import Batcher, Options
 from batchling.cache import open_store
 from batchling.context import BatchingContext
+from batchling.core import events
+from batchling.display.plain import log
 from batchling.display.receipt import Receipt
 from batchling.errors import OptionError
 from batchling.hooks import install_hooks
@@ -73,7 +75,12 @@ def batchify(
     store = open_store(cache=_boolean("cache", cache))
     install_hooks()
     receipt = Receipt()
-    return BatchingContext(Batcher(options, routes, store, receipt.add), receipt)
+
+    def listen(event: events.Event) -> None:
+        receipt.add(event)
+        log(event)
+
+    return BatchingContext(Batcher(options, routes, store, listen), receipt)
 
 
 def _seconds(name: str, value: object) -> float:

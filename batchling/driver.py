@@ -125,11 +125,11 @@ class Driver:
             try:
                 job = await self._run(
                     record,
-                    "look for the lost job",
+                    "settle its lost submission",
                     lambda: batch.provider.find(batch.site, record.id, record.members, record.created_at),
                 )
             except Unsettled as doubt:
-                await self._wait(record, "look for the lost job", str(doubt), self._poll_interval)
+                await self._wait(record, "settle its lost submission", str(doubt), self._poll_interval)
                 continue
             if job is not None:
                 return await self._adopt(record, job)
@@ -137,7 +137,7 @@ class Driver:
             if left <= 0:
                 return await self._die(record, "never submitted: the provider lists no such job")
             why = "the provider does not list it (yet)"
-            await self._wait(record, "look for the lost job", why, min(left, self._poll_interval))
+            await self._wait(record, "settle its lost submission", why, min(left, self._poll_interval))
 
     async def _adopt(self, record: Record, job: Job) -> Record:
         record = record.move(Phase.RUNNING, job=job)

@@ -81,6 +81,12 @@ def batched(url: str, rows: int, first: int) -> int:
         return asyncio.run(ask(url, rows, first))
 
 
+def not_ours(url: str, rows: int, first: int) -> int:
+    """The same calls inside a scope that does not want them."""
+    with batchify(cache=False):
+        return asyncio.run(ask(url, rows, first, rows))
+
+
 def measure(rows: int, gather: int, rounds: int) -> None:
     """Print the figures."""
     server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -88,7 +94,7 @@ def measure(rows: int, gather: int, rounds: int) -> None:
     assert server.stdout is not None
     try:
         url = server.stdout.readline().strip() + "/openai"
-        alone, together, added, hits = [], [], [], []
+        alone, together, foreign, added, hits = [], [], [], [], []
         for number in range(rounds):
             first = number * rows
             alone.append(cpu(lambda first=first: asyncio.run(ask(url, rows, first)), rows))
@@ -96,6 +102,7 @@ def measure(rows: int, gather: int, rounds: int) -> None:
             fresh = cpu(lambda first=first: batched(url, rows, first), rows)
             again = cpu(lambda first=first: batched(url, rows, first), rows)
             together.append(plain)
+            foreign.append(cpu(lambda first=first: not_ours(url, rows, first), rows) - plain)
             added.append(fresh - plain)
             hits.append(again - plain)
         figure = statistics.median
@@ -103,8 +110,8 @@ def measure(rows: int, gather: int, rounds: int) -> None:
         base = figure(together)
         print(f"  the client alone, answered at once        {figure(alone):6.0f} us")
         print(f"  the client alone, all {rows:,} under way   {base:6.0f} us")
-        print(f"  added to that when batched                {figure(added):6.0f} us   ratio {figure(added) / base:.2f}")
-        print(f"  added to that when from the cache         {figure(hits):6.0f} us   ratio {figure(hits) / base:.2f}")
+        for name, costs in (("not ours", foreign), ("batched", added), ("from the cache", hits)):
+            print(f"  added to that when {name:22} {figure(costs):6.0f} us   ratio {figure(costs) / base:.2f}")
         server.stdin.write("\n")
         server.stdin.flush()
         creates, bills = map(int, server.stdout.readline().split())

@@ -1,0 +1,37 @@
+"""Events as log lines, under the logger `batchling`: what a long wait is about, for whoever looks."""
+
+from __future__ import annotations
+
+import logging
+
+from batchling.core import events
+
+_log = logging.getLogger("batchling")
+
+_WORTH_A_WARNING = 5.0
+"""Seconds: shorter delays are the normal noise of a network."""
+
+
+def log(event: events.Event) -> None:
+    """Write one event to the log: a line per batch at info, what keeps callers waiting as a warning."""
+    match event:
+        case events.Submitted():
+            _log.info("batch %s: %d requests left as job %s", event.batch, event.rows, event.job)
+        case events.Attached():
+            _log.info("batch %s: %d requests wait for a job submitted before", event.batch, event.rows)
+        case events.Polled():
+            _log.debug("batch %s: %s, %d of %d done", event.batch, event.word, event.done, event.total)
+        case events.Ended():
+            _log.info("batch %s: ended, %d rows answered, %d failed", event.batch, event.answered, event.failed)
+        case events.Delayed():
+            level = logging.WARNING if event.seconds >= _WORTH_A_WARNING else logging.INFO
+            _log.log(
+                level,
+                "batchling: batch %s: cannot %s (%s); nothing is lost, next try in %.0f s",
+                event.batch,
+                event.what,
+                event.why,
+                event.seconds,
+            )
+        case events.Died():
+            _log.info("batch %s: %s", event.batch, event.reason)
