@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
+from batchling.errors import Detached
 from batchling.hooks.gate import Gate, active, current
 from batchling.hooks.patching import Patch
 
@@ -43,7 +45,10 @@ def _start(wrapped: Any, thread: Any, args: Any, kwargs: Any) -> Any:
     def run_in_scope() -> None:
         # Taken away first, so that the thread object does not keep the scope alive afterwards.
         thread.__dict__.pop("run", None)
-        _run_with(gate, run)
+        # A thread whose call was detached ends in silence: the scope has said what goes on, and a traceback for each
+        # of a thousand threads would bury it (and can abort CPython when daemon threads print at its end).
+        with suppress(Detached):
+            _run_with(gate, run)
 
     thread.run = run_in_scope
     try:
