@@ -10,9 +10,12 @@ from typing import Literal, Never
 from urllib.parse import urlsplit
 
 from batchling.batcher import Batcher, Options
+from batchling.batches import Terms
 from batchling.cache import open_store
 from batchling.context import BatchingContext
 from batchling.core import events
+from batchling.core.retry import RESUBMISSIONS
+from batchling.display.cancelling import show
 from batchling.display.plain import log
 from batchling.display.receipt import Receipt
 from batchling.errors import OptionError
@@ -28,9 +31,12 @@ def batchify(
     batch_window_seconds: float = 2.0,
     batch_poll_interval_seconds: float = 10.0,
     dry_run: bool = False,
-    cache: bool = True,
+    cache: bool | Literal["no-results"] = True,
     gateways: Mapping[str, str] | None = None,
     duplicates: Literal["sample", "join"] = "sample",
+    max_resubmissions: int = RESUBMISSIONS,
+    max_batches_in_flight: int | None = None,
+    max_batches_per_hour: int | None = None,
 ) -> BatchingContext:
     """A scope inside which LLM API calls are sent through the providers' Batch APIs.
 
@@ -45,13 +51,20 @@ def batchify(
     - `batch_poll_interval_seconds`: how often the provider is asked how a job stands (less often if it asks for that).
     - `dry_run`: send nothing, write nothing; every call gets a synthetic response marked `x-batchling-dry-run: 1`.
     - `cache`: keep records and results on disk (`BATCHLING_CACHE_DIR`, else the platform's cache folder), so that
-      a second run or a second process attaches to the batch already paid for. False touches no disk.
+      a second run or a second process attaches to the batch already paid for. "no-results" keeps answers off the disk:
+      a later run downloads them again. False touches no disk.
     - `gateways`: base URLs that speak a provider's API, by provider name: `{"http://localhost:4000": "openai"}`.
       The environment variable `BATCHLING_GATEWAYS` adds more: `http://localhost:4000=openai,https://...=anthropic`.
     - `duplicates`: "sample" asks identical requests once each (ten samples are ten requests); "join" asks them once.
+    - `max_resubmissions`: how often a request whose batch ended without it (expired, cancelled, overloaded) is put into
+      another one, before the caller gets the failure.
+    - `max_batches_in_flight`, `max_batches_per_hour`: how many batches this scope has under way at a time, and creates
+      in an hour, per account; more stand in line. None means the provider's own limits, where they are known.
 
-    Raises `OptionError` for a value that cannot work, naming the argument; `CacheError` when the cache folder cannot
-    be used; `TypeError` when it is called with a function.
+    A cache that cannot be written (full disk, missing rights) is told in a warning, and the run goes on without it.
+
+    Raises `OptionError` for a value that cannot work, naming the argument; `CacheError` when the cache folder is a
+    file; `TypeError` when it is called with a function.
     """
     if target:
         raise TypeError(
@@ -60,25 +73,31 @@ def batchify(
             "        answers = my_function()\n"
             "or, from a shell: batchling my_script.py:my_function"
         )
-    if batch_size is not None and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
-        raise OptionError("batch_size", f"must be a whole number of at least 1, or None; not {batch_size!r}")
     options = Options(
-        batch_size=batch_size,
+        batch_size=_number("batch_size", batch_size),
         window_seconds=_seconds("batch_window_seconds", batch_window_seconds),
-        poll_interval_seconds=_seconds("batch_poll_interval_seconds", batch_poll_interval_seconds),
         dry_run=_boolean("dry_run", dry_run),
         join_duplicates=duplicates == "join",
+        terms=Terms(
+            _seconds("batch_poll_interval_seconds", batch_poll_interval_seconds),
+            _whole("max_resubmissions", max_resubmissions, 0),
+            _number("max_batches_in_flight", max_batches_in_flight),
+            _number("max_batches_per_hour", max_batches_per_hour),
+        ),
     )
     if duplicates not in ("sample", "join"):
         raise OptionError("duplicates", f'must be "sample" or "join"; not {duplicates!r}')
     routes = Routes(_gateways(gateways))
-    store = open_store(cache=_boolean("cache", cache))
+    if not isinstance(cache, bool) and cache != "no-results":
+        raise OptionError("cache", f'must be True, False or "no-results"; not {cache!r}')
+    store = open_store(cache)
     install_hooks()
     receipt = Receipt()
 
     def listen(event: events.Event) -> None:
         receipt.add(event)
         log(event)
+        show(event)
 
     return BatchingContext(Batcher(options, routes, store, listen), receipt)
 
@@ -87,6 +106,16 @@ def _seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
         raise OptionError(name, f"must be a positive number of seconds; not {value!r}")
     return float(value)
+
+
+def _number(name: str, value: object) -> int | None:
+    return None if value is None else _whole(name, value, 1, ", or None")
+
+
+def _whole(name: str, value: object, least: int, otherwise: str = "") -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise OptionError(name, f"must be a whole number of at least {least}{otherwise}; not {value!r}")
+    return value
 
 
 def _boolean(name: str, value: object) -> bool:

@@ -51,7 +51,11 @@ class Waiter:
     ordinal: int
     calls: list[Arrival] = field(default_factory=list)
     attempts: int = 0
-    """How often the request has been put into another batch."""
+    """How often a batch ended without the request having run."""
+    spared: int = 0
+    """How often its batch failed for a reason that was not its own."""
+    unsent: bool = True
+    """Whether no batch with the request is under way."""
     cached: bool = False
     """Whether its batch was submitted by an earlier run or another process."""
 
@@ -72,6 +76,15 @@ class Callers:
     def get(self, name: str) -> Waiter | None:
         """The waiter of a key; None when nobody waits for it."""
         return self._waiters.get(name)
+
+    def is_unsent(self, name: str) -> bool:
+        """Whether the request of a key has not left yet, or nobody waits for it."""
+        waiter = self._waiters.get(name)
+        return waiter is None or waiter.unsent
+
+    def unsent(self) -> int:
+        """How many requests have not left yet."""
+        return sum(waiter.unsent for waiter in self._waiters.values())
 
     def enter(self, arrival: Arrival, target: Target, *, joins: bool) -> Waiter | None:
         """Take a call in: its new waiter, or None when it joins one that is there. `joins` says that it repeats

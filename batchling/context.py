@@ -6,26 +6,33 @@ It knows hooks, engine and display, and nothing of providers.
 from __future__ import annotations
 
 import atexit
-import signal
+import logging
+import math
 import sys
-import threading
 import time
 import weakref
-from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures import Future
 from contextvars import Token
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from batchling.errors import ClosedError
 from batchling.hooks.gate import Gate, active, current, open_gates
 from batchling.hooks.waiting import wait, wait_async
+from batchling.signals import Signals
 
 if TYPE_CHECKING:
     from batchling.batcher import Batcher
     from batchling.display.receipt import Receipt
 
+_log = logging.getLogger(__name__)
+
 _CLOSE_SECONDS = 10.0
 """How long leaving a scope waits for the engine to put its things away."""
+_OFFER_SECONDS = 2.0
+"""How long a second Ctrl-C is waited for on a terminal."""
+_STEP = 0.1
 
 
 class BatchingContext:
@@ -37,7 +44,7 @@ class BatchingContext:
         self._entered = False
         self._token: Token[Gate | None] | None = None
         self._started = 0.0
-        self._restore_signal: Callable[[], None] = lambda: None
+        self._signals = Signals(batcher.detach)
 
     def __enter__(self) -> None:
         self._open()
@@ -49,11 +56,7 @@ class BatchingContext:
             if kind is None:
                 wait(self._batcher.drain())
         finally:
-            self._deactivate()
-            try:
-                self._batcher.close().result(_CLOSE_SECONDS)
-            finally:
-                self._report()
+            self._leave()
 
     async def __aenter__(self) -> None:
         self._open()
@@ -65,13 +68,9 @@ class BatchingContext:
             if kind is None:
                 await wait_async(self._batcher.drain())
         finally:
-            self._deactivate()
-            try:
-                # Blocks this loop for the few milliseconds that closing takes, so that a cancellation which is under
-                # way cannot leave the scope half open.
-                self._batcher.close().result(_CLOSE_SECONDS)
-            finally:
-                self._report()
+            # Blocks this loop for the few milliseconds that closing takes, so that a cancellation which is under
+            # way cannot leave the scope half open.
+            self._leave()
 
     def _open(self) -> None:
         if self._entered:
@@ -82,10 +81,22 @@ class BatchingContext:
         self._token = active.set(self._batcher)
         open_gates.add(self._batcher)
         _open_scopes.add(self)
-        self._restore_signal = _detach_on_interrupt(self._batcher)
+        self._signals.install()
+
+    def _leave(self) -> None:
+        """Put everything away. Every wait in here has an end, and signals only shorten it."""
+        self._signals.leaving = True
+        self._deactivate()
+        try:
+            if self._signals.interrupts:
+                self._offer_to_cancel()
+            self._close()
+        finally:
+            if text := self._receipt.text(time.monotonic() - self._started):
+                print(text, file=sys.stderr, flush=True)
+            self._signals.restore()
 
     def _deactivate(self) -> None:
-        self._restore_signal()
         open_gates.discard(self._batcher)
         _open_scopes.discard(self)
         if self._token is not None:
@@ -95,41 +106,37 @@ class BatchingContext:
                 # Left in another context than it was entered in (async fixtures, generators).
                 active.set(self._batcher.outer)
 
-    def _report(self) -> None:
-        if text := self._receipt.text(time.monotonic() - self._started):
-            print(text, file=sys.stderr, flush=True)
+    def _offer_to_cancel(self) -> None:
+        """Ctrl-C has come: the jobs go on, unless it comes again. On a terminal there is a moment for that."""
+        self._wait(self._batcher.detach(), _CLOSE_SECONDS, until=3)
+        if not self._receipt.jobs_left:
+            return
+        if self._signals.interrupts < 2 and sys.stderr.isatty():
+            print(self._receipt.offer(_OFFER_SECONDS), file=sys.stderr, flush=True)
+            self._wait(Future(), _OFFER_SECONDS, until=2)
+        if self._signals.interrupts >= 2:
+            self._wait(self._batcher.cancel(), math.inf, until=max(3, self._signals.interrupts + 1))
+
+    def _wait(self, future: Future[None], seconds: float, until: int) -> None:
+        """Wait for a future, no longer than this and not beyond the `until`th Ctrl-C."""
+        end = time.monotonic() + seconds
+        while not future.done() and self._signals.interrupts < until and time.monotonic() < end:
+            # A signal arrives between two of these.
+            futures.wait([future], timeout=_STEP)
+
+    def _close(self) -> None:
+        closed = self._batcher.close()
+        futures.wait([closed], timeout=_CLOSE_SECONDS)
+        if not closed.done():
+            _log.warning(
+                "the batchify scope was left, after %.0f s, without waiting for %s. Nothing is lost: run again",
+                _CLOSE_SECONDS,
+                self._batcher.waits_for(),
+            )
 
     def abandon(self) -> None:
         """Interpreter exit with the scope still open: its jobs go on at the provider; say so."""
-        self._deactivate()
-        try:
-            self._batcher.close().result(_CLOSE_SECONDS)
-        finally:
-            self._report()
-
-
-def _detach_on_interrupt(batcher: Batcher) -> Callable[[], None]:
-    """Let Ctrl-C detach the scope before it does what it did; returns what undoes this.
-
-    Without it a main thread that joins its workers would wait for their batches, up to a day.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return lambda: None
-    previous = signal.getsignal(signal.SIGINT)
-    if not callable(previous):
-        return lambda: None
-
-    def detach(number: int, frame: FrameType | None) -> None:
-        batcher.detach()
-        previous(number, frame)
-
-    signal.signal(signal.SIGINT, detach)
-
-    def restore() -> None:
-        if signal.getsignal(signal.SIGINT) is detach:
-            signal.signal(signal.SIGINT, previous)
-
-    return restore
+        self._leave()
 
 
 _open_scopes: weakref.WeakSet[BatchingContext] = weakref.WeakSet()

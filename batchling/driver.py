@@ -1,7 +1,7 @@
 """The life of one batch: submit, poll until it is over, collect its rows. One straight coroutine.
 
 Two laws hold here: only the provider's word moves a record, a network failure moves nothing; and no create call
-leaves without a PLANNED record in the store. A create whose reply was lost is looked for, never repeated blindly.
+leaves without a record in the store that says so. A create whose reply was lost is looked for, never repeated blindly.
 Everything lives on the engine's loop; the store is called in the disk thread.
 """
 
@@ -9,62 +9,73 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
-from batchling.cache import Sink, Store
+from batchling.cache import Store
 from batchling.core import events, retry
 from batchling.core.lifecycle import Phase, Record
-from batchling.core.model import Call, Fault, Flow, Item, Job, Response, Row, Site, State, Status
-from batchling.providers.base import Garbled, Provider, Refused, Unsettled
+from batchling.core.model import Fault, Item, Job, Response, Row, Site, State, Status
+from batchling.errors import CacheError
+from batchling.exchange import Errand, Exchange, GivenUp, ReplyLost
+from batchling.providers.base import Provider, Refused, Unsettled, Verdict, read_fault
+from batchling.providers.results import Rows, sort_rows
 from batchling.sender import NetworkFault, Sender
 
 _log = logging.getLogger(__name__)
 
 PATIENCE_BEFORE_JOB = 900.0
-"""Seconds for which a submission is tried while the provider cannot be reached or turns it away."""
+"""Seconds for which a submission is tried while the provider cannot be reached or has trouble of its own."""
 PATIENCE_FOR_ID = 60.0
 """Seconds for which a fresh file or job may be unknown, or a finished one without files (seen at OpenAI)."""
-PATIENCE_FOR_LISTING = 60.0
-"""Seconds after which a job that no listing shows does not exist."""
+PATIENCE_FOR_LISTING = 120.0
+"""Seconds after the create call left for which a job may be missing from the provider's list and exist all the same."""
 WINDOW = 86_400.0
 """Seconds that a job may take when the provider does not say when it expires."""
 GRACE = 93_600.0
 """Seconds after its expiry for which a job is still asked for: OpenAI expired jobs up to 24 hours late."""
+SHORT_FILES = 2
+"""How often a result file with fewer rows than the provider counted is downloaded again."""
 
 T = TypeVar("T")
-Rows = dict[str, Row]
 Wanted = Callable[[], Iterable[str]]
-
-
-class ReplyLost(Exception):
-    """A create call may have acted, and its reply is gone."""
 
 
 class Lapsed(Exception):
     """The provider has forgotten a job whose time is long over; its record is dead."""
 
 
-class GivenUp(Exception):
-    """Patience ran out. `response` is the provider's last answer, or None when there was none."""
+class NoRoom(Exception):
+    """The provider takes nothing of this size now, and no row ran. `verdict` is FULL or LARGE."""
 
-    def __init__(self, why: str, response: Response | None) -> None:
+    def __init__(self, verdict: Verdict, why: str) -> None:
         super().__init__(why)
-        self.response = response
+        self.verdict = verdict
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
-    """What the driver needs to know of a batch: who serves it, as whom, and the items if they are ours."""
+    """What the driver needs to know of a batch: who serves it, as whom, its record as it stands, and the items if
+    they are ours to submit."""
 
     provider: Provider
     site: Site
     record: Record
     items: Sequence[Item] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the members of a batch. A row without a response never ran; a member without a row got none.
+
+    `innocent` says that rows which never ran are not to blame for it: another row was, or nothing was ever sent.
+    """
+
+    rows: Rows = field(default_factory=dict)
+    innocent: bool = False
 
 
 class Driver:
@@ -80,242 +91,240 @@ class Driver:
     ) -> None:
         self._store = store
         self._disk = disk
-        self._sender = sender
+        self._exchange = Exchange(sender, emit, min(1.0, poll_interval))
         self._emit = emit
         self._poll_interval = poll_interval
 
-    async def drive(self, batch: Batch, wanted: Wanted) -> Rows:
-        """Bring a batch to its end. The rows of those members that `wanted()` names then: a row without a
-        response never ran; a member without a row got none."""
-        record = batch.record
+    async def drive(self, batch: Batch, wanted: Wanted) -> Outcome:
+        """Bring a batch to its end: the rows of those members that `wanted()` names then.
+
+        Raises `NoRoom` when the provider takes no batch of this size now; its record is dead then.
+        """
         try:
-            if record.phase is Phase.PLANNED:
-                record = await self._settle(batch) if not batch.items else await self._submit(batch)
-            if record.phase is Phase.RUNNING or record.phase is Phase.ENDED:
-                status = await self._watch(batch, record)
-                if status.state is State.FAILED:
-                    return await self._fail(batch.provider, record, status)
-                return await self._collect(batch, record, status, wanted)
+            if batch.record.phase is Phase.PLANNED:
+                await (self._submit(batch) if batch.items else self._settle(batch))
+            if batch.record.phase is Phase.DEAD:
+                return Outcome(innocent=True)
+            status = await self._watch(batch)
+            if status.state is State.FAILED:
+                return await self._fail(batch, status)
+            return await self._collect(batch, status, wanted)
         except Lapsed:
-            return {}
+            return Outcome()
         except Refused as refusal:
             return _all(batch.record, refusal.response)
         except GivenUp as end:
-            response = end.response or batch.provider.failure(424, Fault(f"batchling: {end}"))
-            return _all(batch.record, response)
-        return {}
+            return _all(batch.record, end.response or batch.provider.failure(424, Fault(f"batchling: {end}")))
 
-    async def _submit(self, batch: Batch) -> Record:
-        record = batch.record
+    async def cancel(self, batch: Batch) -> None:
+        """Have the job of a batch stopped, and wait until the provider says that it is over. What it has finished is
+        stored. Raises `Refused` when the provider does not let us."""
+        if batch.record.phase is Phase.PLANNED:
+            await self._settle(batch)
+        if (job := batch.record.job) is None or batch.record.phase is not Phase.RUNNING:
+            return
         try:
-            job = await self._run(
-                record, "submit", lambda: batch.provider.submit(batch.site, batch.items, record.id), PATIENCE_BEFORE_JOB
+            await self._exchange.run(self._errand(batch, "cancel"), lambda: batch.provider.cancel(batch.site, job))
+        except Refused as refusal:
+            if refusal.response.status in (401, 403):
+                raise
+            # Too late, most likely: the job will say.
+        await self.drive(batch, tuple)
+
+    async def _submit(self, batch: Batch) -> None:
+        async def leaves() -> None:
+            await self._keep(batch, Phase.PLANNED, left_at=time.time())
+
+        def is_final(response: Response) -> bool:
+            return batch.provider.judge(response.status, read_fault(response)) is not Verdict.LATER
+
+        until = time.time() + PATIENCE_BEFORE_JOB
+        errand = Errand(batch.record.id, "submit", until, leaves=leaves, is_final=is_final)
+        try:
+            job = await self._exchange.run(
+                errand, lambda: batch.provider.submit(batch.site, batch.items, batch.record.id)
             )
         except ReplyLost:
-            return await self._settle(batch)
-        except (Refused, GivenUp) as no:
-            await self._die(record, f"not submitted: {no}")
+            await self._settle(batch)
+        except Refused as no:
+            fault = read_fault(no.response)
+            await self._die(batch, f"not submitted: {no}")
+            verdict = batch.provider.judge(no.response.status, fault)
+            if verdict in (Verdict.FULL, Verdict.LARGE):
+                raise NoRoom(verdict, fault.code or str(no)) from no
             raise
-        return await self._adopt(record, job)
+        except GivenUp as end:
+            await self._die(batch, f"not submitted: {end}")
+            raise
+        else:
+            await self._run_on(batch, job)
 
-    async def _settle(self, batch: Batch) -> Record:
+    async def _settle(self, batch: Batch) -> None:
         """Find out whether the job of a PLANNED record exists: adopt it, or free the keys."""
         record = batch.record
+        if record.left_at is None:
+            await self._die(batch, "never submitted: it was left before its create call")
+            return
+        left_at = min(record.left_at, time.time())
+        what = "settle its lost submission"
+        taken = self._store.jobs()
         while True:
             try:
-                job = await self._run(
-                    record,
-                    "settle its lost submission",
-                    lambda: batch.provider.find(batch.site, record.id, record.members, record.created_at),
+                job = await self._exchange.run(
+                    self._errand(batch, what),
+                    lambda: batch.provider.find(batch.site, record.id, record.members, left_at, taken),
                 )
             except Unsettled as doubt:
-                await self._wait(record, "settle its lost submission", str(doubt), self._poll_interval)
+                await self._wait(batch, what, str(doubt), self._poll_interval)
                 continue
             if job is not None:
-                return await self._adopt(record, job)
-            left = record.created_at + PATIENCE_FOR_LISTING - time.time()
+                await self._run_on(batch, job)
+                return
+            left = left_at + PATIENCE_FOR_LISTING - time.time()
             if left <= 0:
-                return await self._die(record, "never submitted: the provider lists no such job")
+                await self._die(batch, "never submitted: the provider lists no such job")
+                return
             why = "the provider does not list it (yet)"
-            await self._wait(record, "settle its lost submission", why, min(left, self._poll_interval))
+            await self._wait(batch, what, why, min(left, self._poll_interval))
 
-    async def _adopt(self, record: Record, job: Job) -> Record:
-        record = record.move(Phase.RUNNING, job=job)
-        await self._on_disk(self._store.save, record)
-        self._emit(events.Submitted(record.target, record.id, job.id, len(record.members)))
-        return record
-
-    async def _watch(self, batch: Batch, record: Record) -> Status:
+    async def _watch(self, batch: Batch) -> Status:
         """Poll until the job is over, its files included."""
-        fresh = record is not batch.record
-        unknown_since: float | None = None
-        bare_since: float | None = None
+        record = batch.record
         job = record.job
         assert job is not None  # RUNNING and ENDED records have one
-        pause = self._poll_interval if fresh else 0.0
+        unknown = _Patience(PATIENCE_FOR_ID)
+        bare = _Patience(PATIENCE_FOR_ID)
+        pause = self._poll_interval if batch.items else 0.0
         while True:
             await asyncio.sleep(pause)
             pause = self._poll_interval
             try:
-                status = await self._run(record, "poll", lambda: batch.provider.poll(batch.site, job))
+                status = await self._exchange.run(
+                    self._errand(batch, "poll"), lambda: batch.provider.poll(batch.site, job)
+                )
             except Refused as refusal:
-                unknown_since = unknown_since or time.monotonic()
-                if refusal.response.status != 404 or time.monotonic() - unknown_since > PATIENCE_FOR_ID:
-                    if refusal.response.status == 404 and time.time() > _deadline(record):
-                        await self._die(record, "the provider knows the job no longer")
-                        raise Lapsed from refusal
-                    raise
+                await self._suffer(batch, refusal, unknown)
                 continue
-            unknown_since = None
+            unknown = _Patience(PATIENCE_FOR_ID)
             self._emit(events.Polled(record.id, status.word, status.done, status.total))
             if not status.known:
                 _log.warning("batch %s: unknown status %r is taken for running", record.id, status.word[:40])
-            pause = max(pause, status.retry_after or 0.0)
+            pause = max(pause, min(status.retry_after or 0.0, retry.LONGEST_ASKED))
             if status.state is State.RUNNING:
                 if time.time() > _deadline(record):
-                    raise GivenUp(f"job {job.id} is still {status.word} long after its expiry", None)
+                    raise GivenUp(f"job {job.id[:80]} is still {status.word[:40]} long after its expiry", None)
                 continue
-            if status.state is State.ENDED and status.done and not status.outputs:
-                bare_since = bare_since or time.monotonic()
-                if time.monotonic() - bare_since < PATIENCE_FOR_ID:
-                    continue
+            if status.state is State.ENDED and status.done and not status.outputs and not bare.over():
+                continue
             return status
 
-    async def _collect(self, batch: Batch, record: Record, status: Status, wanted: Wanted) -> Rows:
-        job = record.job
-        assert job is not None
+    async def _suffer(self, batch: Batch, refusal: Refused, unknown: _Patience) -> None:
+        """A job or a file is refused. An unknown one may be too fresh; when it stays so long after its time, the
+        provider has forgotten it. Raises `Lapsed` then, and the refusal for everything else."""
+        if refusal.response.status not in (404, 410):
+            raise refusal
+        if not unknown.over():
+            return
+        if time.time() > _deadline(batch.record):
+            await self._die(batch, "the provider knows it no longer")
+            raise Lapsed from refusal
+        raise refusal
+
+    async def _collect(self, batch: Batch, status: Status, wanted: Wanted) -> Outcome:
+        members = frozenset(batch.record.members)
+        unknown = _Patience(PATIENCE_FOR_ID)
         attempt = 0
         while True:
             try:
-                with self._store.sink(record.id) as sink:
-                    await self._run(
-                        record, "download", lambda: batch.provider.fetch(batch.site, job, status), sink=sink
-                    )
-                    await self._on_disk(sink.commit)
-                break
-            except NetworkFault as fault:
-                attempt += 1
-                await self._wait(record, "download", str(fault), self._pause(attempt))
-        rows, freed = await self._on_disk(
-            sort_rows, batch.provider, self._store.rows(record.id), frozenset(record.members), frozenset(wanted())
-        )
-        if record.phase is Phase.RUNNING:
-            record = record.move(Phase.ENDED, freed=freed, expires_at=status.expires_at)
-            await self._on_disk(self._store.save, record)
-        self._emit(events.Ended(record.id, len(record.members) - len(freed), len(freed)))
-        return rows
+                await self._download(batch, status)
+                found = await self._on_disk(
+                    sort_rows, batch.provider, self._store.rows(batch.record.id), members, frozenset(wanted())
+                )
+                if found.lines >= status.done or attempt >= SHORT_FILES:
+                    break
+                why = f"{found.lines} rows came where the provider counts {status.done}"
+            except (NetworkFault, CacheError) as fault:
+                why = str(fault)
+            except Refused as refusal:
+                await self._suffer(batch, refusal, unknown)
+                why = str(refusal)
+            attempt += 1
+            if time.time() > _deadline(batch.record):
+                raise GivenUp(f"its results cannot be read ({why})", None)
+            await self._exchange.pause(batch.record.id, "download", why, attempt)
+        if batch.record.phase is Phase.RUNNING:
+            await self._keep(batch, Phase.ENDED, freed=members - found.good, expires_at=status.expires_at)
+        self._emit(events.Ended(batch.record.id, len(found.good), len(members) - len(found.good)))
+        return Outcome(found.rows)
 
-    async def _fail(self, provider: Provider, record: Record, status: Status) -> Rows:
+    async def _download(self, batch: Batch, status: Status) -> None:
+        job = batch.record.job
+        assert job is not None
+        with self._store.sink(batch.record.id) as sink:
+            errand = replace(self._errand(batch, "download"), keep=lambda piece: self._on_disk(sink.write, piece))
+            await self._exchange.run(errand, lambda: batch.provider.fetch(batch.site, job, status))
+            await self._on_disk(sink.commit)
+
+    async def _fail(self, batch: Batch, status: Status) -> Outcome:
         """The provider refused the job after its creation: rows it names get its fault, the others never ran;
         when it names none, the fault concerns all."""
-        faults = status.errors or (Fault(f"the job ended as {status.word or 'failed'} and no row ran"),)
-        await self._die(record, f"failed: {faults[0].code or status.word}")
-        named = {fault.line: fault for fault in faults if fault.line and fault.line <= len(record.members)}
+        faults = status.errors or (Fault(f"the job ended as {status.word[:40] or 'failed'} and no row ran"),)
+        await self._die(batch, f"failed: {faults[0].code or status.word[:40]}")
+        verdict = batch.provider.judge(400, faults[0])
+        if verdict in (Verdict.FULL, Verdict.LARGE):
+            raise NoRoom(verdict, faults[0].code or "")
+        members = batch.record.members
+        named = {fault.line: fault for fault in faults if fault.line and fault.line <= len(members)}
         if not named:
-            return _all(record, provider.failure(400, faults[0]))
-        rows = {key: Row(key, None, "not run") for key in record.members}
+            return _all(batch.record, batch.provider.failure(400, faults[0]))
+        rows = {key: Row(key, None, "another row failed the whole job") for key in members}
         for line, fault in named.items():
-            key = record.members[line - 1]
-            rows[key] = Row(key, provider.failure(400, fault))
-        return rows
+            key = members[line - 1]
+            rows[key] = Row(key, batch.provider.failure(400, fault))
+        return Outcome(rows, innocent=True)
 
-    async def _die(self, record: Record, reason: str) -> Record:
-        record = record.move(Phase.DEAD, reason=reason)
+    async def _run_on(self, batch: Batch, job: Job) -> None:
+        await self._keep(batch, Phase.RUNNING, job=job)
+        record = batch.record
+        self._emit(events.Submitted(record.target, record.id, job.id, len(record.members)))
+
+    async def _die(self, batch: Batch, reason: str) -> None:
+        await self._keep(batch, Phase.DEAD, reason=reason)
+        self._emit(events.Died(batch.record.id, reason))
+
+    async def _keep(self, batch: Batch, phase: Phase, **changes: Any) -> None:
+        record = batch.record.move(phase, **changes)
         await self._on_disk(self._store.save, record)
-        self._emit(events.Died(record.id, reason))
-        return record
+        batch.record = record
 
-    async def _run(
-        self,
-        record: Record,
-        what: str,
-        flow: Callable[[], Flow[T]],
-        patience: float | None = None,
-        sink: Sink | None = None,
-    ) -> T:
-        """Run a flow to its end, each call as often as it may and must be repeated."""
-        until = time.time() + patience if patience is not None else _deadline(record)
-        attempt = 0
-        while True:
-            steps = flow()
-            call: Call | None = None
-            try:
-                call = next(steps)
-                while True:
-                    call = steps.send(await self._call(record, what, call, until, sink))
-            except StopIteration as end:
-                value: T = end.value
-                return value
-            except Garbled as fault:
-                if call is not None and not call.repeatable:
-                    raise ReplyLost from fault
-                attempt += 1
-                if time.time() > until:
-                    raise GivenUp(str(fault), None) from fault
-                await self._wait(record, what, str(fault), self._pause(attempt))
-
-    async def _call(self, record: Record, what: str, call: Call, until: float, sink: Sink | None) -> Response:
-        attempt = 0
-        while True:
-            attempt += 1
-            response: Response | None = None
-            asked: float | None = None
-            try:
-                response = await self._sender.send(call, sink)
-            except NetworkFault as fault:
-                if fault.acted and not call.repeatable:
-                    raise ReplyLost from fault
-                if call.rows:
-                    raise
-                why = str(fault)
-            else:
-                if not retry.passing(response.status):
-                    return response
-                if not call.repeatable and not retry.refused_unseen(response.status):
-                    raise ReplyLost
-                why = f"HTTP {response.status}"
-                asked = retry.retry_after(response, time.time())
-            if time.time() > until:
-                raise GivenUp(f"{what} failed ({why})", response)
-            await self._wait(record, what, why, self._pause(attempt, asked))
-
-    def _pause(self, attempt: int, asked: float | None = None) -> float:
-        return retry.pause(attempt, min(1.0, self._poll_interval), random.random(), asked)
-
-    async def _wait(self, record: Record, what: str, why: str, seconds: float) -> None:
-        self._emit(events.Delayed(record.id, what, why, seconds))
+    async def _wait(self, batch: Batch, what: str, why: str, seconds: float) -> None:
+        self._emit(events.Delayed(batch.record.id, what, why, seconds))
         await asyncio.sleep(seconds)
+
+    def _errand(self, batch: Batch, what: str) -> Errand:
+        return Errand(batch.record.id, what, _deadline(batch.record))
 
     async def _on_disk(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
 
 
-def sort_rows(
-    provider: Provider, lines: Iterable[bytes], members: frozenset[str], wanted: frozenset[str]
-) -> tuple[Rows, frozenset[str]]:
-    """Read result lines: the rows of the wanted keys, and the members that got no good answer.
+class _Patience:
+    """A time that begins with the first question whether it is over."""
 
-    Lines in any order, of strangers, twice or unreadable are passed over; a success wins over a failure.
-    """
-    rows: Rows = {}
-    good: set[str] = set()
-    for line in lines:
-        try:
-            row = provider.row(line)
-        except ValueError:
-            continue
-        if row.key not in members or row.key in good:
-            continue
-        if row.response is not None and row.response.ok:
-            good.add(row.key)
-        if row.key in wanted:
-            rows[row.key] = row
-    return rows, members - good
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def over(self) -> bool:
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        return now - self._since > self._seconds
 
 
-def _all(record: Record, response: Response) -> Rows:
-    return {key: Row(key, response) for key in record.members}
+def _all(record: Record, response: Response) -> Outcome:
+    return Outcome({key: Row(key, response) for key in record.members})
 
 
 def _deadline(record: Record) -> float:
-    return (record.expires_at or record.created_at + WINDOW) + GRACE
+    return (record.expires_at or (record.left_at or record.created_at) + WINDOW) + GRACE

@@ -1,28 +1,38 @@
 """The only door to the network: sends the calls that flows ask for, and tells what became of them.
 
-Certificates and proxies follow the environment (`SSL_CERT_FILE`, `HTTPS_PROXY`, `NO_PROXY`). Nothing here logs or
-raises a body, a header or a query. Lives on the engine's loop.
+Certificates and proxies follow the environment (`SSL_CERT_FILE`, `HTTPS_PROXY`, `NO_PROXY`). What a provider sends is
+data: its size is bounded, and a redirect to another host gets no header of ours. Nothing here logs or raises a body,
+a header or a query. Lives on the engine's loop.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
-from batchling.core.model import Call, Response
+from batchling.core.model import Call, Request, Response, header
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import httpx
 
-    from batchling.cache import Sink
-
 CONNECT_SECONDS = 15.0
 IDLE_SECONDS = 120.0
 """How long a connection may stay silent while it sends or receives."""
 
+MOST_BYTES = 64 * 1024 * 1024
+"""Of an answer that is held in memory: a list of jobs is far below."""
+MOST_ROW_BYTES = 64 * 1024 * 1024 * 1024
+"""Of a file of result rows, which goes to the disk: 50,000 images are below."""
+
+_REDIRECTS = 5
 _PIECE = 262_144
-"""Bytes of an upload handed over at once."""
+"""Bytes handed over at once, in both directions."""
+
+Keep = Callable[[bytes], Awaitable[None]]
+"""Takes a piece of a result file."""
 
 
 class NetworkFault(Exception):
@@ -39,11 +49,22 @@ class Sender:
     def __init__(self) -> None:
         self._client: httpx.AsyncClient | None = None
 
-    async def send(self, call: Call, sink: Sink | None = None) -> Response:
-        """One attempt at a call. A success of a `rows` call is written to `sink` and comes back without its body.
+    async def send(self, call: Call, keep: Keep | None = None) -> Response:
+        """One attempt at a call, never repeated here. A success of a `rows` call goes to `keep`, piece by piece, and
+        comes back without its body.
 
         Raises `NetworkFault` when there is no whole answer.
         """
+        request = call.request
+        for _ in range(_REDIRECTS):
+            response = await self._exchange(request, call, keep)
+            place = _redirected(request, response)
+            if place is None:
+                return response
+            request = place
+        raise NetworkFault("too many redirects", acted=True)
+
+    async def _exchange(self, request: Request, call: Call, keep: Keep | None) -> Response:
         import httpx
 
         client = self._client
@@ -53,11 +74,10 @@ class Sender:
                 limits=httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=30),
                 headers={"user-agent": "batchling"},
             )
+        headers, content = _message(request, call.chunks)
         try:
-            request = call.request
-            headers, content = _message(call)
             async with client.stream(request.method, request.url, headers=headers, content=content) as answer:
-                body = await _read(answer, call, sink)
+                body = await _read(answer, call, keep)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.ProxyError) as fault:
             raise NetworkFault(_words(fault), acted=False) from fault
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as fault:
@@ -72,12 +92,31 @@ class Sender:
             await client.aclose()
 
 
-def _message(call: Call) -> tuple[list[tuple[str, str]], bytes | AsyncIterator[bytes] | None]:
-    headers = list(call.request.headers)
-    if not call.chunks:
-        return headers, call.request.body or None
-    headers.append(("content-length", str(sum(map(len, call.chunks)))))
-    return headers, _joined(call.chunks)
+def _redirected(request: Request, response: Response) -> Request | None:
+    """The call that a redirect asks for; None when the response is none that we follow. Only reading calls are
+    redirected, none from https to http, and to another origin none of our headers goes along."""
+    location = header(response.headers, "location")
+    if request.method != "GET" or response.status not in (301, 302, 303, 307, 308) or not location:
+        return None
+    try:
+        url = urljoin(request.url, location)
+        here, there = urlsplit(request.url), urlsplit(url)
+        origins = [(parts.scheme, parts.hostname, parts.port) for parts in (here, there)]
+    except ValueError:
+        return None
+    if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
+        return None
+    return Request("GET", url, request.headers if origins[0] == origins[1] else ())
+
+
+def _message(
+    request: Request, chunks: tuple[bytes, ...]
+) -> tuple[list[tuple[str, str]], bytes | AsyncIterator[bytes] | None]:
+    headers = list(request.headers)
+    if not chunks:
+        return headers, request.body or None
+    headers.append(("content-length", str(sum(map(len, chunks)))))
+    return headers, _joined(chunks)
 
 
 async def _joined(chunks: tuple[bytes, ...]) -> AsyncIterator[bytes]:
@@ -94,24 +133,33 @@ async def _joined(chunks: tuple[bytes, ...]) -> AsyncIterator[bytes]:
         yield b"".join(piece)
 
 
-async def _read(answer: httpx.Response, call: Call, sink: Sink | None) -> bytes:
-    if call.rows and sink is not None and answer.is_success:
-        last = b"\n"
-        async for chunk in answer.aiter_bytes():
-            if chunk:
-                sink.write(chunk)
-                last = chunk
-        if not last.endswith(b"\n"):
-            sink.write(b"\n")
+async def _read(answer: httpx.Response, call: Call, keep: Keep | None) -> bytes:
+    if call.rows and keep is not None and answer.is_success:
+        await _keep_rows(answer, keep)
         return b""
-    if call.peek is None:
-        return await answer.aread()
-    body = b""
+    body = bytearray()
     async for chunk in answer.aiter_bytes():
         body += chunk
-        if len(body) >= call.peek:
-            break
-    return body[: call.peek]
+        if call.peek is not None and len(body) >= call.peek:
+            return bytes(body[: call.peek])
+        if len(body) > MOST_BYTES:
+            raise NetworkFault(f"an answer of more than {MOST_BYTES:,} bytes", acted=True)
+    return bytes(body)
+
+
+async def _keep_rows(answer: httpx.Response, keep: Keep) -> None:
+    """Pass the body on in pieces. A newline more does no harm: the next file's first row begins a line then."""
+    piece = bytearray()
+    size = 0
+    async for chunk in answer.aiter_bytes():
+        piece += chunk
+        size += len(chunk)
+        if size > MOST_ROW_BYTES:
+            raise NetworkFault(f"a result file of more than {MOST_ROW_BYTES:,} bytes", acted=True)
+        if len(piece) >= _PIECE:
+            await keep(bytes(piece))
+            piece.clear()
+    await keep(bytes(piece) + b"\n")
 
 
 def _words(fault: Exception) -> str:

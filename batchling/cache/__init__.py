@@ -8,12 +8,15 @@ lock for a short while, and is called from one worker thread at a time.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from batchling.core.lifecycle import Record
+from batchling.core.model import Target
+from batchling.errors import CacheError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,13 @@ class Store(Protocol):
     def save(self, record: Record) -> None:
         """Replace the stored record, durably, and update what `lookup` knows."""
 
+    def jobs(self) -> frozenset[str]:
+        """The ids of all jobs that records name, as far as memory knows."""
+
+    def in_flight(self, target: Target, but: str = "") -> frozenset[str]:
+        """The batches of this account and model that may be under way at the provider, save `but`; takes in first what
+        other processes wrote."""
+
     def drive(self, batch_id: str) -> bool:
         """Try to become the one process that drives this batch; True when we are (or already were)."""
 
@@ -68,25 +78,40 @@ class Store(Protocol):
         """The stored rows of these keys, in any order; a key without a row is left out. Reads the whole
         file the first time only: `key_of` tells the key of a row, and offsets are remembered."""
 
+    def drop_rows(self, batch_id: str) -> None:
+        """Stored rows have turned out to be damaged: set them aside, to be downloaded again."""
+
     def after_fork(self) -> None:
         """In a forked child: the parent's drive locks are the parent's."""
+
+    def stop_waiting(self) -> None:
+        """Let no method wait for a lock any longer; one that would raises `CacheError`. Any thread."""
 
     def close(self) -> None:
         """Release every lock. Idempotent."""
 
 
-def open_store(*, cache: bool) -> Store:
-    """The store that `batchify(cache=...)` asks for: files when true, this process's memory when false.
+def open_store(cache: bool | Literal["no-results"]) -> Store:
+    """The store that `batchify(cache=...)` asks for: files when true, files for records alone with "no-results", this
+    process's memory when false.
 
-    Raises `CacheError` when the folder cannot be used.
+    Raises `CacheError` when the folder is a file. Whatever else is wrong with it is told in a warning, and what
+    cannot be written is kept in memory.
     """
-    if cache:
-        from batchling.cache.files import FileStore
-
-        return FileStore(cache_folder())
     from batchling.cache.memory import MemoryStore
 
-    return MemoryStore()
+    if not cache:
+        return MemoryStore()
+    from batchling.cache.fallback import FallbackStore
+    from batchling.cache.files import FileStore
+
+    try:
+        return FallbackStore(FileStore(cache_folder(), keep_rows=cache is True))
+    except CacheError as fault:
+        if isinstance(fault.__cause__, NotADirectoryError):
+            raise
+        logging.getLogger(__name__).warning("%s Until then, nothing is cached.", fault)
+        return MemoryStore()
 
 
 def cache_folder() -> str:

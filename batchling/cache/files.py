@@ -1,6 +1,7 @@
 """The cache as JSON files under a file lock: what `cache=True` uses, shared by all processes on one folder.
 
     index.lock                 held for short sections only, never over the network
+    index.spare.lock           stands in for it while a frozen process holds it
     batches/<id>.json          the record of one batch
     batches/<id>.lock          held, as long as it lives, by the process that drives the batch
     results/<id>.jsonl         the provider's result lines, once downloaded
@@ -16,40 +17,53 @@ import logging
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import BaseFileLock, Timeout
 
 from batchling.cache import Claim, Sink
-from batchling.cache.index import Index
-from batchling.cache.locks import abandon, file_lock
-from batchling.cache.rows import RowFiles, sync_folder
+from batchling.cache.durable import make_private, replace_file
+from batchling.cache.index import Index, flies
+from batchling.cache.locks import IndexLock, abandon, file_lock
+from batchling.cache.rows import MemoryRows, RowFiles
 from batchling.core.lifecycle import NewerSchema, Record, from_json, to_json
+from batchling.core.model import Target
 from batchling.errors import CacheError
 
 _log = logging.getLogger(__name__)
 
-_LOCK_SECONDS = 60.0
-"""How long the index lock is waited for; its sections take milliseconds."""
+_LEFT_BEHIND = 3_600.0
+"""Seconds after which a temporary file is taken for one of a writer that was killed."""
 
 _ID = re.compile(r"[a-z0-9]{1,64}")
 
 Stamp = tuple[int, int, int]
 
 
-class FileStore:
-    """See the module. `folder` need not exist: it is made by the first claim. Raises `CacheError` whenever the
-    folder cannot be read or written."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is known of a record file: `stamp` tells whether it was replaced since. `record` is None for one that
+    is not ours to read."""
 
-    def __init__(self, folder: str) -> None:
+    stamp: Stamp
+    record: Record | None
+
+
+class FileStore:
+    """See the module. `folder` need not exist: it is made by the first claim. Without `keep_rows`, result rows stay
+    in memory. Raises `CacheError` whenever the folder cannot be read or written."""
+
+    def __init__(self, folder: str, *, keep_rows: bool = True) -> None:
         self._folder = Path(folder).expanduser()
         self._batches = self._folder / "batches"
-        self._results = RowFiles(self._folder / "results")
+        self._results = RowFiles(self._folder / "results") if keep_rows else MemoryRows()
         self._index = Index()
-        self._seen: dict[str, tuple[Stamp, tuple[str, ...]]] = {}
+        self._index_lock = IndexLock(self._folder)
+        self._seen: dict[str, _Seen] = {}
         self._driven: dict[str, BaseFileLock] = {}
         self._known_private: set[Path] = set()
         with self._trouble():
@@ -61,20 +75,40 @@ class FileStore:
     def claim(self, draft: Record) -> Claim:
         with self._trouble():
             self._prepare()
-            with self._index_lock():
-                self._refresh()
-                mine, theirs = self._index.divide(draft.members)
-                if not mine:
-                    return Claim(None, theirs)
-                record = replace(draft, members=mine)
-                if not self.drive(record.id):
-                    raise CacheError(str(self._folder), f"batch {record.id} is locked by another process")
-                try:
-                    self.save(record)
-                except BaseException:
-                    self._take_back(record)
-                    raise
-                return Claim(record, theirs)
+            while True:
+                with self._index_lock.held() as lease:
+                    claim = self._claim(draft)
+                    # Frozen for long in here, we have lost the lock's protection: what was seen above may be old.
+                    if claim.record is None or lease.holds():
+                        return claim
+                    self._take_back(claim.record)
+
+    def _claim(self, draft: Record) -> Claim:
+        self._refresh()
+        mine, theirs = self._index.divide(draft.members)
+        if not mine:
+            return Claim(None, theirs)
+        record = replace(draft, members=mine)
+        if not self.drive(record.id):
+            raise CacheError(str(self._folder), f"batch {record.id} is locked by another process")
+        try:
+            self.save(record)
+        except BaseException:
+            self._take_back(record)
+            raise
+        return Claim(record, theirs)
+
+    def jobs(self) -> frozenset[str]:
+        records = [seen.record for seen in tuple(self._seen.values())]
+        return frozenset(record.job.id for record in records if record is not None and record.job is not None)
+
+    def in_flight(self, target: Target, but: str = "") -> frozenset[str]:
+        with self._trouble():
+            self._refresh()
+        records = [seen.record for seen in tuple(self._seen.values())]
+        return frozenset(
+            record.id for record in records if record is not None and flies(record, target) and record.id != but
+        )
 
     def load(self, batch_id: str) -> Record | None:
         with self._trouble():
@@ -85,7 +119,7 @@ class FileStore:
             self._prepare()
             path = self._record_path(record.id)
             replace_file(path, to_json(record))
-            self._seen[record.id] = (_stamp(path.stat()), record.members)
+            self._seen[record.id] = _Seen(_stamp(path.stat()), record)
             self._index.take_in(record)
 
     def drive(self, batch_id: str) -> bool:
@@ -115,11 +149,16 @@ class FileStore:
             yield _NamedFaults(sink, self._trouble)
 
     def has_rows(self, batch_id: str) -> bool:
-        return self._results.exist(_checked(batch_id))
+        with self._trouble():
+            return self._results.exist(_checked(batch_id))
 
     def rows(self, batch_id: str) -> Iterator[bytes]:
         with self._trouble():
             yield from self._results.read(_checked(batch_id))
+
+    def drop_rows(self, batch_id: str) -> None:
+        with self._trouble():
+            self._results.drop(_checked(batch_id))
 
     def find_rows(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
         with self._trouble():
@@ -129,6 +168,9 @@ class FileStore:
         for lock in self._driven.values():
             abandon(lock)
         self._driven = {}
+
+    def stop_waiting(self) -> None:
+        self._index_lock.close()
 
     def close(self) -> None:
         for batch_id in tuple(self._driven):
@@ -140,22 +182,20 @@ class FileStore:
         try:
             yield
         except Timeout as fault:
-            problem = f"index.lock is held by another process for over {_LOCK_SECONDS:.0f} seconds; is one frozen?"
-            raise CacheError(str(self._folder), problem) from fault
+            raise CacheError(str(self._folder), "index.lock is held by another process; is one frozen?") from fault
+        except NotImplementedError as fault:
+            raise CacheError(str(self._folder), "its file system has no file locks") from fault
         except OSError as fault:
             raise CacheError(str(self._folder), fault.strerror or type(fault).__name__) from fault
 
     def _prepare(self) -> None:
-        for folder in (self._folder, self._batches, self._results.folder):
+        for folder in (self._folder, self._batches, self._folder / "results"):
             if not folder.is_dir():
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 folder.chmod(0o700)
             elif folder != self._folder and folder not in self._known_private:
-                _make_private(folder)
+                make_private(folder)
             self._known_private.add(folder)
-
-    def _index_lock(self) -> BaseFileLock:
-        return file_lock(self._folder / "index.lock", timeout=_LOCK_SECONDS)
 
     def _record_path(self, batch_id: str) -> Path:
         return self._batches / f"{_checked(batch_id)}.json"
@@ -169,12 +209,14 @@ class FileStore:
         present = set()
         for entry in entries:
             batch_id, dot, suffix = entry.name.partition(".")
+            if suffix.endswith(".tmp"):
+                _sweep(entry)
             if suffix != "json" or not dot or not _ID.fullmatch(batch_id):
                 continue
             present.add(batch_id)
             seen = self._seen.get(batch_id)
             try:
-                if seen is None or seen[0] != _stamp(entry.stat()):
+                if seen is None or seen.stamp != _stamp(entry.stat()):
                     self._read(batch_id)
             except FileNotFoundError:  # gone since the folder was listed
                 present.discard(batch_id)
@@ -199,22 +241,23 @@ class FileStore:
             if record.id != batch_id:
                 raise ValueError("it is the record of another batch")
         except NewerSchema as fault:
-            if self._seen.get(batch_id) != (stamp, ()):
+            known = _Seen(stamp, None)
+            if self._seen.get(batch_id) != known:
                 _log.warning("cache file %s is left alone: %s", path, fault)
             self._forget(batch_id)
-            self._seen[batch_id] = (stamp, ())
+            self._seen[batch_id] = known
             return None
         except ValueError as fault:
             self._set_aside(path, fault)
             self._forget(batch_id)
             return None
-        self._seen[batch_id] = (stamp, record.members)
+        self._seen[batch_id] = _Seen(stamp, record)
         self._index.take_in(record)
         return record
 
     def _forget(self, batch_id: str) -> None:
-        if (seen := self._seen.pop(batch_id, None)) is not None:
-            self._index.forget(batch_id, seen[1])
+        if (seen := self._seen.pop(batch_id, None)) is not None and seen.record is not None:
+            self._index.forget(batch_id, seen.record.members)
 
     def _set_aside(self, path: Path, fault: Exception) -> None:
         aside = path.with_suffix(".json.damaged")
@@ -237,23 +280,6 @@ class FileStore:
         self.release(record.id)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole and durably: readers see the old or the new one, also after a power cut."""
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
-
-
 class _NamedFaults:
     """A sink whose own faults are `CacheError`s."""
 
@@ -270,18 +296,11 @@ class _NamedFaults:
             self._sink.commit()
 
 
-def _make_private(folder: Path) -> None:
-    """Close a folder of ours that somebody opened to others. The cache folder itself may be one that the user
-    chose and shares on purpose, and is not asked about."""
-    found = folder.stat()
-    if not found.st_mode & 0o077:
-        return
-    try:
-        if found.st_uid != os.geteuid():
-            raise PermissionError(f"it belongs to user {found.st_uid}")
-        folder.chmod(0o700)
-    except PermissionError as fault:
-        _log.warning("cache folder %s can be read by others, and stays so: %s", folder, fault)
+def _sweep(entry: os.DirEntry[str]) -> None:
+    """Remove a temporary file whose writer is long gone."""
+    with suppress(OSError):
+        if time.time() - entry.stat().st_mtime > _LEFT_BEHIND:
+            os.unlink(entry.path)
 
 
 def _checked(batch_id: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from batchling.core.lifecycle import Record
+from batchling.core.lifecycle import Phase, Record
+from batchling.core.model import Target
 
 
 class Index:
@@ -42,3 +43,11 @@ class Index:
         for key in keys:
             if self._holders.get(key) == batch_id:
                 del self._holders[key]
+
+
+def flies(record: Record, target: Target) -> bool:
+    """Whether a batch of this account and model may be under way at the provider."""
+    asked = (target.provider, target.base_url, target.account, target.model)
+    of = record.target
+    there = record.phase is Phase.RUNNING or (record.phase is Phase.PLANNED and record.left_at is not None)
+    return there and (of.provider, of.base_url, of.account, of.model) == asked

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock
+from filelock import BaseFileLock, FileLock, Timeout
+
+_log = logging.getLogger(__name__)
+
+PATIENCE = 60.0
+"""How long the index lock is waited for, in seconds; its sections take milliseconds."""
+LEASE = 30.0
+"""How long a holder may rely on it: shorter, so that who wakes up later than others waited does nothing."""
+_STEP = 0.5
+_WORTH_A_WARNING = 5.0
 
 
 def file_lock(path: Path, timeout: float) -> BaseFileLock:
@@ -23,3 +37,65 @@ def abandon(lock: BaseFileLock) -> None:
     descriptor, context.lock_file_fd = context.lock_file_fd, None
     if descriptor is not None:
         os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The index lock as its holder has it."""
+
+    since: float
+
+    def holds(self) -> bool:
+        """Whether nobody can have lost patience with us yet."""
+        return time.monotonic() - self.since < LEASE
+
+
+class IndexLock:
+    """The lock of a whole cache folder. While a process that was stopped (SIGSTOP) in the middle of a section holds
+    it, a spare lock takes its place. Belongs to the disk thread, but for `close`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._closed = False
+        self._frozen = False
+
+    @contextmanager
+    def held(self) -> Iterator[Lease]:
+        """The lock, for the time of the block. Raises `filelock.Timeout` when it cannot be had."""
+        # Whoever was frozen a moment ago still is, most likely: it is not waited for like this again.
+        lock = self._acquired("index.lock", _STEP if self._frozen else PATIENCE)
+        self._frozen = lock is None
+        lock = lock or self._acquired("index.spare.lock", PATIENCE)
+        if lock is None:
+            raise Timeout(str(self._folder / "index.lock"))
+        try:
+            yield Lease(time.monotonic())
+        finally:
+            lock.release()
+
+    def close(self) -> None:
+        """Let nobody wait any longer. Any thread."""
+        self._closed = True
+
+    def _acquired(self, name: str, patience: float) -> BaseFileLock | None:
+        lock = file_lock(self._folder / name, timeout=0)
+        began = time.monotonic()
+        told = False
+        while not self._closed:
+            waited = time.monotonic() - began
+            try:
+                lock.acquire(timeout=min(_STEP, max(0.0, patience - waited)))
+            except Timeout:
+                if waited >= patience:
+                    return None
+            else:
+                return lock
+            if waited > _WORTH_A_WARNING and not told:
+                told = True
+                _log.warning(
+                    "cache folder %s: another process holds %s; is one frozen? Waiting for %.0f s at most",
+                    self._folder,
+                    name,
+                    patience,
+                )
+        return None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from batchling.cache import Claim, Sink
-from batchling.cache.index import Index
+from batchling.cache.index import Index, flies
+from batchling.cache.rows import MemoryRows
 from batchling.core.lifecycle import Phase, Record
+from batchling.core.model import Target
 
 
 class MemoryStore:
@@ -17,7 +19,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._index = Index()
         self._records: dict[str, Record] = {}
-        self._rows: dict[str, bytes] = {}
+        self._rows = MemoryRows()
 
     def lookup(self, key: str) -> str | None:
         return self._index.holder(key)
@@ -37,7 +39,14 @@ class MemoryStore:
         self._records[record.id] = record
         self._index.take_in(record)
         if record.phase is Phase.DEAD:
-            self._rows.pop(record.id, None)
+            self._rows.drop(record.id)
+
+    def jobs(self) -> frozenset[str]:
+        return frozenset(record.job.id for record in tuple(self._records.values()) if record.job is not None)
+
+    def in_flight(self, target: Target, but: str = "") -> frozenset[str]:
+        records = tuple(self._records.values())
+        return frozenset(record.id for record in records if flies(record, target) and record.id != but)
 
     def drive(self, batch_id: str) -> bool:
         return True
@@ -45,35 +54,26 @@ class MemoryStore:
     def release(self, batch_id: str) -> None:
         pass
 
-    @contextmanager
-    def sink(self, batch_id: str) -> Iterator[Sink]:
-        yield _MemorySink(self._rows, batch_id)
+    def sink(self, batch_id: str) -> AbstractContextManager[Sink]:
+        return self._rows.sink(batch_id)
 
     def has_rows(self, batch_id: str) -> bool:
-        return batch_id in self._rows
+        return self._rows.exist(batch_id)
 
     def rows(self, batch_id: str) -> Iterator[bytes]:
-        return (line for line in self._rows[batch_id].split(b"\n") if line.strip())
+        return self._rows.read(batch_id)
 
     def find_rows(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
-        wanted = frozenset(keys)
-        return [line for line in self.rows(batch_id) if key_of(line) in wanted]
+        return self._rows.find(batch_id, keys, key_of)
+
+    def drop_rows(self, batch_id: str) -> None:
+        self._rows.drop(batch_id)
 
     def after_fork(self) -> None:
         pass
 
-    def close(self) -> None:
+    def stop_waiting(self) -> None:
         pass
 
-
-class _MemorySink:
-    def __init__(self, rows: dict[str, bytes], batch_id: str) -> None:
-        self._rows = rows
-        self._batch_id = batch_id
-        self._chunks: list[bytes] = []
-
-    def write(self, chunk: bytes) -> None:
-        self._chunks.append(chunk)
-
-    def commit(self) -> None:
-        self._rows[self._batch_id] = b"".join(self._chunks)
+    def close(self) -> None:
+        pass

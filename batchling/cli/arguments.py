@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from batchling.errors import ScriptError
 
-OptionValue = int | float | bool
+OptionValue = int | float | bool | str
 Token = tuple[str | None, str | None]
 """(name, value): name None for a positional argument, value None for an option that came without one."""
 
@@ -20,11 +20,15 @@ _VALUED: dict[str, Callable[[str], int | float]] = {
     "--batch-size": _whole,
     "--batch-window-seconds": float,
     "--batch-poll-interval-seconds": float,
+    "--max-resubmissions": _whole,
+    "--max-batches-in-flight": _whole,
+    "--max-batches-per-hour": _whole,
 }
-_SWITCHES: dict[str, tuple[str, bool]] = {
+_SWITCHES: dict[str, tuple[str, bool | str]] = {
     "--dry-run": ("dry_run", True),
     "--cache": ("cache", True),
     "--no-cache": ("cache", False),
+    "--cache-no-results": ("cache", "no-results"),
 }
 
 

@@ -23,6 +23,13 @@ options (anywhere before --):
   --dry-run                           send nothing; make up every answer
   --cache, --no-cache                 keep records and results on disk, or not
                                       (default: keep)
+  --cache-no-results                  keep records alone: a later run downloads
+                                      the answers again
+  --max-resubmissions N               how often a request that never ran is put
+                                      into another batch (default: 2)
+  --max-batches-in-flight N           batches under way at a time, per account
+  --max-batches-per-hour N            batches created in an hour, per account
+                                      (defaults: the provider's limits)
   --version, --help
 
 arguments of the function:

@@ -52,6 +52,14 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A batch has to wait before it may be submitted: why."""
+
+    target: Target
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rehearsed:
     """Dry run: `rows` requests would have left as one batch now."""
 
@@ -115,6 +123,14 @@ class Died:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelling:
+    """The jobs of a scope are being cancelled: `done` of `total` are confirmed to be over."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Detached:
     """The scope was left early: `jobs` go on at the provider, `unsent` requests were never submitted."""
 
@@ -128,6 +144,7 @@ Event = (
     | Bypassed
     | Withdrawn
     | Submitted
+    | Held
     | Rehearsed
     | Attached
     | Polled
@@ -135,5 +152,6 @@ Event = (
     | Answered
     | Delayed
     | Died
+    | Cancelling
     | Detached
 )

@@ -24,7 +24,7 @@ class Phase(Enum):
     """Where a batch stands."""
 
     PLANNED = "planned"
-    """In the store; its job may or may not exist at the provider."""
+    """In the store; its job may exist at the provider once `Record.left_at` is set, and does not before."""
     RUNNING = "running"
     """The provider has told us the job's id."""
     ENDED = "ended"
@@ -34,7 +34,7 @@ class Phase(Enum):
 
 
 MOVES: Mapping[Phase, frozenset[Phase]] = {
-    Phase.PLANNED: frozenset({Phase.RUNNING, Phase.DEAD}),
+    Phase.PLANNED: frozenset({Phase.PLANNED, Phase.RUNNING, Phase.DEAD}),
     Phase.RUNNING: frozenset({Phase.RUNNING, Phase.ENDED, Phase.DEAD}),
     Phase.ENDED: frozenset({Phase.DEAD}),
     Phase.DEAD: frozenset(),
@@ -58,6 +58,7 @@ class Record:
     members: tuple[str, ...]
     created_at: float
     phase: Phase = Phase.PLANNED
+    left_at: float | None = None
     job: Job | None = None
     expires_at: float | None = None
     freed: frozenset[str] = field(default_factory=frozenset)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
+from math import isfinite
 
 from batchling.core.model import Response, header
 
 LONGEST = 300.0
 """Seconds between two attempts at most, unless the provider itself asks for more."""
 
+LONGEST_ASKED = 3_600.0
+"""Seconds that a provider may ask us to wait at most: an hourly limit is the longest that is known."""
+
 RESUBMISSIONS = 2
-"""How often a request that got no final answer is put into another batch."""
+"""How often a request that got no final answer is put into another batch, unless the scope says otherwise."""
+
+SPARED = 20
+"""How often a request may lose its batch to the fault of another row: providers name one bad row at a time."""
 
 
 def passing(status: int) -> bool:
@@ -28,7 +35,7 @@ def pause(attempt: int, first: float, noise: float, asked: float | None = None) 
     """Seconds before attempt number `attempt + 1`: doubling from `first`, spread by `noise` in [0, 1), and never less
     than the provider `asked` for."""
     delay = min(first * 2.0 ** min(attempt - 1, 20), LONGEST) * (0.5 + noise / 2)
-    return max(delay, asked or 0.0)
+    return max(delay, min(asked or 0.0, LONGEST_ASKED))
 
 
 def retry_after(response: Response, now: float) -> float | None:
@@ -37,10 +44,11 @@ def retry_after(response: Response, now: float) -> float | None:
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
+        return max(0.0, seconds) if isfinite(seconds) else None
     except ValueError:
         pass
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from batchling.core.model import Item, Target
 
@@ -58,17 +58,27 @@ class Window:
         return groups
 
 
-def split(items: Iterable[Item], *, rows: int, size: int) -> Iterator[list[Item]]:
-    """Cut items into batches of at most `rows` rows and `size` bytes, in order. An item larger than `size` leaves
-    alone."""
+def split(
+    items: Iterable[Item],
+    *,
+    rows: int,
+    size: int,
+    inputs: int | None = None,
+    weight: Callable[[Item], int] = lambda _: 0,
+) -> Iterator[list[Item]]:
+    """Cut items into batches of at most `rows` rows, `size` bytes and `inputs` inputs (`weight` tells those of an
+    item), in order. An item that is too large leaves alone."""
     batch: list[Item] = []
-    total = 0
+    total = taken = 0
     for item in items:
-        weight = len(item.request.body) + ROW_OVERHEAD
-        if batch and (len(batch) >= rows or total + weight > size):
+        length = len(item.request.body) + ROW_OVERHEAD
+        weighs = weight(item) if inputs is not None else 0
+        full = len(batch) >= rows or total + length > size or (inputs is not None and taken + weighs > inputs)
+        if batch and full:
             yield batch
-            batch, total = [], 0
+            batch, total, taken = [], 0, 0
         batch.append(item)
-        total += weight
+        total += length
+        taken += weighs
     if batch:
         yield batch

@@ -33,5 +33,7 @@ def log(event: events.Event) -> None:
                 event.why,
                 event.seconds,
             )
+        case events.Held():
+            _log.info("a batch for %s %s waits: %s", event.target.provider, event.target.model, event.why)
         case events.Died():
             _log.info("batch %s: %s", event.batch, event.reason)

@@ -33,6 +33,7 @@ class Receipt:
     _withdrawn: int = 0
     _died: list[str] = field(default_factory=list)
     _detached: events.Detached | None = None
+    _cancelled: events.Cancelling | None = None
 
     def add(self, event: events.Event) -> None:
         """Take one event in."""
@@ -58,9 +59,22 @@ class Receipt:
                 self._died.append(f"batch {event.batch}: {event.reason}")
             case events.Detached():
                 self._detached = event
+            case events.Cancelling():
+                self._cancelled = event
 
     def _tally(self, target: Target) -> _Tally:
         return self._queues.setdefault(target.queue, _Tally())
+
+    @property
+    def jobs_left(self) -> int:
+        """How many jobs went on when the scope was left early."""
+        return self._detached.jobs if self._detached is not None else 0
+
+    def offer(self, seconds: float) -> str:
+        """What is said after a first Ctrl-C."""
+        go, them = ("goes", "it") if self.jobs_left == 1 else ("go", "them")
+        jobs = _count(self.jobs_left, "job")
+        return f"batchling: {jobs} {go} on at the provider. Ctrl-C again within {seconds:.0f} s cancels {them}."
 
     def text(self, seconds: float) -> str:
         """The report, without a newline at its end; empty when nothing happened in the scope."""
@@ -119,7 +133,12 @@ class Receipt:
 
     def _detached_line(self, event: events.Detached) -> str:
         parts = []
-        if event.jobs:
+        if self._cancelled is not None:
+            parts.append(f"{self._cancelled.done:,} of {_count(self._cancelled.total, 'job')} cancelled and over")
+            if self._cancelled.done < self._cancelled.total:
+                parts.append("the others were asked to stop, and may end later")
+            parts.append("what was finished is paid for, and kept for the next run")
+        elif event.jobs:
             go = "goes" if event.jobs == 1 else "go"
             parts.append(f"{_count(event.jobs, 'job')} {go} on at the provider: run the same program again to collect")
         if event.unsent:

@@ -31,18 +31,24 @@ from batchling.core.model import (
     Target,
     header,
 )
+from batchling.core.retry import passing
 from batchling.providers.base import (
     CLOCK_SLACK,
     JSON_TYPE,
+    Garbled,
     Limits,
     Refused,
     Route,
     Unsettled,
+    Verdict,
     account_of,
     chosen,
     lasting,
     read_count,
+    read_id,
     read_json,
+    read_object,
+    read_objects,
     request,
     row_pieces,
     segment,
@@ -63,6 +69,9 @@ _FREE = frozenset({"files", "messages", "models", "organizations", "skills"})
 
 _NOT_IN_A_BATCH = ("speed", "store", "previous_thread_event_id", "cache_hint", "context_hint")
 """Body keys that real time takes and that make a row of a batch fail."""
+
+_NO_MONEY = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached", "organization_on_hold"})
+"""Details of a 429 that no waiting of hours mends."""
 
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
@@ -135,7 +144,7 @@ class Anthropic:
         order = request("POST", at, _path(at))
         order = Request(order.method, order.url, (*order.headers, JSON_TYPE))
         job = read_json((yield Call(order, (b'{"requests":[', *pieces), repeatable=False)))
-        return Job(str(job["id"]))
+        return Job(read_id(job))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         response = yield Call(request("GET", at, _path(at, job.id)))
@@ -161,23 +170,27 @@ class Anthropic:
             raise ValueError("not a result line") from fault
         return Row(said.custom_id, None, result.type)
 
-    def find(self, at: Site, tag: str, keys: Sequence[str], since: float) -> Flow[Job | None]:
+    def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         after = ""
         running = 0
         while True:
             page = read_json((yield Call(request("GET", at, _path(at, query=f"limit=100{after}")))))
-            jobs = [job for job in page.get("data") or () if isinstance(job, dict)]
+            jobs = read_objects(page.get("data"))
             recent = [job for job in jobs if _moment(job.get("created_at")) >= since - CLOCK_SLACK]
             for job in recent:
-                if sum(map(read_count, (job.get("request_counts") or {}).values())) != len(keys):
+                job_id = read_id(job)
+                counts = read_object(job.get("request_counts"))
+                if job_id in taken or sum(map(read_count, counts.values())) != len(keys):
                     continue
                 if job.get("processing_status") != "ended":
                     running += 1
-                elif (yield from self._is_ours(at, str(job["id"]), keys)):
-                    return Job(str(job["id"]))
+                elif (yield from self._is_ours(at, job_id, keys)):
+                    return Job(job_id)
             if not jobs or not page.get("has_more") or len(recent) < len(jobs):
                 break
-            after = f"&after_id={segment(str(jobs[-1]['id']))}"
+            if (last := f"&after_id={segment(read_id(jobs[-1]))}") == after:
+                raise Garbled("a list of jobs that does not go on")
+            after = last
         if running:
             raise Unsettled(f"{running} running jobs of {len(keys)} rows could be ours; their results will tell")
         return None
@@ -194,6 +207,14 @@ class Anthropic:
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         read_json((yield Call(request("POST", at, _path(at, job.id, "/cancel")))))
+
+    def judge(self, status: int, fault: Fault) -> Verdict:
+        if status == 413:
+            return Verdict.LARGE
+        return Verdict.LATER if passing(status) and fault.code not in _NO_MONEY else Verdict.NO
+
+    def weight(self, body: dict[str, JSON]) -> int:
+        return 0
 
     def failure(self, status: int, fault: Fault) -> Response:
         kind = _TYPE_OF_STATUS.get(status, "invalid_request_error" if status < 500 else "api_error")
@@ -249,7 +270,7 @@ def _unbatchable(body: dict[str, JSON]) -> str | None:
 
 def _status(job: dict[str, JSON], retry_after: str | None) -> Status:
     word = str(job.get("processing_status") or "")
-    counts = {name: read_count(count) for name, count in (job.get("request_counts") or {}).items()}
+    counts = {name: read_count(count) for name, count in read_object(job.get("request_counts")).items()}
     ended = word == "ended"
     expires = _moment(job.get("expires_at"))
     return Status(
@@ -259,7 +280,7 @@ def _status(job: dict[str, JSON], retry_after: str | None) -> Status:
         total=sum(counts.values()),
         outputs=("results",) if ended else (),
         expires_at=expires or None,
-        retry_after=float(retry_after) if retry_after and retry_after.replace(".", "", 1).isdigit() else None,
+        retry_after=float(retry_after) if retry_after and retry_after.isdecimal() else None,
         known=ended or word in _RUNNING,
     )
 
@@ -268,7 +289,7 @@ def _moment(value: JSON) -> float:
     """Unix seconds of an RFC 3339 time; 0.0 when it is none."""
     try:
         return datetime.fromisoformat(str(value)).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote
@@ -48,12 +49,34 @@ class Unsettled(Exception):
     """`find` cannot tell yet whether a job exists; ask again later. The text says why."""
 
 
+class Verdict(Enum):
+    """What a provider's refusal of a batch means for us."""
+
+    NO = "no"
+    """Final: the callers get it."""
+    LATER = "later"
+    """Not now: the same call is worth another attempt."""
+    FULL = "full"
+    """The account's queue holds too much: wait until running batches have ended, or send less at a time."""
+    LARGE = "large"
+    """Too much for one batch: send less at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one batch may hold, and what it costs compared with real time (0.5 is half price)."""
+    """How much one batch may hold, and what it costs compared with real time (0.5 is half price).
+
+    `row` is the size of the largest row in bytes, `inputs` the number of embedding inputs in all rows together,
+    `creates_per_hour` the batches that an account may create, `in_flight` those it may have at a time. None: no
+    limit is known.
+    """
 
     rows: int
     bytes: int
+    row: int | None = None
+    inputs: int | None = None
+    creates_per_hour: int | None = None
+    in_flight: int | None = None
     price: float = 0.5
 
 
@@ -105,12 +128,19 @@ class Provider(Protocol):
     def row(self, line: bytes) -> Row:
         """What one result line says. Raises `ValueError` when it says nothing we can read."""
 
-    def find(self, at: Site, tag: str, keys: Sequence[str], since: float) -> Flow[Job | None]:
-        """The job of a submission whose reply was lost, created after `since` (Unix seconds). None when the
-        provider lists no such job; raises `Unsettled` when that cannot be told yet."""
+    def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
+        """The job of a submission whose reply was lost, created after `since` (Unix seconds); `taken` are ids of
+        jobs that are known to be others. None when the provider lists no such job; raises `Unsettled` when that
+        cannot be told yet."""
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         """Ask the provider to stop the job."""
+
+    def judge(self, status: int, fault: Fault) -> Verdict:
+        """What a refusal means: `status` is that of a create call, or 400 for a job that failed as a whole."""
+
+    def weight(self, body: dict[str, JSON]) -> int:
+        """How many of `Limits.inputs` a request body takes; 0 where there is no such limit."""
 
     def failure(self, status: int, fault: Fault) -> Response:
         """An error response in the provider's own shape."""
@@ -210,11 +240,43 @@ def read_json(response: Response) -> dict[str, JSON]:
         raise Refused(response)
     try:
         value = msgspec.json.decode(response.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise Garbled(f"HTTP {response.status} with a body that is not JSON") from fault
     if not isinstance(value, dict):
         raise Garbled(f"HTTP {response.status} with a body that is not a JSON object")
     return value
+
+
+def read_fault(response: Response) -> Fault:
+    """What an error answer says, whoever wrote it: the `error` object of the body, as far as there is one."""
+    try:
+        body = msgspec.json.decode(response.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        body = None
+    error = read_object(read_object(body).get("error"))
+    code = read_text(read_object(error.get("details")).get("error_code"))
+    return Fault(
+        str(error.get("message") or f"HTTP {response.status}"),
+        code or read_text(error.get("code")) or read_text(error.get("type")),
+        read_text(error.get("param")),
+    )
+
+
+def read_id(job: dict[str, JSON]) -> str:
+    """The id of what a call has created. Raises `Garbled` when there is none."""
+    if (found := read_text(job.get("id"))) is None:
+        raise Garbled("a success without an id")
+    return found
+
+
+def read_object(value: JSON) -> dict[str, JSON]:
+    """A JSON object; empty when the value is anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def read_objects(value: JSON) -> list[dict[str, JSON]]:
+    """The objects of a JSON array; empty when the value is anything else."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def read_text(value: JSON) -> str | None:
@@ -226,5 +288,5 @@ def read_count(value: JSON) -> int:
     """A count that may be missing, null, or a string of digits; 0 when it says nothing."""
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0

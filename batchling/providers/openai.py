@@ -29,17 +29,23 @@ from batchling.core.model import (
     Target,
     header,
 )
+from batchling.core.retry import passing
 from batchling.providers.base import (
     CLOCK_SLACK,
     JSON_TYPE,
+    Garbled,
     Limits,
     Refused,
     Route,
+    Verdict,
     account_of,
     chosen,
     lasting,
     read_count,
+    read_id,
     read_json,
+    read_object,
+    read_objects,
     read_text,
     request,
     row_pieces,
@@ -72,6 +78,9 @@ _FREE = frozenset(
 
 _STATUS_OF_CODE = {"model_not_found": 404, "token_limit_exceeded": 429}
 """What the real-time API answers for a fault that a batch reports as its own failure; 400 for all others."""
+
+_NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+"""Codes of a 429 that no waiting mends."""
 
 _TAG = "batchling"
 """The metadata key that carries our batch id."""
@@ -132,7 +141,7 @@ class FileDialect:
 
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
         file = read_json((yield self._upload(at, items, tag)))
-        file_id = read_text(file.get("id")) or ""
+        file_id = read_id(file)
         order = {
             "input_file_id": file_id,
             "endpoint": at.target.endpoint,
@@ -140,7 +149,7 @@ class FileDialect:
             "metadata": {_TAG: tag},
         }
         job = read_json((yield Call(request("POST", at, "/batches", order), repeatable=False)))
-        return Job(str(job["id"]), {"input_file_id": file_id})
+        return Job(read_id(job), {"input_file_id": file_id})
 
     def _upload(self, at: Site, items: Sequence[Item], tag: str) -> Call:
         boundary = f"batchling-{tag}"
@@ -177,21 +186,35 @@ class FileDialect:
             headers = (JSON_TYPE, ("x-request-id", answer.request_id))
         return Row(said.custom_id, Response(answer.status_code, headers, bytes(answer.body)))
 
-    def find(self, at: Site, tag: str, keys: Sequence[str], since: float) -> Flow[Job | None]:
+    def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         after = ""
         while True:
             page = read_json((yield Call(request("GET", at, f"/batches?limit=100{after}"))))
-            jobs = [job for job in page.get("data") or () if isinstance(job, dict)]
+            jobs = read_objects(page.get("data"))
             for job in jobs:
-                if (job.get("metadata") or {}).get(_TAG) == tag:
-                    return Job(str(job["id"]), {"input_file_id": str(job.get("input_file_id") or "")})
+                if read_object(job.get("metadata")).get(_TAG) == tag:
+                    return Job(read_id(job), {"input_file_id": read_text(job.get("input_file_id")) or ""})
             oldest = min((read_count(job.get("created_at")) for job in jobs), default=0)
             if not jobs or not page.get("has_more") or oldest < since - CLOCK_SLACK:
                 return None
-            after = f"&after={segment(str(jobs[-1]['id']))}"
+            if (last := f"&after={segment(read_id(jobs[-1]))}") == after:
+                raise Garbled("a list of jobs that does not go on")
+            after = last
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         read_json((yield Call(request("POST", at, f"/batches/{segment(job.id)}/cancel"))))
+
+    def judge(self, status: int, fault: Fault) -> Verdict:
+        if fault.code == "token_limit_exceeded":
+            return Verdict.FULL
+        if status == 413 or fault.code == "too_many_tasks":
+            return Verdict.LARGE
+        return Verdict.LATER if passing(status) and fault.code not in _NO_MONEY else Verdict.NO
+
+    def weight(self, body: dict[str, JSON]) -> int:
+        asked = body.get("input")
+        # A list of numbers is one text in tokens.
+        return len(asked) if isinstance(asked, list) and asked and isinstance(asked[0], str | list) else 1
 
     def failure(self, status: int, fault: Fault) -> Response:
         kind = "invalid_request_error" if status < 500 else "server_error"
@@ -241,8 +264,8 @@ def _unbatchable(body: dict[str, JSON]) -> str | None:
 def _status(job: dict[str, JSON]) -> Status:
     word = str(job.get("status") or "").lower()
     state = State.ENDED if word in _ENDED else State.FAILED if word == "failed" else State.RUNNING
-    counts = job.get("request_counts") or {}
-    faults = (job.get("errors") or {}).get("data") or ()
+    counts = read_object(job.get("request_counts"))
+    faults = read_objects(read_object(job.get("errors")).get("data"))
     expires = job.get("expires_at")
     return Status(
         state,
@@ -250,8 +273,8 @@ def _status(job: dict[str, JSON]) -> Status:
         done=read_count(counts.get("completed")) + read_count(counts.get("failed")),
         total=read_count(counts.get("total")),
         outputs=tuple(filter(None, map(read_text, (job.get("output_file_id"), job.get("error_file_id"))))),
-        errors=tuple(_fault(fault) for fault in faults if isinstance(fault, dict)),
-        expires_at=float(expires) if isinstance(expires, int | float) else None,
+        errors=tuple(map(_fault, faults)),
+        expires_at=float(expires) if isinstance(expires, int | float) and expires > 0 else None,
         known=state is not State.RUNNING or word in _RUNNING,
     )
 
@@ -262,7 +285,7 @@ def _fault(said: dict[str, JSON]) -> Fault:
         str(said.get("message") or "the job failed"),
         read_text(said.get("code")),
         read_text(said.get("param")),
-        line if isinstance(line, int) else None,
+        line if isinstance(line, int) and line > 0 else None,
     )
 
 
@@ -280,6 +303,6 @@ OPENAI = FileDialect(
         "/videos",
     ),
     # The documented 200 MB; a little is kept back for the form around the file.
-    limits=Limits(rows=50_000, bytes=199_000_000),
+    limits=Limits(rows=50_000, bytes=199_000_000, inputs=50_000, creates_per_hour=2_000),
     identity=("authorization", "openai-organization", "openai-project"),
 )

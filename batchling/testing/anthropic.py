@@ -158,14 +158,13 @@ class AnthropicApi:
             self._finish(job)
 
     def _finish(self, job: Served) -> None:
-        part = self._world.expiries.pop(0) if self._world.expiries else None
-        done = round(len(job.rows) * (0 if job.cancelled else 1 if part is None else part))
+        word, done = self._world.ending(job)
         job.over = "ended"
         job.counts = dict.fromkeys(("succeeded", "errored", "canceled", "expired"), 0)
         lines: list[tuple[str, bytes]] = []
         for place, (key, params) in enumerate(job.rows):
             if place >= done:
-                result: dict[str, JSON] = {"type": "canceled" if job.cancelled else "expired"}
+                result: dict[str, JSON] = {"type": "canceled" if word == "cancelled" else "expired"}
             elif params.get("stream"):
                 result = {"type": "errored", "error": _error(400, "stream: not supported in a batch")}
             else:

@@ -6,7 +6,6 @@ Shapes: recorded traffic of 2025 and 2026; absent ids are null, a job that faile
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -14,7 +13,8 @@ from aiohttp import web
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import openai as samples
-from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
+from batchling.testing.openai_files import DAY, OpenAIFiles, error, json_object, refusal, reply
+from batchling.testing.world import Served, World, encode, page_size, shuffled
 
 _ENDPOINTS = (
     "/v1/chat/completions",
@@ -28,7 +28,6 @@ _ENDPOINTS = (
 )
 _NEEDS = {"/v1/chat/completions": "messages", "/v1/embeddings": "input", "/v1/moderations": "input"}
 _MAX_ROWS = 50_000
-_DAY = 86_400
 
 
 class OpenAIApi:
@@ -37,8 +36,7 @@ class OpenAIApi:
     def __init__(self, world: World) -> None:
         self._world = world
         self.jobs: dict[str, Served] = {}
-        self._files: dict[str, dict[str, JSON]] = {}
-        self._contents: dict[str, bytes] = {}
+        self._files = OpenAIFiles(world, self.account)
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
         """Every call that this API answers."""
@@ -46,11 +44,7 @@ class OpenAIApi:
         root = prefix + "/v1"
         return [
             *calls,
-            web.post(root + "/files", self._upload),
-            web.get(root + "/files", self._list_files),
-            web.get(root + "/files/{id}", self._get_file),
-            web.delete(root + "/files/{id}", self._delete_file),
-            web.get(root + "/files/{id}/content", self._content),
+            *self._files.routes(root),
             web.post(root + "/batches", self._create),
             web.get(root + "/batches", self._list),
             web.get(root + "/batches/{id}", self._get),
@@ -62,19 +56,19 @@ class OpenAIApi:
         credential = request.headers.get("authorization", "")
         if not credential.startswith("Bearer ") or credential.startswith("Bearer sk-bad"):
             shown = credential[7:13] + "***" if credential else ""
-            raise _refusal(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+            raise refusal(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
         scope = [request.headers.get(name, "") for name in ("openai-organization", "openai-project")]
         return digest(credential, *scope)
 
     async def _real_time(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)
         endpoint = request.path[request.path.index("/v1/") :]
-        body = await _json_object(request)
+        body = await json_object(request)
         status, answer = self._answer(endpoint, body)
         if status != 200:
-            return _json(answer, status)
+            return reply(answer, status)
         self._world.bill("openai", endpoint, account, body, answer, None)
-        return await _stream(request, endpoint, answer) if body.get("stream") else _json(answer)
+        return await _stream(request, endpoint, answer) if body.get("stream") else reply(answer)
 
     def _answer(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
         fault = self._world.row_fault_for(body)
@@ -82,83 +76,29 @@ class OpenAIApi:
             return fault.status, fault.error
         needed = _NEEDS.get(endpoint)
         if needed and not body.get(needed):
-            return 400, _error(f"Missing required parameter: '{needed}'.", needed, "missing_required_parameter")
+            return 400, error(f"Missing required parameter: '{needed}'.", needed, "missing_required_parameter")
         if isinstance(body.get("temperature"), int | float) and not 0 <= body["temperature"] <= 2:
             text = "Invalid 'temperature': expected a value between 0 and 2."
-            return 400, _error(text, "temperature", "invalid_value")
+            return 400, error(text, "temperature", "invalid_value")
         return 200, samples.answer(endpoint, body)
-
-    async def _upload(self, request: web.Request) -> web.Response:
-        account = self.account(request)
-        purpose, name, content = "", "", b""
-        async for part in await request.multipart():
-            field: Any = part
-            if field.name == "purpose":
-                purpose = (await field.read()).decode()
-            elif field.name == "file":
-                name, content = field.filename or "upload", bytes(await field.read())
-        if purpose != "batch":
-            raise _refusal(400, f"'{purpose}' is not one of ['batch'] - 'purpose'", param="purpose")
-        if len(content) > 200 * 1024 * 1024:
-            raise _refusal(400, "File is too large.")
-        return _json(self._store(account, name, "batch", content))
-
-    def _store(self, account: str, name: str, purpose: str, content: bytes) -> dict[str, JSON]:
-        now = int(time.time())
-        file: dict[str, JSON] = {
-            "object": "file",
-            "id": f"file-{self._world.number():024d}",
-            "purpose": purpose,
-            "filename": name,
-            "bytes": len(content),
-            "created_at": now,
-            "expires_at": now + 30 * _DAY,
-            "status": "processed",
-            "status_details": None,
-        }
-        self._files[file["id"]] = {**file, "account": account}
-        self._contents[file["id"]] = content
-        return file
-
-    def _file(self, request: web.Request) -> dict[str, JSON]:
-        file = self._files.get(request.match_info["id"])
-        if file is None or file["account"] != self.account(request):
-            raise _refusal(404, f"No such File object: {request.match_info['id']}", param="id")
-        return file
-
-    async def _get_file(self, request: web.Request) -> web.Response:
-        return _json(_public(self._file(request)))
-
-    async def _list_files(self, request: web.Request) -> web.Response:
-        account = self.account(request)
-        files = [_public(file) for file in reversed(self._files.values()) if file["account"] == account]
-        return _json({"object": "list", "data": files, "has_more": False})
-
-    async def _delete_file(self, request: web.Request) -> web.Response:
-        file = self._file(request)
-        del self._files[file["id"]], self._contents[file["id"]]
-        return _json({"object": "file", "deleted": True, "id": file["id"]})
-
-    async def _content(self, request: web.Request) -> web.Response:
-        content = self._contents[self._file(request)["id"]]
-        return web.Response(body=content, content_type="application/octet-stream")
 
     async def _create(self, request: web.Request) -> web.Response:
         account = self.account(request)
-        order = await _json_object(request)
-        file = self._files.get(str(order.get("input_file_id")))
-        if file is None or file["account"] != account:
-            raise _refusal(400, f"Cannot find file {order.get('input_file_id')}", param="file_id")
+        order = await json_object(request)
+        file_id = str(order.get("input_file_id"))
+        content = self._files.content_of(file_id, account)
+        if content is None:
+            raise refusal(400, f"Cannot find file {order.get('input_file_id')}", param="file_id")
         if order.get("endpoint") not in _ENDPOINTS:
-            raise _refusal(400, f"Invalid value: '{order.get('endpoint')}'.", param="endpoint", code="invalid_value")
+            raise refusal(400, f"Invalid value: '{order.get('endpoint')}'.", param="endpoint", code="invalid_value")
         if order.get("completion_window") != "24h":
-            raise _refusal(400, "Invalid value for 'completion_window': must be '24h'.", param="completion_window")
+            raise refusal(400, "Invalid value for 'completion_window': must be '24h'.", param="completion_window")
         metadata = order.get("metadata")
         job = Served(f"batch_{self._world.number():032d}", account, order["endpoint"], [], time.time())
-        job.words = {"input_file_id": file["id"], "metadata": metadata, "errors": None, "model": None}
+        job.words = {"input_file_id": file_id, "metadata": metadata, "errors": None, "model": None}
         self.jobs[job.id] = job
-        self._validate(job, self._contents[file["id"]])
-        return _json(self._shown(job))
+        self._validate(job, content)
+        return reply(self._shown(job))
 
     def _validate(self, job: Served, content: bytes) -> None:
         """Read the file as OpenAI does after the create call: the first bad line fails the whole job."""
@@ -166,21 +106,32 @@ class OpenAIApi:
         if fault is None:
             try:
                 job.rows = _rows(job.endpoint, content)
+                self._count_enqueued(job)
                 return
             except _BadLine as bad:
                 fault = bad.fault
+                job.rows = []
         job.words["errors"] = {"object": "list", "data": [fault]}
+
+    def _count_enqueued(self, job: Served) -> None:
+        """Refuse a job with which too much of its model would be under way."""
+        model = job.rows[0][1]["model"]
+        running = [other for other in self.jobs.values() if not other.over and other.account == job.account]
+        enqueued = sum(len(other.rows) for other in running if other.rows and other.rows[0][1]["model"] == model)
+        if enqueued > self._world.most_rows_enqueued:
+            text = f"Enqueued token limit reached for {model}. Please try again once some batches have been completed."
+            raise _BadLine("token_limit_exceeded", text, None, None)
 
     def _job(self, request: web.Request) -> Served:
         job = self.jobs.get(request.match_info["id"])
         if job is None or job.account != self.account(request):
-            raise _refusal(404, f"No batch found with id '{request.match_info['id']}'.")
+            raise refusal(404, f"No batch found with id '{request.match_info['id']}'.")
         return job
 
     async def _get(self, request: web.Request) -> web.Response:
         job = self._job(request)
         self._go_on(job)
-        return _json(self._shown(job))
+        return reply(self._shown(job))
 
     def _go_on(self, job: Served) -> None:
         """Time passes whenever somebody looks."""
@@ -200,23 +151,22 @@ class OpenAIApi:
         page = [self._shown(job) for job in jobs[:limit]]
         first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
         more = len(jobs) > limit
-        return _json({"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more})
+        return reply({"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more})
 
     async def _cancel(self, request: web.Request) -> web.Response:
         job = self._job(request)
         if job.over:
-            raise _refusal(409, f"Cannot cancel a batch with status '{job.over}'.")
+            raise refusal(409, f"Cannot cancel a batch with status '{job.over}'.")
         job.cancelled = True
-        return _json(self._shown(job))
+        return reply(self._shown(job))
 
     def _finish(self, job: Served) -> None:
         """Run the rows and end the job: completed, failed, expired or cancelled, with the files that this leaves."""
         if job.words["errors"]:
             job.over = "failed"
             return
-        part = self._world.expiries.pop(0) if self._world.expiries else None
-        job.over = "cancelled" if job.cancelled else "completed" if part is None else "expired"
-        done = round(len(job.rows) * (0 if job.cancelled else 1 if part is None else part))
+        ending, done = self._world.ending(job)
+        job.over = ending or "completed"
         good: list[tuple[str, bytes]] = []
         bad: list[tuple[str, bytes]] = []
         for key, body in job.rows[:done]:
@@ -226,16 +176,16 @@ class OpenAIApi:
             (good if status == 200 else bad).append((key, line))
             if status == 200:
                 self._world.bill("openai", job.endpoint, job.account, body, answer, (key, job.id))
-        word = "batch_cancelled" if job.cancelled else "batch_expired"
+        word = f"batch_{job.over}"
         for key, _ in job.rows[done:]:
             error = {"code": word, "message": "This request could not be executed."}
             line = encode({"id": f"batch_req_{digest(key)}", "custom_id": key, "response": None, "error": error})
             bad.append((key, line))
-        job.counts = {"completed": len(good), "failed": len(bad) if part is None and not job.cancelled else 0}
+        job.counts = {"completed": len(good), "failed": 0 if ending else len(bad)}
         for name, rows in (("output_file_id", good), ("error_file_id", bad)):
             if rows:
                 content = b"\n".join(shuffled(rows)) + b"\n"
-                job.words[name] = self._store(job.account, f"{job.id}_{name}.jsonl", "batch_output", content)["id"]
+                job.words[name] = self._files.add(job.account, f"{job.id}_{name}.jsonl", "batch_output", content)["id"]
         job.words["model"] = job.rows[0][1].get("model") if job.rows else None
 
     def _shown(self, job: Served) -> dict[str, JSON]:
@@ -270,7 +220,7 @@ class OpenAIApi:
             "output_file_id": job.words.get("output_file_id"),
             "error_file_id": job.words.get("error_file_id"),
             "created_at": created,
-            "expires_at": created + _DAY,
+            "expires_at": created + DAY,
             **dict.fromkeys(names),
             **ended,
             "request_counts": {"total": total, "completed": 0, "failed": 0, **job.counts},
@@ -346,29 +296,3 @@ def _delta(message: dict[str, JSON]) -> dict[str, JSON]:
     if "tool_calls" not in message:
         return message
     return {**message, "tool_calls": [{**call, "index": n} for n, call in enumerate(message["tool_calls"])]}
-
-
-async def _json_object(request: web.Request) -> dict[str, JSON]:
-    try:
-        body = msgspec.json.decode(await request.read())
-    except msgspec.MsgspecError:
-        body = None
-    if not isinstance(body, dict):
-        raise _refusal(400, "We could not parse the JSON body of your request.")
-    return body
-
-
-def _public(file: dict[str, JSON]) -> dict[str, JSON]:
-    return {name: value for name, value in file.items() if name != "account"}
-
-
-def _error(message: str, param: str | None = None, code: str | None = None) -> dict[str, JSON]:
-    return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
-
-
-def _refusal(status: int, message: str, param: str | None = None, code: str | None = None) -> Refusal:
-    return Refusal(_json(_error(message, param, code), status))
-
-
-def _json(value: JSON, status: int = 200) -> web.Response:
-    return web.Response(body=encode(value), status=status, content_type="application/json")

@@ -18,6 +18,7 @@ from batchling.testing.openai import OpenAIApi
 from batchling.testing.world import Fault, Predicate, Refusal, RowFault, World
 
 _START_SECONDS = 10.0
+_FOR_EVER = 86_400.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -127,7 +128,16 @@ class ProviderServer:
 
     def expire_job(self, done: float = 0.5) -> None:
         """Expire the next job that ends, after this share of its rows."""
-        self._world.expiries.append(done)
+        self._world.endings.append(("expired", done))
+
+    def cancel_job(self, done: float = 0.5) -> None:
+        """Cancel the next job that ends, as its owner could at the provider's site, after this share of its rows."""
+        self._world.endings.append(("cancelled", done))
+
+    def limit_queue(self, rows: float) -> None:
+        """Refuse OpenAI jobs with which more rows of a model than this would be under way, with
+        `token_limit_exceeded`: after their creation, as OpenAI does."""
+        self._world.most_rows_enqueued = rows
 
     def fail_call(
         self,
@@ -154,6 +164,18 @@ class ProviderServer:
         """Close the connection of the next such calls without acting."""
         self._world.faults.append(Fault(method, part, times))
 
+    def stall_call(self, method: str, part: str, *, acts: bool = False, times: int = 1) -> None:
+        """Never answer the next such calls, with the work done or not; the connection stays open."""
+        self._world.faults.append(Fault(method, part, times, acts=acts, stalls=True))
+
+    def cut_reply(self, method: str, part: str, times: int = 1) -> None:
+        """Act on the next such calls, and end the connection after half of the answer's body."""
+        self._world.faults.append(Fault(method, part, times, acts=True, cuts=True))
+
+    def change_reply(self, method: str, part: str, change: Callable[[bytes], bytes], times: int = 1) -> None:
+        """Act on the next such calls, and answer with what `change` makes of the answer's body."""
+        self._world.faults.append(Fault(method, part, times, acts=True, change=change))
+
     async def _serve(self) -> None:
         app = web.Application(client_max_size=300 * 1024 * 1024, middlewares=[self._around])
         app.add_routes([*self._openai.routes("/openai"), *self._anthropic.routes("/anthropic")])
@@ -170,7 +192,7 @@ class ProviderServer:
         fault = self._world.fault_for(request.method, request.path)
         if self._world.latency:
             await asyncio.sleep(self._world.latency)
-        answer: web.StreamResponse
+        answer: web.StreamResponse = web.Response()
         try:
             if fault is None or fault.acts:
                 answer = await handler(request)
@@ -181,14 +203,27 @@ class ProviderServer:
         except web.HTTPException as unknown:
             answer = web.Response(status=unknown.status, text=unknown.reason)
         if fault is not None:
-            if not fault.status:
-                return self._hang_up(request)
-            answer = web.Response(body=fault.body, status=fault.status, headers=fault.headers)
+            return await self._spoil(request, fault, answer)
         self._note(request, answer.status)
         return answer
 
-    def _hang_up(self, request: web.Request) -> web.StreamResponse:
+    async def _spoil(self, request: web.Request, fault: Fault, answer: web.StreamResponse) -> web.StreamResponse:
+        """Let a call suffer its fault; `answer` is what it would have got."""
+        body = answer.body if isinstance(answer, web.Response) else b""
+        whole = body if isinstance(body, bytes) else b""
+        if fault.change is not None:
+            self._note(request, answer.status)
+            return web.Response(body=fault.change(whole), status=answer.status, content_type=answer.content_type)
+        if fault.status:
+            self._note(request, fault.status)
+            return web.Response(body=fault.body, status=fault.status, headers=fault.headers)
         self._note(request, 0)
+        if fault.stalls:
+            await asyncio.sleep(_FOR_EVER)
+        if fault.cuts:
+            half = web.StreamResponse(status=answer.status, headers={"content-length": str(len(whole))})
+            await half.prepare(request)
+            await half.write(whole[: len(whole) // 2])
         if request.transport is not None:
             request.transport.abort()
         return web.Response()

@@ -38,6 +38,12 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     acts: bool = False
     """Whether the server does its work before things go wrong."""
+    stalls: bool = False
+    """Whether the connection stays open and silent."""
+    cuts: bool = False
+    """Whether the connection ends after half of the body."""
+    change: Callable[[bytes], bytes] | None = None
+    """What is made of the body of the true answer, which is otherwise whole."""
 
 
 @dataclass(slots=True)
@@ -82,7 +88,9 @@ class World:
     faults: list[Fault] = field(default_factory=list)
     row_faults: list[RowFault] = field(default_factory=list)
     job_faults: list[dict[str, JSON]] = field(default_factory=list)
-    expiries: list[float] = field(default_factory=list)
+    endings: list[tuple[str, float]] = field(default_factory=list)
+    """How the next jobs end instead of well: "expired" or "cancelled", after which share of their rows."""
+    most_rows_enqueued: float = float("inf")
     counter: int = 0
 
     def number(self) -> int:
@@ -108,7 +116,14 @@ class World:
 
     def ready(self, job: Served) -> bool:
         """Whether a running job has run long enough, by polls and by time, and is not held."""
+        if job.cancelled:
+            return True
         return not self.held and job.polls >= self.polls_to_finish and time.time() >= job.created_at + self.delay
+
+    def ending(self, job: Served) -> tuple[str, int]:
+        """How a job that is ready ends, "" for well, and how many of its rows have run by then."""
+        word, share = ("cancelled", 0.0) if job.cancelled else self.endings.pop(0) if self.endings else ("", 1.0)
+        return word, round(len(job.rows) * share)
 
     def bill(
         self,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from batchling.cache import files
+from batchling.cache import locks
 from batchling.cache.files import FileStore
 from batchling.errors import CacheError
 from tests.cache.test_contract import draft
@@ -85,13 +85,42 @@ def test_a_place_that_is_no_folder_is_a_cache_error(tmp_path: Path) -> None:
         FileStore(str(tmp_path / "file"))
 
 
-def test_a_frozen_holder_of_the_index_lock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_LOCK_SECONDS", 0.05)
+def test_a_frozen_holder_of_the_index_lock_is_told_of_and_passed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0.05)
+    monkeypatch.setattr(locks, "_WORTH_A_WARNING", 0.01)
+    monkeypatch.setattr(locks, "_STEP", 0.02)
     store = FileStore(str(tmp_path))
-    with FileLock(tmp_path / "index.lock"), pytest.raises(CacheError, match="is held by another process"):
-        store.claim(draft("b1", "x"))
+    with FileLock(tmp_path / "index.lock"):
+        assert store.claim(draft("b1", "x")).record is not None
+        assert "another process holds index.lock; is one frozen?" in caplog.text
+        with FileLock(tmp_path / "index.spare.lock"), pytest.raises(CacheError, match="held by another process"):
+            store.claim(draft("b2", "y"))
 
-    assert store.claim(draft("b1", "x")).record is not None
+    assert store.claim(draft("b2", "y")).record is not None
+
+
+def test_who_wakes_up_with_a_lock_that_was_passed_by_claims_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen between its look at the folder and its own record, it must not believe what it saw."""
+    monkeypatch.setattr(locks, "PATIENCE", 0.6)
+    monkeypatch.setattr(locks, "LEASE", 0.3)
+    sleeper, other = FileStore(str(tmp_path)), FileStore(str(tmp_path))
+    refresh = sleeper._refresh
+
+    def freeze() -> None:
+        refresh()
+        monkeypatch.setattr(sleeper, "_refresh", refresh)
+        assert other.claim(draft("b2", "x")).record is not None
+
+    monkeypatch.setattr(sleeper, "_refresh", freeze)
+    claim = sleeper.claim(draft("b1", "x", "y"))
+
+    assert claim.record is not None
+    assert (claim.record.members, claim.theirs) == (("y",), {"x": "b2"})
+    assert FileStore(str(tmp_path)).lookup("x") == "b2"
 
 
 def test_a_disk_that_is_full_during_a_download_is_a_cache_error(

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchling.core.model import Response
-from batchling.core.retry import LONGEST, passing, pause, refused_unseen, retry_after
+from batchling.core.retry import LONGEST, LONGEST_ASKED, passing, pause, refused_unseen, retry_after
 
 
 @given(st.integers(1, 10_000), st.floats(0.01, 10), st.floats(0, 0.999), st.none() | st.floats(0, 1e5))
@@ -13,7 +13,7 @@ def test_a_pause_grows_is_bounded_and_honours_the_provider(
 ) -> None:
     delay = pause(attempt, first, noise, asked)
 
-    assert delay >= (asked or 0)
+    assert delay >= min(asked or 0, LONGEST_ASKED)
     assert delay <= max(LONGEST, asked or 0)
     assert delay >= min(first / 2, LONGEST / 2)
 
@@ -41,5 +41,5 @@ def test_retry_after_in_seconds_and_as_a_date() -> None:
     assert asked("0.5") == 0.5
     assert asked("Sun, 06 Nov 1994 08:49:37 GMT") == 7.0
     assert asked("Sun, 06 Nov 1994 08:49:00 GMT") == 0.0
-    assert asked("soon") is None
+    assert [asked(value) for value in ("soon", "nan", "inf", "Fri, 99 Zzz 9999", "")] == [None] * 5
     assert retry_after(Response(429), 0.0) is None

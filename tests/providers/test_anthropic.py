@@ -164,7 +164,7 @@ def test_find_confirms_an_ended_job_by_its_keys() -> None:
     row = '{"custom_id":"%s","result":{"type":"expired"}}\n'
 
     calls, job = play(
-        ANTHROPIC.find(site(), "t", ["k-0", "k-1"], SINCE),
+        ANTHROPIC.find(site(), "t", ["k-0", "k-1"], SINCE, frozenset()),
         answer(page),
         answer((row % "stranger").encode()),
         answer((row % "k-1").encode()),
@@ -177,14 +177,14 @@ def test_find_confirms_an_ended_job_by_its_keys() -> None:
 
 def test_find_waits_while_a_running_job_could_be_it() -> None:
     with pytest.raises(Unsettled, match="1 running"):
-        play(ANTHROPIC.find(site(), "t", ["k"], SINCE), answer({"data": [listed("a", "in_progress", 1)]}))
+        play(ANTHROPIC.find(site(), "t", ["k"], SINCE, frozenset()), answer({"data": [listed("a", "in_progress", 1)]}))
 
 
 def test_find_says_none_when_nothing_fits() -> None:
     old = listed("a", "in_progress", 1, "2026-11-23T08:00:00Z")
     page = {"data": [listed("b", "in_progress", 5), old], "has_more": True}
 
-    assert play(ANTHROPIC.find(site(), "t", ["k"], SINCE), answer(page))[1] is None
+    assert play(ANTHROPIC.find(site(), "t", ["k"], SINCE, frozenset()), answer(page))[1] is None
 
 
 def test_failures_have_the_providers_shape() -> None:

@@ -256,15 +256,19 @@ def jobs(*ids: str, created: int = 1000, tag: str = "other", more: bool = False)
 
 
 def test_find_pages_until_the_tag() -> None:
-    calls, job = play(OPENAI.find(site(), "mine", ["k"], 1000.0), jobs("b1", "b2", more=True), jobs("b3", tag="mine"))
+    calls, job = play(
+        OPENAI.find(site(), "mine", ["k"], 1000.0, frozenset()), jobs("b1", "b2", more=True), jobs("b3", tag="mine")
+    )
 
     assert [call.request.url.rpartition("?")[2] for call in calls] == ["limit=100", "limit=100&after=b2"]
     assert job == Job("b3", {"input_file_id": ""})
 
 
 def test_find_stops_at_older_jobs() -> None:
-    assert play(OPENAI.find(site(), "mine", ["k"], 1000.0), jobs("b1", created=100, more=True))[1] is None
-    assert play(OPENAI.find(site(), "mine", ["k"], 1000.0), answer({"data": [], "has_more": True}))[1] is None
+    assert play(OPENAI.find(site(), "mine", ["k"], 1000.0, frozenset()), jobs("b1", created=100, more=True))[1] is None
+    assert (
+        play(OPENAI.find(site(), "mine", ["k"], 1000.0, frozenset()), answer({"data": [], "has_more": True}))[1] is None
+    )
 
 
 def test_failures_have_the_providers_shape() -> None:

@@ -1,0 +1,349 @@
+"""The batches that callers of one scope wait for: launched here, or followed where another run or process has them.
+
+Every batch is one task on the engine's loop. What has its rows answers the callers; what does not puts their requests
+into another batch, as often as allowed. Belongs to the engine's loop thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from batchling.admission import Admission
+from batchling.cache import Store
+from batchling.callers import Callers, Waiter
+from batchling.core import events, retry
+from batchling.core.lifecycle import Phase, Record
+from batchling.core.model import Fault, Item, Response, Row, Site, Target
+from batchling.driver import Batch, Driver, NoRoom, Outcome
+from batchling.errors import CacheError
+from batchling.providers import PROVIDERS
+from batchling.providers.base import Provider, Verdict
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FOLLOW_SECONDS = 1.0
+"""How often a batch that another process drives is looked at."""
+PATIENCE_FOR_ROOM = 600.0
+"""Seconds after which a submission is tried again although none of the batches that fill the account has ended."""
+PATIENCE_WITH_DISK = 60.0
+"""Seconds for which a batch that the cache holds is tried to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a scope was asked for: `poll_interval` in seconds; `resubmissions` is how often a request that never ran is
+    put into another batch; `in_flight` and `per_hour` as in `Admission`."""
+
+    poll_interval: float
+    resubmissions: int
+    in_flight: int | None
+    per_hour: int | None
+
+
+class Batches:
+    """See the module. `place` takes a waiter whose request has to be asked again; `answer` gives a key's callers their
+    response."""
+
+    def __init__(
+        self,
+        store: Store,
+        disk: Executor,
+        driver: Driver,
+        callers: Callers,
+        sites: dict[Target, Site],
+        terms: Terms,
+        emit: Callable[[events.Event], None],
+        place: Callable[[Waiter], None],
+        answer: Callable[[str, Response], None],
+    ) -> None:
+        self._store = store
+        self._disk = disk
+        self._driver = driver
+        self._callers = callers
+        self._sites = sites
+        self._terms = terms
+        self._emit = emit
+        self._place = place
+        self._answer = answer
+        self._admission = Admission(terms.in_flight, terms.per_hour, emit)
+        self._followers: dict[str, set[str]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._driven: dict[str, Target] = {}
+        self._stopped = False
+
+    # What the scope asks.
+
+    def launch(self, target: Target, items: Sequence[Item]) -> None:
+        """Submit items as one batch, as far as nobody else has."""
+        batch_id = f"{int(time.time()):x}{secrets.token_hex(8)}"
+        self._followers[batch_id] = set()
+        self._start(batch_id, self._launch(batch_id, target, items))
+
+    def follow(self, batch_id: str, names: Iterable[str]) -> None:
+        """Answer these keys from a batch that was submitted before."""
+        self._followers.setdefault(batch_id, set()).update(names)
+        if batch_id not in self._tasks:
+            self._start(batch_id, self._attend(batch_id))
+
+    def forget(self, name: str) -> None:
+        """Nobody waits for this key any more."""
+        for followers in self._followers.values():
+            followers.discard(name)
+
+    def stop(self) -> int:
+        """Let go of every batch at once; jobs at the provider go on. How many are waited for."""
+        self._stopped = True
+        for task in tuple(self._tasks.values()):
+            task.cancel()
+        return sum(1 for names in self._followers.values() if any(not self._callers.is_unsent(name) for name in names))
+
+    async def stopped(self) -> None:
+        """Wait until every task has come to its end."""
+        while others := [task for task in self._tasks.values() if task is not asyncio.current_task()]:
+            await asyncio.gather(*others, return_exceptions=True)
+
+    def waits_for(self) -> str:
+        """What is still to come to an end, in words for a log."""
+        return ", ".join(self._tasks) or "nothing"
+
+    async def cancel(self) -> None:
+        """After `stop`: have the jobs stopped at the provider, and wait until it says that they are over."""
+        await self.stopped()
+        done = 0
+        names = tuple(self._driven)
+        self._emit(events.Cancelling(done, len(names)))
+        for finished in asyncio.as_completed([self._cancel(batch_id) for batch_id in names]):
+            await finished
+            done += 1
+            self._emit(events.Cancelling(done, len(names)))
+
+    # Tasks.
+
+    def _start(self, name: str, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[name] = task
+        task.add_done_callback(lambda done: self._over(name, done))
+
+    def _over(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._tasks[name]
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            # The boundary of a batch: a bug of ours or a broken cache must not leave its callers waiting.
+            _log.error("batch %s failed inside batchling", name, exc_info=fault)
+            self._fail(tuple(self._followers.pop(name, ())), f"batch {name} failed inside batchling ({fault!r:.200})")
+        if name in self._followers and not self._stopped:
+            if self._followers[name]:
+                self._start(name, self._attend(name))
+            else:
+                del self._followers[name]
+
+    async def _launch(self, batch_id: str, target: Target, items: Sequence[Item]) -> None:
+        """Claim the keys of a batch that leaves; drive what is ours, follow what others have."""
+        followers = self._followers[batch_id]
+        followers.update(item.key for item in items)
+        await self._admission.enter(target, PROVIDERS[target.provider].limits)
+        full: NoRoom | None = None
+        try:
+            draft = Record(batch_id, target, tuple(i.key for i in items if i.key in followers), time.time())
+            claim = await self._on_disk(self._store.claim, draft)
+            for name, holder in claim.theirs.items():
+                followers.discard(name)
+                if (waiter := self._callers.get(name)) is not None:
+                    waiter.cached = True
+                    waiter.unsent = False
+                    self._emit(events.Hit(waiter.target, holder))
+                    self.follow(holder, [name])
+            if (record := claim.record) is not None:
+                for name in record.members:
+                    if (waiter := self._callers.get(name)) is not None:
+                        waiter.unsent = False
+                mine = frozenset(record.members)
+                full = await self._drive(record, [item for item in items if item.key in mine])
+        finally:
+            self._admission.leave(target)
+        if full is not None:
+            await self._find_room(target, batch_id, full)
+
+    async def _attend(self, batch_id: str) -> None:
+        """Answer those who wait for a batch that somebody submitted before: from the store, by driving it on when
+        its driver is gone, or by watching the one who drives it."""
+        announced = False
+        trouble_since: float | None = None
+        while followers := self._followers[batch_id]:
+            try:
+                record = await self._look(batch_id, tuple(followers))
+            except CacheError as fault:
+                trouble_since = trouble_since or time.monotonic()
+                if time.monotonic() - trouble_since > PATIENCE_WITH_DISK:
+                    self._fail(tuple(followers), f"{fault} The batch is kept: run again")
+                    return
+                self._emit(events.Delayed(batch_id, "read the cache", fault.problem, FOLLOW_SECONDS))
+                await asyncio.sleep(FOLLOW_SECONDS)
+                continue
+            if record is None:
+                continue
+            if not announced:
+                announced = True
+                self._emit(events.Attached(record.target, batch_id, len(followers)))
+            if not await self._on_disk(self._store.drive, batch_id):
+                await asyncio.sleep(min(FOLLOW_SECONDS, self._terms.poll_interval))
+                continue
+            # Read again: it may have moved before the lock was ours.
+            record = await self._on_disk(self._store.load, batch_id)
+            if record is None or record.phase is Phase.DEAD:
+                await self._on_disk(self._store.release, batch_id)
+            elif (full := await self._drive(record, [])) is not None:
+                await self._find_room(record.target, batch_id, full)
+
+    async def _look(self, batch_id: str, names: tuple[str, ...]) -> Record | None:
+        """Answer what is stored of a batch, let go of what it does not hold, and return its record if there is more to
+        come from it."""
+        if await self._answer_stored(batch_id, names):
+            return None
+        record = await self._on_disk(self._store.load, batch_id)
+        held = frozenset(record.holds) if record is not None else frozenset()
+        if lost := [name for name in names if name not in held]:
+            self._again(batch_id, Outcome({}, innocent=True), lost)
+            return None
+        assert record is not None
+        if record.phase is Phase.ENDED and await self._on_disk(self._store.has_rows, batch_id):
+            # Rows that the record promises are not in the file: the provider has them still.
+            _log.warning("batch %s: stored results are damaged and are downloaded again", batch_id)
+            await self._on_disk(self._store.drop_rows, batch_id)
+        return record
+
+    async def _drive(self, record: Record, items: Sequence[Item]) -> NoRoom | None:
+        """Drive a batch whose lock is ours to its end, and answer everyone who waits for it; unless the provider had
+        no room for it, which is returned."""
+        batch = Batch(PROVIDERS[record.target.provider], self._sites[record.target], record, items)
+        followers = self._followers[record.id]
+        self._driven[record.id] = record.target
+        try:
+            outcome = await self._driver.drive(batch, lambda: followers)
+        except NoRoom as full:
+            del self._driven[record.id]
+            return full
+        finally:
+            await asyncio.shield(self._on_disk(self._store.release, record.id))
+        del self._driven[record.id]
+        self._again(record.id, outcome, tuple(followers))
+        return None
+
+    async def _find_room(self, target: Target, batch_id: str, full: NoRoom) -> None:
+        """Submit once more what the provider had no room for: when batches of its model have ended, or in halves if
+        none is under way."""
+        followers = self._followers[batch_id]
+        for name in followers:
+            if (waiter := self._callers.get(name)) is not None:
+                waiter.unsent = True
+        parts = 2
+        if full.verdict is Verdict.FULL:
+            others = await self._on_disk(self._store.in_flight, target, batch_id)
+            if others:
+                self._emit(events.Held(target, f"{full}; {len(others)} of its batches are under way"))
+                await self._until_one_ends(target, batch_id, others)
+                parts = 1
+            elif len(followers) == 1:
+                pause = min(retry.LONGEST, 10 * self._terms.poll_interval) * (0.5 + random.random() / 2)
+                self._emit(events.Delayed(batch_id, "submit", str(full), pause))
+                await asyncio.sleep(pause)
+        elif len(followers) == 1:
+            self._fail(tuple(followers), f"{full}: the provider takes no batch with this request")
+        waiters = [waiter for name in sorted(followers) if (waiter := self._callers.get(name)) is not None]
+        followers.clear()
+        for start in range(parts):
+            if items := [waiter.item for waiter in waiters[start::parts]]:
+                self.launch(target, items)
+
+    async def _until_one_ends(self, target: Target, but: str, others: frozenset[str]) -> None:
+        until = time.monotonic() + PATIENCE_FOR_ROOM
+        while time.monotonic() < until:
+            await asyncio.sleep(min(FOLLOW_SECONDS, self._terms.poll_interval))
+            if others - await self._on_disk(self._store.in_flight, target, but):
+                return
+
+    async def _cancel(self, batch_id: str) -> None:
+        target = self._driven[batch_id]
+        try:
+            record = await self._on_disk(self._store.load, batch_id)
+            if record is None or not await self._on_disk(self._store.drive, batch_id):
+                return
+            await self._driver.cancel(Batch(PROVIDERS[target.provider], self._sites[target], record))
+        except Exception as fault:  # the boundary of a batch: the others are to be cancelled all the same
+            _log.warning("batch %s: its job could not be cancelled (%s) and goes on", batch_id, fault)
+        finally:
+            await asyncio.shield(self._on_disk(self._store.release, batch_id))
+
+    # Answers.
+
+    async def _answer_stored(self, batch_id: str, names: tuple[str, ...]) -> bool:
+        """Answer those of the names whose good rows are stored; whether there was any."""
+        waiter = self._callers.get(names[0])
+        if waiter is None:
+            return False
+        provider = PROVIDERS[waiter.target.provider]
+
+        def stored() -> list[Row]:
+            if not self._store.has_rows(batch_id):
+                return []
+            lines = self._store.find_rows(batch_id, names, lambda line: _key_of(provider, line))
+            return [provider.row(line) for line in lines]
+
+        good = {row.key: row for row in await self._on_disk(stored) if row.response is not None and row.response.ok}
+        self._again(batch_id, Outcome(good), tuple(good))
+        return bool(good)
+
+    def _again(self, batch_id: str, outcome: Outcome, names: Iterable[str]) -> None:
+        """Answer the waiters of a batch whose rows are final; queue the others once more, as often as allowed."""
+        followers = self._followers.get(batch_id, set())
+        for name in names:
+            followers.discard(name)
+            waiter = self._callers.get(name)
+            if waiter is None:
+                continue
+            row = outcome.rows.get(name)
+            response = row.response if row is not None else None
+            if response is not None and not retry.passing(response.status):
+                self._answer(name, response)
+            elif self._may_try_again(waiter, innocent=outcome.innocent):
+                waiter.cached = False
+                self._place(waiter)
+            elif response is not None:
+                self._answer(name, response)
+            else:
+                why = row.reason if row is not None and row.reason else "no row in the results"
+                times = waiter.attempts + waiter.spared + 1
+                self._fail([name], f"never ran ({why:.80}), {times} times; last in batch {batch_id}")
+
+    def _may_try_again(self, waiter: Waiter, *, innocent: bool) -> bool:
+        """Count one more try of a request that got no final answer; false when there were enough."""
+        if innocent:
+            waiter.spared += 1
+            return waiter.spared <= retry.SPARED
+        waiter.attempts += 1
+        return waiter.attempts <= self._terms.resubmissions
+
+    def _fail(self, names: Iterable[str], why: str) -> None:
+        for name in names:
+            if (waiter := self._callers.get(name)) is not None:
+                provider = PROVIDERS[waiter.target.provider]
+                self._answer(name, provider.failure(424, Fault(f"batchling: {why}", "batchling_failed")))
+
+    async def _on_disk(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
+
+
+def _key_of(provider: Provider, line: bytes) -> str:
+    try:
+        return provider.row(line).key
+    except ValueError:
+        return ""

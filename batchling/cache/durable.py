@@ -1,0 +1,51 @@
+"""Files that survive a power cut, and folders that only their owner may read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole and durably: readers see the old or the new one, also after a power cut."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_private(folder: Path) -> None:
+    """Close a folder of ours that somebody opened to others. The cache folder itself may be one that the user
+    chose and shares on purpose, and is not asked about."""
+    found = folder.stat()
+    if not found.st_mode & 0o077:
+        return
+    try:
+        if found.st_uid != os.geteuid():
+            raise PermissionError(f"it belongs to user {found.st_uid}")
+        folder.chmod(0o700)
+    except PermissionError as fault:
+        _log.warning("cache folder %s can be read by others, and stays so: %s", folder, fault)

@@ -1,0 +1,122 @@
+"""Runs a provider's flow against the network: each call as often as it may and must be repeated, with growing pauses.
+
+A call that creates something is sent once. When its reply is lost nobody repeats it here: `ReplyLost` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from batchling.core import events, retry
+from batchling.core.model import Call, Flow, Response
+from batchling.providers.base import Garbled
+from batchling.sender import Keep, NetworkFault, Sender
+
+PATIENCE_WITH_LIMITS = 86_400.0
+"""Seconds for which "too many requests" is waited out: it is a matter of time, and says nothing about a job."""
+
+T = TypeVar("T")
+
+
+class ReplyLost(Exception):
+    """A create call may have acted, and its reply is gone."""
+
+
+class GivenUp(Exception):
+    """Patience ran out. `response` is the provider's last answer, or None when there was none."""
+
+    def __init__(self, why: str, response: Response | None) -> None:
+        super().__init__(why)
+        self.response = response
+
+
+async def _nothing() -> None:
+    """What most flows do before they create something: nothing, since they create nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What a flow is run for: `batch` and `what` name it to people; at `until` (Unix seconds) patience ends.
+
+    `leaves` is called each time before a create call leaves, `keep` takes the pieces of result files, and `is_final`
+    tells of an error answer that no other attempt will mend.
+    """
+
+    batch: str
+    what: str
+    until: float
+    leaves: Callable[[], Awaitable[None]] = _nothing
+    keep: Keep | None = None
+    is_final: Callable[[Response], bool] = lambda _: False
+
+
+class Exchange:
+    """See the module. Belongs to the engine's loop. `first_pause` is the pause after a first failure, in seconds."""
+
+    def __init__(self, sender: Sender, emit: Callable[[events.Event], None], first_pause: float) -> None:
+        self._sender = sender
+        self._emit = emit
+        self._first_pause = first_pause
+
+    async def run(self, errand: Errand, flow: Callable[[], Flow[T]]) -> T:
+        """What the flow returns. Raises what it raises, `GivenUp`, `ReplyLost`, and `NetworkFault` for a download that
+        broke off: it has to begin anew."""
+        attempt = 0
+        while True:
+            steps = flow()
+            call: Call | None = None
+            try:
+                call = next(steps)
+                while True:
+                    call = steps.send(await self._send(errand, call))
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            except Garbled as fault:
+                if call is not None and not call.repeatable:
+                    raise ReplyLost from fault
+                attempt += 1
+                if time.time() > errand.until:
+                    raise GivenUp(f"cannot {errand.what} ({fault})", None) from fault
+                await self.pause(errand.batch, errand.what, str(fault), attempt)
+
+    async def pause(self, batch: str, what: str, why: str, attempt: int, asked: float | None = None) -> None:
+        """Wait before attempt number `attempt + 1`, and say why."""
+        seconds = retry.pause(attempt, self._first_pause, random.random(), asked)
+        self._emit(events.Delayed(batch, what, why, seconds))
+        await asyncio.sleep(seconds)
+
+    async def _send(self, errand: Errand, call: Call) -> Response:
+        until = errand.until
+        attempt = 0
+        while True:
+            attempt += 1
+            response: Response | None = None
+            asked: float | None = None
+            if not call.repeatable:
+                await errand.leaves()
+            try:
+                response = await self._sender.send(call, errand.keep)
+            except NetworkFault as fault:
+                if fault.acted and not call.repeatable:
+                    raise ReplyLost from fault
+                if call.rows:
+                    raise
+                why = str(fault)
+            else:
+                if not retry.passing(response.status) or errand.is_final(response):
+                    return response
+                if not call.repeatable and not retry.refused_unseen(response.status):
+                    raise ReplyLost
+                why = f"HTTP {response.status}"
+                asked = retry.retry_after(response, time.time())
+                if response.status == 429:
+                    until = max(until, errand.until + PATIENCE_WITH_LIMITS)
+            if time.time() > until:
+                raise GivenUp(f"cannot {errand.what} ({why})", response)
+            await self.pause(errand.batch, errand.what, why, attempt, asked)

@@ -1,0 +1,76 @@
+"""What Ctrl-C and SIGTERM do while a scope is open: leave it at once, without losing anything.
+
+The first Ctrl-C detaches the scope and then does what it did before; without the detaching, a main thread that joins
+its workers would wait for their batches, up to a day. The second asks for the jobs to be cancelled, the third for
+nothing more to be waited for. SIGTERM detaches, and ends the program as an exit, so that `with` blocks are left in
+order.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+Handler = Callable[[int, FrameType | None], Any]
+
+
+class Signals:
+    """The handlers of one scope; `detach` is called from within a signal. Installed and restored in the main thread;
+    in any other there is nothing to install."""
+
+    def __init__(self, detach: Callable[[], object]) -> None:
+        self._detach = detach
+        self._previous: dict[int, tuple[Handler, Handler]] = {}
+        self.interrupts = 0
+        """How often Ctrl-C has come."""
+        self.leaving = False
+        """Set while the scope puts its things away: signals raise nothing then, before `restore`."""
+        self._missed: tuple[int, FrameType | None] | None = None
+
+    def install(self) -> None:
+        """Take the signals over, as far as somebody listens to them already."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number, ours in ((signal.SIGINT, self._interrupt), (signal.SIGTERM, self._terminate)):
+            before = signal.getsignal(number)
+            if before is signal.SIG_DFL and number == signal.SIGTERM:
+                before = _exit
+            if callable(before):
+                self._previous[number] = (before, ours)
+                signal.signal(number, ours)
+
+    def restore(self) -> None:
+        """Give the signals back, unless somebody else has taken them in the meantime; then do what a signal asked for
+        that came while the scope was being left."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        previous, self._previous = self._previous, {}
+        for number, (before, ours) in previous.items():
+            if signal.getsignal(number) == ours:
+                signal.signal(number, signal.SIG_DFL if before is _exit else before)
+        if self._missed is not None:
+            number, frame = self._missed
+            previous[number][0](number, frame)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.interrupts += 1
+        if not self.leaving:
+            self._detach()
+            self._previous[number][0](number, frame)
+        elif self.interrupts == 1:
+            self._missed = number, frame
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        if self.leaving:
+            self._missed = number, frame
+        else:
+            self._detach()
+            self._previous[number][0](number, frame)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    """What SIGTERM does by default, but with the blocks of the program left in order."""
+    raise SystemExit(128 + number)

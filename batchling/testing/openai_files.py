@@ -1,0 +1,127 @@
+"""OpenAI's Files API at the embedded server, and how that API words its answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from batchling.core.model import JSON
+from batchling.testing.world import Refusal, World, encode
+
+DAY = 86_400
+_MOST_BYTES = 200 * 1024 * 1024
+
+
+class OpenAIFiles:
+    """The handlers below `/openai/v1/files`. `account` tells who asks, and refuses whom it does not know."""
+
+    def __init__(self, world: World, account: Callable[[web.Request], str]) -> None:
+        self._world = world
+        self._account = account
+        self._files: dict[str, dict[str, JSON]] = {}
+        self._contents: dict[str, bytes] = {}
+
+    def routes(self, root: str) -> list[web.RouteDef]:
+        """Every call that this API answers."""
+        return [
+            web.post(root + "/files", self._upload),
+            web.get(root + "/files", self._list),
+            web.get(root + "/files/{id}", self._get),
+            web.delete(root + "/files/{id}", self._delete),
+            web.get(root + "/files/{id}/content", self._content),
+        ]
+
+    def content_of(self, file_id: str, account: str) -> bytes | None:
+        """What an account's file holds; None when it has none with this id."""
+        file = self._files.get(file_id)
+        return self._contents[file_id] if file is not None and file["account"] == account else None
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        account = self._account(request)
+        purpose, name, content = "", "", b""
+        async for part in await request.multipart():
+            field: Any = part
+            if field.name == "purpose":
+                purpose = (await field.read()).decode()
+            elif field.name == "file":
+                name, content = field.filename or "upload", bytes(await field.read())
+        if purpose != "batch":
+            raise refusal(400, f"'{purpose}' is not one of ['batch'] - 'purpose'", param="purpose")
+        if len(content) > _MOST_BYTES:
+            raise refusal(400, "File is too large.")
+        return reply(self.add(account, name, "batch", content))
+
+    def add(self, account: str, name: str, purpose: str, content: bytes) -> dict[str, JSON]:
+        """Keep a new file; what the API says of it."""
+        now = int(time.time())
+        file: dict[str, JSON] = {
+            "object": "file",
+            "id": f"file-{self._world.number():024d}",
+            "purpose": purpose,
+            "filename": name,
+            "bytes": len(content),
+            "created_at": now,
+            "expires_at": now + 30 * DAY,
+            "status": "processed",
+            "status_details": None,
+        }
+        self._files[file["id"]] = {**file, "account": account}
+        self._contents[file["id"]] = content
+        return file
+
+    def _file(self, request: web.Request) -> dict[str, JSON]:
+        file = self._files.get(request.match_info["id"])
+        if file is None or file["account"] != self._account(request):
+            raise refusal(404, f"No such File object: {request.match_info['id']}", param="id")
+        return file
+
+    async def _get(self, request: web.Request) -> web.Response:
+        return reply(_public(self._file(request)))
+
+    async def _list(self, request: web.Request) -> web.Response:
+        account = self._account(request)
+        files = [_public(file) for file in reversed(self._files.values()) if file["account"] == account]
+        return reply({"object": "list", "data": files, "has_more": False})
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        file = self._file(request)
+        del self._files[file["id"]], self._contents[file["id"]]
+        return reply({"object": "file", "deleted": True, "id": file["id"]})
+
+    async def _content(self, request: web.Request) -> web.Response:
+        content = self._contents[self._file(request)["id"]]
+        return web.Response(body=content, content_type="application/octet-stream")
+
+
+def _public(file: dict[str, JSON]) -> dict[str, JSON]:
+    return {name: value for name, value in file.items() if name != "account"}
+
+
+async def json_object(request: web.Request) -> dict[str, JSON]:
+    """The JSON object that a call carries. Raises the 400 of one that carries none."""
+    try:
+        body = msgspec.json.decode(await request.read())
+    except msgspec.MsgspecError:
+        body = None
+    if not isinstance(body, dict):
+        raise refusal(400, "We could not parse the JSON body of your request.")
+    return body
+
+
+def error(message: str, param: str | None = None, code: str | None = None) -> dict[str, JSON]:
+    """An error body."""
+    return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
+
+
+def refusal(status: int, message: str, param: str | None = None, code: str | None = None) -> Refusal:
+    """A handler's no."""
+    return Refusal(reply(error(message, param, code), status))
+
+
+def reply(value: JSON, status: int = 200) -> web.Response:
+    """An answer."""
+    return web.Response(body=encode(value), status=status, content_type="application/json")
