@@ -111,6 +111,8 @@ class Batches:
         """Wait until every task has come to its end."""
         while others := [task for task in self._tasks.values() if task is not asyncio.current_task()]:
             await asyncio.gather(*others, return_exceptions=True)
+            # Tasks that had ended before let nobody else run in between; what follows their end has to.
+            await asyncio.sleep(0)
 
     def waits_for(self) -> str:
         """What is still to come to an end, in words for a log."""
@@ -181,28 +183,35 @@ class Batches:
         while followers := self._followers[batch_id]:
             try:
                 record = await self._look(batch_id, tuple(followers))
+                if record is not None and not announced:
+                    announced = True
+                    self._emit(events.Attached(record.target, batch_id, len(followers)))
+                if record is not None and await self._on_disk(self._store.drive, batch_id):
+                    await self._take_over(batch_id)
+                elif record is not None:
+                    await asyncio.sleep(min(FOLLOW_SECONDS, self._terms.poll_interval))
+                trouble_since = None
             except CacheError as fault:
                 trouble_since = trouble_since or time.monotonic()
                 if time.monotonic() - trouble_since > PATIENCE_WITH_DISK:
                     self._fail(tuple(followers), f"{fault} The batch is kept: run again")
+                    followers.clear()
                     return
                 self._emit(events.Delayed(batch_id, "read the cache", fault.problem, FOLLOW_SECONDS))
                 await asyncio.sleep(FOLLOW_SECONDS)
-                continue
-            if record is None:
-                continue
-            if not announced:
-                announced = True
-                self._emit(events.Attached(record.target, batch_id, len(followers)))
-            if not await self._on_disk(self._store.drive, batch_id):
-                await asyncio.sleep(min(FOLLOW_SECONDS, self._terms.poll_interval))
-                continue
+
+    async def _take_over(self, batch_id: str) -> None:
+        """Drive a batch on whose lock has just become ours."""
+        try:
             # Read again: it may have moved before the lock was ours.
             record = await self._on_disk(self._store.load, batch_id)
-            if record is None or record.phase is Phase.DEAD:
-                await self._on_disk(self._store.release, batch_id)
-            elif (full := await self._drive(record, [])) is not None:
-                await self._find_room(record.target, batch_id, full)
+        except CacheError:
+            self._store.release(batch_id)
+            raise
+        if record is None or record.phase is Phase.DEAD:
+            await self._on_disk(self._store.release, batch_id)
+        elif (full := await self._drive(record, [])) is not None:
+            await self._find_room(record.target, batch_id, full)
 
     async def _look(self, batch_id: str, names: tuple[str, ...]) -> Record | None:
         """Answer what is stored of a batch, let go of what it does not hold, and return its record if there is more to
@@ -312,7 +321,7 @@ class Batches:
                 continue
             row = outcome.rows.get(name)
             response = row.response if row is not None else None
-            if response is not None and not retry.passing(response.status):
+            if response is not None and (outcome.final or not retry.passing(response.status)):
                 self._answer(name, response)
             elif self._may_try_again(waiter, innocent=outcome.innocent):
                 waiter.cached = False
@@ -321,16 +330,16 @@ class Batches:
                 self._answer(name, response)
             else:
                 why = row.reason if row is not None and row.reason else "no row in the results"
-                times = waiter.attempts + waiter.spared + 1
-                self._fail([name], f"never ran ({why:.80}), {times} times; last in batch {batch_id}")
+                tries = waiter.attempts + waiter.spared + 1
+                self._fail([name], f"never ran ({why:.80}; tries: {tries}), last in batch {batch_id}")
 
     def _may_try_again(self, waiter: Waiter, *, innocent: bool) -> bool:
         """Count one more try of a request that got no final answer; false when there were enough."""
-        if innocent:
-            waiter.spared += 1
-            return waiter.spared <= retry.SPARED
-        waiter.attempts += 1
-        return waiter.attempts <= self._terms.resubmissions
+        if waiter.spared >= retry.SPARED or (not innocent and waiter.attempts >= self._terms.resubmissions):
+            return False
+        waiter.spared += innocent
+        waiter.attempts += not innocent
+        return True
 
     def _fail(self, names: Iterable[str], why: str) -> None:
         for name in names:

@@ -71,11 +71,13 @@ class Batch:
 class Outcome:
     """What became of the members of a batch. A row without a response never ran; a member without a row got none.
 
-    `innocent` says that rows which never ran are not to blame for it: another row was, or nothing was ever sent.
+    `innocent` says that rows which never ran are not to blame for it: another row was, or nothing was ever sent;
+    `final` that no row is worth another try, whatever its status.
     """
 
     rows: Rows = field(default_factory=dict)
     innocent: bool = False
+    final: bool = False
 
 
 class Driver:
@@ -160,27 +162,32 @@ class Driver:
             await self._run_on(batch, job)
 
     async def _settle(self, batch: Batch) -> None:
-        """Find out whether the job of a PLANNED record exists: adopt it, or free the keys."""
+        """Find out whether the job of a PLANNED record exists: adopt it, or free the keys.
+
+        A record that does not say that its create call left is looked for all the same, once: the disk may have been
+        full when that should have been written.
+        """
         record = batch.record
-        if record.left_at is None:
-            await self._die(batch, "never submitted: it was left before its create call")
-            return
-        left_at = min(record.left_at, time.time())
+        since = min(record.left_at or record.created_at, time.time())
+        until = since + (PATIENCE_FOR_LISTING if record.left_at is not None else 0.0)
         what = "settle its lost submission"
         taken = self._store.jobs()
         while True:
             try:
                 job = await self._exchange.run(
                     self._errand(batch, what),
-                    lambda: batch.provider.find(batch.site, record.id, record.members, left_at, taken),
+                    lambda: batch.provider.find(batch.site, record.id, record.members, since, taken),
                 )
             except Unsettled as doubt:
+                if time.time() > _deadline(record):
+                    await self._die(batch, f"never settled: {doubt}")
+                    return
                 await self._wait(batch, what, str(doubt), self._poll_interval)
                 continue
             if job is not None:
                 await self._run_on(batch, job)
                 return
-            left = left_at + PATIENCE_FOR_LISTING - time.time()
+            left = until - time.time()
             if left <= 0:
                 await self._die(batch, "never submitted: the provider lists no such job")
                 return
@@ -323,7 +330,7 @@ class _Patience:
 
 
 def _all(record: Record, response: Response) -> Outcome:
-    return Outcome({key: Row(key, response) for key in record.members})
+    return Outcome({key: Row(key, response) for key in record.members}, final=True)
 
 
 def _deadline(record: Record) -> float:

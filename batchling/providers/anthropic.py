@@ -196,14 +196,16 @@ class Anthropic:
         return None
 
     def _is_ours(self, at: Site, job_id: str, keys: Sequence[str]) -> Flow[bool]:
+        """Whether an ended job has our keys: the first row tells. Taken for another's by mistake, it would be paid
+        twice, so that every other answer than a readable row is a doubt."""
         response = yield Call(request("GET", at, _path(at, job_id, "/results")), peek=_PEEK)
-        if not response.ok:
-            return False
-        first = response.body.split(b"\n", 1)[0]
+        if response.status in (401, 403):
+            raise Refused(response)
+        first = response.body.split(b"\n", 1)[0] if response.ok else b""
         try:
             return self.row(first).key in frozenset(keys)
         except ValueError:
-            return False
+            raise Unsettled("the results of an ended job that could be ours cannot be read yet") from None
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         read_json((yield Call(request("POST", at, _path(at, job.id, "/cancel")))))

@@ -98,44 +98,6 @@ def test_half_an_expired_job_is_kept(provider_server: ProviderServer) -> None:
     assert len(provider_server.billed()) == 10
 
 
-@pytest.mark.parametrize("part", ["/files", "/batches/", "/content", "/results"])
-@pytest.mark.parametrize("fault", ["500", "429", "html", "drop", "lose", "cut"])
-def test_a_fault_on_a_repeatable_call_changes_nothing(provider_server: ProviderServer, part: str, fault: str) -> None:
-    method = "POST" if part == "/files" else "GET"
-    match fault:
-        case "500":
-            provider_server.fail_call(method, part, 500, b"oops")
-        case "429":
-            provider_server.fail_call(method, part, 429, b"{}", {"retry-after": "0.01"})
-        case "html":
-            provider_server.fail_call(method, part, 200 if part not in ("/content", "/results") else 502, b"<html>")
-        case "drop":
-            provider_server.drop_call(method, part)
-        case "lose":
-            provider_server.lose_reply(method, part)
-        case "cut":
-            provider_server.fail_call(method, part, 503, b'{"id": "x", "sta')
-    call = ask_claude if part == "/results" else ask
-    with scope(provider_server):
-        assert call(provider_server, "x").status_code == 200
-
-    assert len(provider_server.creates()) == len(provider_server.billed()) == 1
-
-
-@pytest.mark.parametrize("call", [ask, ask_claude])
-@pytest.mark.parametrize("status", [0, 500, 503])
-def test_a_lost_create_reply_is_looked_for_and_not_repeated(
-    provider_server: ProviderServer, call: object, status: int
-) -> None:
-    """The server creates the job, and its answer is lost: on the wire, or behind a gateway's 5xx."""
-    provider_server.lose_reply("POST", "/batches", status=status)
-    with scope(provider_server):
-        assert call(provider_server, "x").status_code == 200  # type: ignore[operator]
-
-    assert len(provider_server.creates()) == 1
-    assert len(provider_server.billed()) == 1
-
-
 @pytest.mark.parametrize("call", [ask, ask_claude])
 def test_a_create_that_was_turned_away_is_repeated(provider_server: ProviderServer, call: object) -> None:
     provider_server.fail_call("POST", "/batches", 429, b"{}", {"retry-after": "0.01"}, times=2)
@@ -156,10 +118,3 @@ def test_a_key_that_stops_working_is_told_and_its_job_kept(provider_server: Prov
     assert (first.status_code, first.json()["error"]["message"]) == (401, "revoked")
     assert second.status_code == 200
     assert len(provider_server.creates()) == len(provider_server.billed()) == 1
-
-
-def test_a_fresh_job_may_be_unknown_for_a_moment(provider_server: ProviderServer) -> None:
-    provider_server.fail_call("GET", "/batches/", 404, b'{"error": {"message": "No batch found"}}', times=3)
-    with scope(provider_server):
-        assert ask(provider_server, "x").status_code == 200
-    assert len(provider_server.billed()) == 1

@@ -134,13 +134,15 @@ print(json.dumps([a.json()["choices"][0]["message"]["content"] for a in answers]
 """
 
 
-def start_program(server: ProviderServer, cache: Path, program: str = PROGRAM) -> subprocess.Popen[str]:
+def start_program(
+    server: ProviderServer, cache: Path, program: str = PROGRAM, stderr: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
     environment = {**os.environ, "BATCHLING_CACHE_DIR": str(cache)}
     process = subprocess.Popen(
         [sys.executable, "-c", program, server.url],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         env=environment,
     )

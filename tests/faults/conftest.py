@@ -1,0 +1,29 @@
+"""Short patience for the tests of faults, and the count of what the table holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchling import driver, sender
+from tests.faults.table import CELLS
+
+_passed: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The waits of a real network, shortened; their order stays: a listing takes longer than a poll."""
+    monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 0.15)
+    monkeypatch.setattr(sender, "IDLE_SECONDS", 0.3)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed and "test_wire.py" in report.nodeid:
+        _passed.add(report.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _passed:
+        terminalreporter.write_line(
+            f"table of faults: {len(_passed)} of {len(CELLS)} cells (faults x calls x providers)"
+        )

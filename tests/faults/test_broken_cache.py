@@ -1,0 +1,245 @@
+"""A cache that breaks under a run: a clear warning, the run goes on, nothing is lost."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from batchling import OptionError, batchify, driver
+from batchling.cache import locks
+from batchling.cache.files import FileStore
+from batchling.testing import ProviderServer
+from tests.engine.calls import ask, ask_all, scope
+
+TEXTS = ["a", "b", "c"]
+
+
+def statuses(server: ProviderServer, **options: object) -> list[int]:
+    with scope(server, **{"batch_window_seconds": 0.02, "batch_poll_interval_seconds": 0.01, **options}):
+        return [answer.status_code for answer in ask_all(server, TEXTS)]
+
+
+class Refusal:
+    """The operating system's no, to everything that writes in the cache folder, from the `first`th time on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, first: int = 0) -> None:
+        self.asked = 0
+        self._folder = str(folder)
+        self._number = number
+        self._first = first
+        self.patch = monkeypatch.context()
+        patch = self.patch.__enter__()
+        patch.setattr(os, "open", self._around(os.open, lambda path, flags=0, *_: flags & (os.O_WRONLY | os.O_RDWR)))
+        for name in ("mkdir", "rename", "replace", *(["unlink"] if number == errno.EROFS else [])):
+            patch.setattr(os, name, self._around(getattr(os, name), lambda *_: True))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.patch.__exit__(None, None, None)
+
+    def _around(self, work: Callable[..., Any], writes: Callable[..., object]) -> Callable[..., Any]:
+        def refused(path: Any, *args: Any, **kwargs: Any) -> Any:
+            if str(path).startswith(self._folder) and writes(path, *args):
+                self.asked += 1
+                if self.asked > self._first:
+                    raise OSError(self._number, os.strerror(self._number), str(path))
+            return work(path, *args, **kwargs)
+
+        return refused
+
+
+def test_a_cache_that_cannot_be_written_at_all(
+    provider_server: ProviderServer,
+    batchling_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Refusal(monkeypatch, batchling_cache, errno.EROFS):
+        assert statuses(provider_server) == [200] * 3
+
+    assert "Read-only file system" in caplog.text
+    assert "these requests go on uncached" in caplog.text
+    assert "Set BATCHLING_CACHE_DIR to another folder" in caplog.text
+    assert not batchling_cache.exists()
+    assert len(provider_server.billed()) == 3
+
+
+def test_what_a_read_only_cache_holds_is_used(
+    provider_server: ProviderServer, batchling_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statuses(provider_server)
+    calls = len(provider_server.calls())
+    with Refusal(monkeypatch, batchling_cache, errno.EROFS):
+        assert statuses(provider_server) == [200] * 3
+
+    assert len(provider_server.calls()) == calls
+
+
+def test_a_job_that_a_read_only_cache_knows_is_watched_and_not_bought_again(
+    provider_server: ProviderServer, batchling_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider_server.hold()
+    with pytest.raises(RuntimeError), scope(provider_server):
+        threading.Thread(target=ask_all, args=(provider_server, TEXTS), daemon=True).start()
+        while not provider_server.calls("GET", "/batches/"):
+            threading.Event().wait(0.01)
+        raise RuntimeError
+    provider_server.release()
+    with Refusal(monkeypatch, batchling_cache, errno.EROFS):
+        assert statuses(provider_server) == [200] * 3
+
+    assert len(provider_server.creates()) == 1
+    assert len(provider_server.billed()) == 3
+
+
+def test_a_disk_that_becomes_full_at_any_write(
+    provider_server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a claim is on the disk, its requests are paid once, however much of the rest could not be written."""
+    monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 0.05)
+    first = asked = 0
+    cached = 0
+    while first <= asked:
+        with ProviderServer() as server:
+            folder = tmp_path / f"cache-{first}"
+            monkeypatch.setenv("BATCHLING_CACHE_DIR", str(folder))
+            caplog.clear()
+            with Refusal(monkeypatch, folder, errno.ENOSPC, first) as refusal:
+                assert statuses(server) == [200] * 3, f"full from write {first} on"
+            asked = refusal.asked
+            assert (asked <= first) != ("No space left on device" in caplog.text)
+            claimed = any(folder.glob("batches/*.json"))
+            cached += claimed
+            assert len(server.billed()) == 3
+            assert statuses(server) == [200] * 3
+            assert len(server.billed()) == (3 if claimed else 6)
+            assert not any(folder.rglob("*.tmp"))
+        first += 1
+    assert cached > 5
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")  # newer versions of filelock have a way out of their own
+def test_a_file_system_without_locks(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert statuses(provider_server) == [200] * 3
+    assert len(provider_server.billed()) == 3
+
+
+HOLDER = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_lock_that_a_frozen_process_holds(
+    provider_server: ProviderServer,
+    batchling_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0.4)
+    monkeypatch.setattr(locks, "_WORTH_A_WARNING", 0.1)
+    monkeypatch.setattr(locks, "_STEP", 0.1)
+    batchling_cache.mkdir()
+    command = [sys.executable, "-c", HOLDER, str(batchling_cache / "index.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        holder.send_signal(signal.SIGSTOP)
+        try:
+            assert statuses(provider_server) == [200] * 3
+            assert statuses(provider_server) == [200] * 3
+        finally:
+            holder.kill()
+
+    assert "another process holds index.lock; is one frozen?" in caplog.text
+    assert len(provider_server.billed()) == 3
+
+
+def test_foreign_newer_and_broken_files_in_the_folder(
+    provider_server: ProviderServer, batchling_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = batchling_cache / "batches"
+    folder.mkdir(parents=True)
+    (folder / "1newer.json").write_text('{"schema": 99}')
+    (folder / "2torn.json").write_text('{"schema": 1, "record": {"id": "2to')
+    (folder / "3foreign.json").write_bytes(b"\x80\x04\x95")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "4folder.json").mkdir()
+
+    assert statuses(provider_server) == [200] * 3
+    assert statuses(provider_server) == [200] * 3
+    assert len(provider_server.billed()) == 3
+    assert (folder / "1newer.json").exists()
+    assert (folder / "notes.txt").exists()
+    assert caplog.text.count("is left alone") == 2
+    assert "2torn.json.damaged" in caplog.text
+
+
+def test_a_cache_without_results_holds_no_answer(provider_server: ProviderServer, batchling_cache: Path) -> None:
+    def answers() -> set[str]:
+        with scope(provider_server, cache="no-results"):
+            return {answer.json()["choices"][0]["message"]["content"] for answer in ask_all(provider_server, TEXTS)}
+
+    first = answers()
+    stored = b"".join(path.read_bytes() for path in batchling_cache.rglob("*") if path.is_file())
+    assert len(FileStore(str(batchling_cache)).jobs()) == 1
+    assert not any(text.encode() in stored for text in first)
+    assert not any((batchling_cache / "results").iterdir())
+    assert answers() == first
+    assert len(provider_server.creates()) == 1
+    assert len(provider_server.calls("GET", "/content")) == 2
+
+
+def test_a_word_that_the_cache_does_not_know() -> None:
+    for value in ("results", 1, None):
+        with pytest.raises(OptionError, match="no-results"):
+            batchify(cache=value)  # type: ignore[arg-type]
+
+
+def test_a_batch_that_cannot_be_read_is_not_bought_again(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk with a bad block under a record: it is tried for a while, and then told."""
+    statuses(provider_server)
+    load = FileStore._read
+    failing = [3]
+
+    def unreadable(store: FileStore, batch_id: str) -> Any:
+        if failing[0]:
+            failing[0] -= 1
+            raise OSError(errno.EIO, "Input/output error")
+        return load(store, batch_id)
+
+    monkeypatch.setattr("batchling.batches.FOLLOW_SECONDS", 0.01)
+    with scope(provider_server):
+        monkeypatch.setattr(FileStore, "has_rows", lambda *_: False)
+        monkeypatch.setattr(FileStore, "_read", unreadable)
+        assert ask(provider_server, "a").status_code == 200
+        failing[0] = 10**9
+        monkeypatch.setattr("batchling.batches.PATIENCE_WITH_DISK", 0.1)
+        told = ask(provider_server, "b")
+    assert told.status_code == 424
+    assert "Input/output error" in told.text
+    assert "The batch is kept: run again" in told.text
+    assert len(provider_server.creates()) == 1

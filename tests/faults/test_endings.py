@@ -1,0 +1,219 @@
+"""What a job can end as: finished rows are answered, rows that never ran are asked again, nothing is billed twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from batchling import driver
+from batchling.cache.files import FileStore
+from batchling.testing import ProviderServer
+from tests.engine.calls import ask, ask_all, ask_claude, scope
+from tests.faults.test_wire import run
+
+PROVIDERS = ["openai", "anthropic"]
+RESULTS = {"openai": "/content", "anthropic": "/results"}
+OVERLOADED = {"error": {"message": "overloaded", "type": "overloaded_error", "code": None, "param": None}}
+
+
+def lines(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[bytes], bytes]:
+    return lambda body: b"\n".join(change(body.rstrip(b"\n").split(b"\n"))) + b"\n"
+
+
+def stranger(like: bytes) -> bytes:
+    return json.dumps({**json.loads(like), "custom_id": "somebody-else-0"}).encode()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("done", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("ending", ["expire_job", "cancel_job"])
+def test_what_ran_is_kept_and_the_rest_asked_again(
+    provider_server: ProviderServer, provider: str, ending: str, done: float
+) -> None:
+    getattr(provider_server, ending)(done)
+
+    assert run(provider_server, provider) == [200] * 3
+    ran = round(3 * done)
+    assert sorted(provider_server.jobs().values()) == sorted([3] if ran == 3 else [3, 3 - ran])
+    assert len(provider_server.billed()) == 3
+
+
+@pytest.mark.parametrize("call", [ask, ask_claude])
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_how_often_it_is_asked_again_is_an_option(
+    provider_server: ProviderServer, call: Callable[..., object], most: int
+) -> None:
+    for _ in range(most + 1):
+        provider_server.expire_job(done=0.0)
+    with scope(provider_server, batch_window_seconds=0.02, max_resubmissions=most):
+        answer = call(provider_server, "x")
+
+    assert answer.status_code == 424  # type: ignore[attr-defined]
+    assert f"expired; tries: {most + 1})" in answer.text  # type: ignore[attr-defined]
+    assert answer.headers["x-should-retry"] == "false"  # type: ignore[attr-defined]
+    assert len(provider_server.jobs()) == most + 1
+    assert call(provider_server, "x").status_code == 200  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("bad", [{"a"}, {"a", "b", "c"}])
+def test_rows_that_failed_for_good_are_told_at_once_and_never_kept(
+    provider_server: ProviderServer, provider: str, bad: set[str]
+) -> None:
+    """Also when all of them failed, and there is no output file at all."""
+    error = {"type": "error", "error": {"type": "invalid_request_error", "message": "no", "details": None}}
+    provider_server.fail_rows(lambda body: body["messages"][0]["content"] in bad, 400, error, times=len(bad))
+
+    expected = [400 if text in bad else 200 for text in "abc"]
+    assert run(provider_server, provider) == expected
+    assert len(provider_server.jobs()) == 1
+    assert run(provider_server, provider) == [200] * 3
+    assert len(provider_server.billed()) == 3
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_rows_in_any_order_twice_and_of_strangers(provider_server: ProviderServer, provider: str) -> None:
+    provider_server.change_reply(
+        "GET", RESULTS[provider], lines(lambda rows: [stranger(rows[0]), *reversed(rows), rows[1], b"", b"{}", b"\xff"])
+    )
+
+    assert run(provider_server, provider) == [200] * 3
+    assert run(provider_server, provider) == [200] * 3
+    assert len(provider_server.jobs()) == 1
+    assert len(provider_server.billed()) == 3
+
+
+def test_a_success_wins_over_a_failure_of_the_same_row(provider_server: ProviderServer) -> None:
+    def doubled(rows: list[bytes]) -> list[bytes]:
+        return [row.replace(b'"status_code":200', b'"status_code":500') for row in rows] + rows[:2] + rows
+
+    for change in (doubled, lambda rows: doubled(rows)[::-1]):
+        provider_server.change_reply("GET", "/content", lines(change))
+        assert run(provider_server, "openai") == [200] * 3
+    assert len(provider_server.jobs()) == 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_file_with_too_few_rows_is_downloaded_again(provider_server: ProviderServer, provider: str) -> None:
+    """A connection that ends early can look like the end of the file: the provider's count says otherwise."""
+    provider_server.change_reply("GET", RESULTS[provider], lines(lambda rows: rows[:1]))
+
+    assert run(provider_server, provider) == [200] * 3
+    assert len(provider_server.calls("GET", RESULTS[provider])) == 2
+    assert len(provider_server.jobs()) == 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_rows_that_are_in_no_file_are_asked_again(provider_server: ProviderServer, provider: str) -> None:
+    provider_server.change_reply("GET", RESULTS[provider], lines(lambda rows: rows[:1]), times=3)
+
+    assert run(provider_server, provider) == [200] * 3
+    assert sorted(provider_server.jobs().values()) == [2, 3]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_row_with_a_passing_trouble_is_asked_again(provider_server: ProviderServer, provider: str) -> None:
+    provider_server.fail_rows(lambda body: body["messages"][0]["content"] == "b", 529, OVERLOADED, times=1)
+
+    assert run(provider_server, provider) == [200] * 3
+    assert sorted(provider_server.jobs().values()) == [1, 3]
+    assert len(provider_server.billed()) == 3
+
+
+@pytest.mark.parametrize(
+    ("provider", "known"), [("openai", b'"status":"completed"'), ("anthropic", b'"processing_status":"ended"')]
+)
+def test_an_unknown_status_word_is_waited_out(
+    provider_server: ProviderServer, caplog: pytest.LogCaptureFixture, provider: str, known: bytes
+) -> None:
+    name = known.split(b":")[0]
+    provider_server.change_reply("GET", "/batches/", lambda body: body.replace(known, name + b':"pondering"'), times=2)
+
+    assert run(provider_server, provider) == [200] * 3
+    assert "unknown status 'pondering' is taken for running" in caplog.text
+    assert len(provider_server.jobs()) == 1
+
+
+def test_finished_without_files_is_waited_for_briefly(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden(body: bytes) -> bytes:
+        return json.dumps({**json.loads(body), "output_file_id": None}).encode()
+
+    provider_server.change_reply("GET", "/batches/", hidden, times=4)
+    assert run(provider_server, "openai") == [200] * 3
+    assert len(provider_server.jobs()) == 1
+
+    monkeypatch.setattr(driver, "PATIENCE_FOR_ID", 0.05)
+    monkeypatch.setattr(driver, "SHORT_FILES", 0)
+    provider_server.change_reply("GET", "/batches/", hidden, times=10_000)
+    with scope(provider_server, batch_poll_interval_seconds=0.01, batch_window_seconds=0.02):
+        lost = ask(provider_server, "nowhere to be seen")
+    assert lost.status_code == 424
+    assert "never ran (no row in the results; tries: 3)" in lost.text
+
+
+def test_bad_lines_are_taken_out_one_by_one(provider_server: ProviderServer) -> None:
+    """OpenAI names the first bad line only: five of them are five failed jobs, and the innocent run in the sixth."""
+    for _ in range(5):
+        provider_server.fail_job("invalid_request", "this line is bad", line=1)
+    with scope(provider_server, batch_window_seconds=0.05):
+        answers = ask_all(provider_server, [f"{n}" for n in range(8)])
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [400] * 5
+    assert list(provider_server.jobs().values())[-1] == 3
+    assert len(provider_server.billed()) == 3
+
+
+def test_a_job_that_outlives_its_expiry_is_told_and_kept(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unknown word may stand for ever: the expiry and a grace bound it."""
+    monkeypatch.setattr(driver, "GRACE", -86_400.0)
+    provider_server.hold()
+    with scope(provider_server):
+        late = ask(provider_server, "x")
+    monkeypatch.undo()
+
+    assert late.status_code == 424
+    assert "long after its expiry" in late.text
+
+
+def test_results_that_have_lapsed_are_bought_anew(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, batchling_cache: Path
+) -> None:
+    """Stored rows are gone and the provider has forgotten the job: nothing can bring the answers back."""
+    with scope(provider_server):
+        ask(provider_server, "x")
+    for path in batchling_cache.glob("results/*"):
+        path.unlink()
+    monkeypatch.setattr(driver, "GRACE", -200_000.0)
+    monkeypatch.setattr(driver, "PATIENCE_FOR_ID", 0.0)
+    provider_server.fail_call("GET", "/batches/", 404, b"{}", times=2)
+    with scope(provider_server):
+        assert ask(provider_server, "x").status_code == 200
+    assert len(provider_server.jobs()) == 2
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "scrambled"])
+def test_damaged_results_are_downloaded_again_and_not_bought(
+    provider_server: ProviderServer, batchling_cache: Path, damage: str
+) -> None:
+    with scope(provider_server):
+        ask_all(provider_server, list("abc"))
+    (path,) = batchling_cache.glob("results/*.jsonl")
+    match damage:
+        case "gone":
+            path.unlink()
+        case "cut":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        case "scrambled":
+            path.write_bytes(bytes(255 - byte for byte in path.read_bytes()))
+    with scope(provider_server):
+        assert [answer.status_code for answer in ask_all(provider_server, list("abc"))] == [200] * 3
+
+    assert len(provider_server.jobs()) == 1
+    assert len(list(FileStore(str(batchling_cache)).rows(path.stem))) == 3

@@ -1,0 +1,223 @@
+"""Limits of providers: rows, bytes, inputs, enqueued tokens, batches at a time, batches an hour."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from batchling import admission, batcher, batches
+from batchling.providers import PROVIDERS
+from batchling.providers.base import Limits
+from batchling.testing import ProviderServer
+from tests.engine.calls import ask, ask_all, scope
+from tests.faults.calls import ask_all as ask_provider
+
+TEXTS = [f"{n}" for n in range(12)]
+FULL = {"error": {"message": "Enqueued token limit reached", "code": "token_limit_exceeded", "param": None}}
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+    """OpenAI with other limits, for the time of a test."""
+    provider = replace(PROVIDERS["openai"], limits=replace(PROVIDERS["openai"].limits, **changes))  # type: ignore[type-var, arg-type]
+    for module in (batcher, batches):
+        monkeypatch.setattr(module, "PROVIDERS", {**PROVIDERS, "openai": provider})
+    monkeypatch.setattr("batchling.providers.PROVIDERS", {**PROVIDERS, "openai": provider})
+
+
+def statuses(server: ProviderServer, texts: list[str] = TEXTS, **options: object) -> list[int]:
+    with scope(server, **{"batch_window_seconds": 0.3, "batch_poll_interval_seconds": 0.01, **options}):
+        return [answer.status_code for answer in ask_all(server, texts)]
+
+
+def test_a_full_queue_with_nothing_running_is_halved_until_it_fits(provider_server: ProviderServer) -> None:
+    """OpenAI says it after the create call. Halves that do not fit beside each other wait for each other."""
+    provider_server.limit_queue(5)
+
+    assert statuses(provider_server) == [200] * 12
+    assert len(provider_server.billed()) == 12
+    assert max(rows for rows in provider_server.jobs().values()) <= 5
+
+
+def test_a_full_queue_waits_for_the_batches_that_fill_it(provider_server: ProviderServer) -> None:
+    """Not halved: what is refused now fits when the first batch has ended."""
+    provider_server.limit_queue(12)
+    provider_server.hold()
+    answers: list[int] = []
+    with scope(provider_server, batch_window_seconds=0.5, batch_poll_interval_seconds=0.01):
+        first = threading.Thread(target=lambda: answers.extend(r.status_code for r in ask_all(provider_server, TEXTS)))
+        first.start()
+        while 12 not in provider_server.jobs().values():
+            threading.Event().wait(0.01)
+        second = threading.Thread(
+            target=lambda: answers.extend(r.status_code for r in ask_all(provider_server, [f"b{n}" for n in range(9)]))
+        )
+        second.start()
+        while len(provider_server.jobs()) < 2:
+            threading.Event().wait(0.01)
+        second.join(0.3)
+        assert second.is_alive()
+        provider_server.release()
+        first.join()
+        second.join()
+
+    assert answers == [200] * 21
+    assert sorted(rows for rows in provider_server.jobs().values() if rows) == [9, 12]
+
+
+def test_a_queue_full_of_one_row_is_waited_for(provider_server: ProviderServer) -> None:
+    provider_server.limit_queue(0)
+    threading.Timer(0.5, provider_server.limit_queue, [1]).start()
+
+    assert statuses(provider_server, ["x"]) == [200]
+    assert len(provider_server.billed()) == 1
+
+
+@pytest.mark.parametrize("status", [400, 429])
+def test_a_full_queue_may_be_told_at_the_create_call(provider_server: ProviderServer, status: int) -> None:
+    provider_server.fail_call("POST", "/batches", status, json.dumps(FULL).encode())
+
+    assert statuses(provider_server) == [200] * 12
+    assert sorted(provider_server.jobs().values()) == [6, 6]
+    assert len(provider_server.billed()) == 12
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_batch_that_is_too_large_is_halved(provider_server: ProviderServer, provider: str) -> None:
+    provider_server.fail_call("POST", "/files" if provider == "openai" else "/batches", 413, b"{}")
+
+    assert ask_provider(provider_server, provider, TEXTS) == [200] * 12
+    assert sorted(provider_server.jobs().values()) == [6, 6]
+
+
+def test_a_row_that_is_too_large_alone_is_told(provider_server: ProviderServer) -> None:
+    provider_server.fail_call("POST", "/batches", 413, b"{}", times=100)
+
+    answer = None
+    with scope(provider_server, batch_window_seconds=0.02):
+        answer = ask(provider_server, "x")
+    assert answer.status_code == 424
+    assert "takes no batch with this request" in answer.text
+
+
+def test_an_empty_purse_is_told_at_once(provider_server: ProviderServer) -> None:
+    error = {
+        "error": {"message": "You exceeded your quota", "type": "insufficient_quota", "code": "insufficient_quota"}
+    }
+    provider_server.fail_call("POST", "/batches", 429, json.dumps(error).encode())
+
+    assert statuses(provider_server) == [429] * 12
+    assert len(provider_server.creates()) == 1
+
+
+def test_so_many_batches_at_a_time(provider_server: ProviderServer) -> None:
+    provider_server.hold()
+    answers: list[int] = []
+    caller = threading.Thread(
+        target=lambda: answers.extend(statuses(provider_server, batch_size=3, max_batches_in_flight=2))
+    )
+    caller.start()
+    while len(provider_server.jobs()) < 2:
+        threading.Event().wait(0.01)
+    caller.join(0.3)
+    assert len(provider_server.jobs()) == 2
+    provider_server.release()
+    caller.join()
+
+    assert answers == [200] * 12
+    assert sorted(provider_server.jobs().values()) == [3, 3, 3, 3]
+
+
+def test_so_many_batches_in_an_hour(provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "HOUR", 0.8)
+    counts: list[int] = []
+    timer = threading.Timer(0.6, lambda: counts.append(len(provider_server.jobs())))
+    timer.start()
+
+    assert statuses(provider_server, batch_size=3, max_batches_per_hour=2) == [200] * 12
+    timer.join()
+    assert counts == [2]
+    assert sorted(provider_server.jobs().values()) == [3, 3, 3, 3]
+
+
+def test_who_gave_up_while_standing_in_line_is_not_sent(
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    provider_server.hold()
+    with scope(provider_server, batch_window_seconds=0.02, max_batches_in_flight=1):
+        first = threading.Thread(target=ask, args=(provider_server, "first"))
+        first.start()
+        while not provider_server.jobs():
+            threading.Event().wait(0.01)
+        with pytest.raises(TimeoutError):
+            asyncio.run(_impatient(provider_server))
+        provider_server.release()
+        first.join()
+
+    assert list(provider_server.jobs().values()) == [1]
+    assert "1 withdrawn" in capsys.readouterr().err
+
+
+async def _impatient(server: ProviderServer) -> None:
+    async with httpx.AsyncClient() as client:
+        body = {"model": "m", "messages": [{"role": "user", "content": "second"}]}
+        headers = {"authorization": "Bearer sk-1"}
+        call = client.post(f"{server.openai_url}/chat/completions", json=body, headers=headers)
+        await asyncio.wait_for(call, 0.3)
+
+
+def test_a_row_over_the_line_limit_goes_real_time_and_is_reported(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limited(monkeypatch, row=1_000)
+
+    assert statuses(provider_server, ["short", "long" * 300]) == [200, 200]
+    assert list(provider_server.jobs().values()) == [1]
+    assert len(provider_server.billed(batch=False)) == 1
+    assert "larger than a row of a batch may be" in capsys.readouterr().err
+
+
+def test_embeddings_are_split_by_their_inputs(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limited(monkeypatch, inputs=10)
+    inputs: list[object] = [["a"] * 4, ["b"] * 4, ["c"] * 4, "one", list(range(12)), ["d"] * 11]
+    found = []
+
+    def embed(asked: object) -> None:
+        body = {"model": "e", "input": asked}
+        headers = {"authorization": "Bearer sk-1"}
+        found.append(httpx.post(f"{provider_server.openai_url}/embeddings", json=body, headers=headers).status_code)
+
+    with scope(provider_server):
+        threads = [threading.Thread(target=embed, args=(asked,)) for asked in inputs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert found == [200] * 6
+    assert sum(provider_server.jobs().values()) == 5
+    assert len(provider_server.jobs()) == 2
+    assert "more inputs than a batch may hold" in capsys.readouterr().err
+
+
+def test_the_limits_are_those_of_the_sheets() -> None:
+    assert PROVIDERS["openai"].limits == Limits(50_000, 199_000_000, inputs=50_000, creates_per_hour=2_000)
+    assert PROVIDERS["anthropic"].limits == Limits(100_000, 255_000_000)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_hundred_and_twenty_thousand_are_three_batches(provider_server: ProviderServer) -> None:
+    texts = [f"{n}" for n in range(120_000)]
+    with scope(provider_server, batch_window_seconds=60):
+        answers = ask_all(provider_server, texts)
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(answers) == 120_000
+    assert sorted(provider_server.jobs().values()) == [20_000, 50_000, 50_000]
