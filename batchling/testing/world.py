@@ -115,8 +115,9 @@ class World:
         return None
 
     def ready(self, job: Served) -> bool:
-        """Whether a running job has run long enough, by polls and by time, and is not held."""
-        if job.cancelled:
+        """Whether a running job has run long enough, by polls and by time, and is not held. One that failed its
+        validation or was cancelled has nothing to run."""
+        if job.cancelled or job.words.get("errors"):
             return True
         return not self.held and job.polls >= self.polls_to_finish and time.time() >= job.created_at + self.delay
 
