@@ -35,6 +35,7 @@ from batchling.core.retry import passing
 from batchling.providers.base import (
     CLOCK_SLACK,
     JSON_TYPE,
+    MOST_PAGES,
     Garbled,
     Limits,
     Refused,
@@ -166,14 +167,14 @@ class Anthropic:
                 headers = (JSON_TYPE, ("request-id", error.request_id)) if error.request_id else (JSON_TYPE,)
                 status = _STATUS_OF_TYPE.get(error.error.type, 500)
                 return Row(said.custom_id, Response(status, headers, bytes(result.error)))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
             raise ValueError("not a result line") from fault
         return Row(said.custom_id, None, result.type)
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         after = ""
         running = 0
-        while True:
+        for _ in range(MOST_PAGES):
             page = read_json((yield Call(request("GET", at, _path(at, query=f"limit=100{after}")))))
             jobs = read_objects(page.get("data"))
             recent = [job for job in jobs if _moment(job.get("created_at")) >= since - CLOCK_SLACK]
@@ -187,13 +188,14 @@ class Anthropic:
                 elif (yield from self._is_ours(at, job_id, keys)):
                     return Job(job_id)
             if not jobs or not page.get("has_more") or len(recent) < len(jobs):
-                break
+                if running:
+                    doubt = f"{running} running jobs of {len(keys)} rows could be ours; their results will tell"
+                    raise Unsettled(doubt)
+                return None
             if (last := f"&after_id={segment(read_id(jobs[-1]))}") == after:
-                raise Garbled("a list of jobs that does not go on")
+                break
             after = last
-        if running:
-            raise Unsettled(f"{running} running jobs of {len(keys)} rows could be ours; their results will tell")
-        return None
+        raise Garbled("a list of jobs that does not come to its end")
 
     def _is_ours(self, at: Site, job_id: str, keys: Sequence[str]) -> Flow[bool]:
         """Whether an ended job has our keys: the first row tells. Taken for another's by mistake, it would be paid

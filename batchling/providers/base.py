@@ -152,6 +152,9 @@ class Provider(Protocol):
 CLOCK_SLACK = 300.0
 """Seconds by which the provider's clock may differ from ours when a lost job is looked for."""
 
+MOST_PAGES = 1_000
+"""Pages of a list of jobs that are read at most when a lost one is looked for."""
+
 JSON_TYPE = ("content-type", "application/json")
 
 _VOLATILE = frozenset(

@@ -33,6 +33,7 @@ from batchling.core.retry import passing
 from batchling.providers.base import (
     CLOCK_SLACK,
     JSON_TYPE,
+    MOST_PAGES,
     Garbled,
     Limits,
     Refused,
@@ -175,7 +176,7 @@ class FileDialect:
     def row(self, line: bytes) -> Row:
         try:
             said = msgspec.json.decode(line, type=_Line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
             raise ValueError("not a result line") from fault
         answer = said.response
         if answer is None or not 200 <= answer.status_code <= 599:
@@ -188,7 +189,7 @@ class FileDialect:
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         after = ""
-        while True:
+        for _ in range(MOST_PAGES):
             page = read_json((yield Call(request("GET", at, f"/batches?limit=100{after}"))))
             jobs = read_objects(page.get("data"))
             for job in jobs:
@@ -198,8 +199,9 @@ class FileDialect:
             if not jobs or not page.get("has_more") or oldest < since - CLOCK_SLACK:
                 return None
             if (last := f"&after={segment(read_id(jobs[-1]))}") == after:
-                raise Garbled("a list of jobs that does not go on")
+                break
             after = last
+        raise Garbled("a list of jobs that does not come to its end")
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         read_json((yield Call(request("POST", at, f"/batches/{segment(job.id)}/cancel"))))
