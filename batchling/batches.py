@@ -155,7 +155,10 @@ class Batches:
         await self._admission.enter(target, PROVIDERS[target.provider].limits)
         full: NoRoom | None = None
         try:
-            draft = Record(batch_id, target, tuple(i.key for i in items if i.key in followers), time.time())
+            members = tuple(item.key for item in items if item.key in followers)
+            if not members:  # everybody has given up in the meantime
+                return
+            draft = Record(batch_id, target, members, time.time())
             claim = await self._on_disk(self._store.claim, draft)
             for name, holder in claim.theirs.items():
                 followers.discard(name)

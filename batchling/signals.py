@@ -8,6 +8,7 @@ order.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class Signals:
         """How often Ctrl-C has come."""
         self.leaving = False
         """Set while the scope puts its things away: signals raise nothing then, before `restore`."""
+        self._process = os.getpid()
         self._missed: tuple[int, FrameType | None] | None = None
 
     def install(self) -> None:
@@ -64,7 +66,11 @@ class Signals:
             self._missed = number, frame
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
-        if self.leaving:
+        if os.getpid() != self._process and self._previous[number][0] is _exit:
+            # A forked child has no block to leave, and pools end their workers like this.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif self.leaving:
             self._missed = number, frame
         else:
             self._detach()

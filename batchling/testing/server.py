@@ -18,7 +18,6 @@ from batchling.testing.openai import OpenAIApi
 from batchling.testing.world import Fault, Predicate, Refusal, RowFault, World
 
 _START_SECONDS = 10.0
-_FOR_EVER = 86_400.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -44,6 +43,7 @@ class ProviderServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="provider-server", daemon=True)
         self._runner: web.AppRunner | None = None
+        self._stopping = asyncio.Event()
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -64,6 +64,7 @@ class ProviderServer:
     def stop(self) -> None:
         """Close every connection and end the thread."""
         if self._runner is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
             asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(_START_SECONDS)
             self._runner = None
         if self._thread.is_alive():
@@ -219,7 +220,7 @@ class ProviderServer:
             return web.Response(body=fault.body, status=fault.status, headers=fault.headers)
         self._note(request, 0)
         if fault.stalls:
-            await asyncio.sleep(_FOR_EVER)
+            await self._stopping.wait()
         if fault.cuts:
             half = web.StreamResponse(status=answer.status, headers={"content-length": str(len(whole))})
             await half.prepare(request)

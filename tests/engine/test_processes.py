@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import signal
 import threading
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,7 +105,10 @@ def _in_child(server: ProviderServer, text: str, answers: object) -> None:
     answers.put(ask(server, text).status_code)  # type: ignore[attr-defined]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@needs_fork
 def test_forked_children_use_the_scope_they_were_born_in(provider_server: ProviderServer) -> None:
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
@@ -144,3 +149,51 @@ class _Address:
     def __init__(self, server: ProviderServer) -> None:
         self.openai_url = server.openai_url
         self.gateways = server.gateways
+
+
+def _pooled(server: _Address, text: str) -> int:
+    return ask(server, text).status_code  # type: ignore[arg-type]
+
+
+def _pooled_in_its_own_scope(server: _Address, text: str) -> int:
+    with scope(server):  # type: ignore[arg-type]
+        return _pooled(server, text)
+
+
+@pytest.mark.parametrize("kind", ["Pool", "ProcessPoolExecutor"])
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=needs_fork), "spawn"])
+def test_pools_of_processes(provider_server: ProviderServer, kind: str, method: str) -> None:
+    """Forked workers are in the scope they were born in; spawned ones open their own, on the same cache."""
+    context = multiprocessing.get_context(method)
+    work = partial(_pooled if method == "fork" else _pooled_in_its_own_scope, _Address(provider_server))
+    with scope(provider_server):
+        assert ask(provider_server, "mine").status_code == 200
+        if kind == "Pool":
+            with context.Pool(2) as pool:
+                found = pool.map(work, ["a", "b", "mine"], chunksize=1)
+        else:
+            with ProcessPoolExecutor(2, mp_context=context) as executor:
+                found = list(executor.map(work, ["a", "b", "mine"]))
+
+    assert found == [200] * 3
+    # A sample more of "mine" only where the worker counts on from its parent's.
+    assert len(provider_server.billed(batch=True)) in (3, 4)
+    assert provider_server.billed(batch=False) == []
+
+
+def _wait_for_the_end(born: object) -> None:
+    born.set()  # type: ignore[attr-defined]
+    threading.Event().wait(30)
+
+
+@needs_fork
+def test_a_forked_worker_is_ended_like_any_other(provider_server: ProviderServer) -> None:
+    context = multiprocessing.get_context("fork")
+    born = context.Event()
+    with scope(provider_server):
+        child = context.Process(target=_wait_for_the_end, args=(born,))
+        child.start()
+        assert born.wait(10)
+        child.terminate()
+        child.join(20)
+    assert child.exitcode == -signal.SIGTERM

@@ -211,8 +211,8 @@ def test_the_limits_are_those_of_the_sheets() -> None:
     assert PROVIDERS["anthropic"].limits == Limits(100_000, 255_000_000)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
 def test_a_hundred_and_twenty_thousand_are_three_batches(provider_server: ProviderServer) -> None:
     texts = [f"{n}" for n in range(120_000)]
     with scope(provider_server, batch_window_seconds=60):
