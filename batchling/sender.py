@@ -7,13 +7,16 @@ a header or a query. Lives on the engine's loop.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from batchling.core.model import Call, Request, Response, header
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
     import httpx
@@ -70,6 +73,7 @@ class Sender:
         client = self._client
         if client is None:
             client = self._client = httpx.AsyncClient(
+                verify=_certificates(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR"))),
                 timeout=httpx.Timeout(IDLE_SECONDS, connect=CONNECT_SECONDS, pool=None),
                 limits=httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=30),
                 headers={"user-agent": "batchling"},
@@ -90,6 +94,14 @@ class Sender:
         if self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
+
+
+@lru_cache(maxsize=4)
+def _certificates(*environment: str | None) -> ssl.SSLContext:
+    """Whom we trust, as the environment says; reading it takes longer than all else that a scope does."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def _redirected(request: Request, response: Response) -> Request | None:

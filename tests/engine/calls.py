@@ -11,6 +11,9 @@ import httpx
 from batchling import batchify
 from batchling.testing import ProviderServer
 
+TLS = httpx.create_ssl_context()
+"""Made once: each client would take 20 ms for its own."""
+
 QUICK = {"batch_window_seconds": 0.15, "batch_poll_interval_seconds": 0.02}
 
 
@@ -27,13 +30,13 @@ def ask(
     server: ProviderServer, text: str, key: str = "sk-1", path: str = "chat/completions", **more: object
 ) -> httpx.Response:
     headers = {"authorization": f"Bearer {key}"}
-    return httpx.post(f"{server.openai_url}/{path}", json=chat(text, **more), headers=headers)
+    return httpx.post(f"{server.openai_url}/{path}", json=chat(text, **more), headers=headers, verify=TLS)
 
 
 def ask_claude(server: ProviderServer, text: str, key: str = "sk-1", **more: object) -> httpx.Response:
     headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
     body = {"max_tokens": 9, **chat(text, **more)}
-    return httpx.post(f"{server.anthropic_url}/v1/messages", json=body, headers=headers)
+    return httpx.post(f"{server.anthropic_url}/v1/messages", json=body, headers=headers, verify=TLS)
 
 
 def ask_all(server: ProviderServer, texts: Sequence[str], keys: Sequence[str] = ("sk-1",)) -> list[httpx.Response]:
@@ -42,7 +45,7 @@ def ask_all(server: ProviderServer, texts: Sequence[str], keys: Sequence[str] = 
 
 
 async def gather(server: ProviderServer, texts: Sequence[str], keys: Sequence[str] = ("sk-1",)) -> list[httpx.Response]:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(verify=TLS) as client:
 
         async def one(number: int, text: str) -> httpx.Response:
             headers = {"authorization": f"Bearer {keys[number % len(keys)]}"}

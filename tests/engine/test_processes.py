@@ -57,7 +57,9 @@ with batchify(**options):
 }
 
 
-@pytest.mark.parametrize("kind", PROGRAMS)
+@pytest.mark.parametrize(
+    "kind", ["threads", *(pytest.param(k, marks=pytest.mark.slow) for k in PROGRAMS if k != "threads")]
+)
 def test_ctrl_c_detaches_and_the_next_run_collects(
     provider_server: ProviderServer, batchling_cache: Path, kind: str
 ) -> None:
@@ -161,7 +163,9 @@ def _pooled_in_its_own_scope(server: _Address, text: str) -> int:
 
 
 @pytest.mark.parametrize("kind", ["Pool", "ProcessPoolExecutor"])
-@pytest.mark.parametrize("method", [pytest.param("fork", marks=needs_fork), "spawn"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("fork", marks=needs_fork), pytest.param("spawn", marks=pytest.mark.slow)]
+)
 def test_pools_of_processes(provider_server: ProviderServer, kind: str, method: str) -> None:
     """Forked workers are in the scope they were born in; spawned ones open their own, on the same cache."""
     context = multiprocessing.get_context(method)

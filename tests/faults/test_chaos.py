@@ -119,6 +119,7 @@ def test_another_takes_over_when_the_driver_is_killed(tmp_path: Path) -> None:
         assert bills(server) == [1] * 3
 
 
+@pytest.mark.slow
 def test_a_stopped_driver_is_waited_for_and_nobody_buys_again(tmp_path: Path) -> None:
     with ProviderServer() as server:
         server.hold()

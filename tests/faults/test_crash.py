@@ -24,7 +24,7 @@ LIVES = {
 @pytest.mark.parametrize(
     ("life", "every"),
     [
-        ("an ordinary life", 40),
+        pytest.param("an ordinary life", 40, marks=pytest.mark.slow),
         *(pytest.param(life, 1, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]) for life in LIVES),
     ],
 )

@@ -27,6 +27,11 @@ with batchify(**options):
     asyncio.run(gather(server, ["a", "b", "c"]))
 """
 
+IN_A_THREAD = """
+with batchify(**options):
+    ThreadPoolExecutor(1).submit(asyncio.run, gather(server, ["a", "b", "c"])).result()
+"""
+
 STUBBORN = """
 try:
     with batchify(**options):
@@ -51,7 +56,7 @@ def polled(server: ProviderServer) -> bool:
     return any(seen.status == 200 for seen in server.calls("GET", "/batches/"))
 
 
-@pytest.mark.parametrize("times", [1, 4])
+@pytest.mark.parametrize("times", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_second_ctrl_c_cancels_the_jobs_and_waits_for_it(
     provider_server: ProviderServer, batchling_cache: Path, times: int
 ) -> None:
@@ -119,15 +124,7 @@ def test_ctrl_c_in_the_middle_of_an_upload_leaves_at_once(
     assert len(provider_server.creates()) == 1
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        WAITING,
-        WAITING.replace("asyncio.run(", "ThreadPoolExecutor(1).submit(asyncio.run, ").replace(
-            '"c"]))', '"c"])).result()'
-        ),
-    ],
-)
+@pytest.mark.parametrize("program", [WAITING, pytest.param(IN_A_THREAD, marks=pytest.mark.slow)])
 def test_sigterm_detaches(provider_server: ProviderServer, batchling_cache: Path, program: str) -> None:
     provider_server.hold()
     process = start_program(provider_server, batchling_cache, HEAD + program)

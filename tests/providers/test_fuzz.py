@@ -88,7 +88,7 @@ KINDS = {"submit": Job, "poll": Status, "fetch": type(None), "find": (Job, type(
 @pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_flows(provider: str, name: str) -> None:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(st.lists(replies(provider), min_size=1, max_size=4))
     def fuzz(answers: list[Response]) -> None:
         try:
@@ -103,7 +103,7 @@ def test_flows(provider: str, name: str) -> None:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_rows_of_a_file(provider: str) -> None:
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(st.lists(bodies(provider), max_size=6))
     def fuzz(lines: list[bytes]) -> None:
         parser = PROVIDERS[provider]
