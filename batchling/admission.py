@@ -46,7 +46,8 @@ class Admission:
         async with line.turn:
             most = self._in_flight or limits.in_flight
             if most is not None and line.under_way >= most:
-                self._emit(events.Held(target, f"{line.under_way} batches of the account are under way"))
+                why = f"{line.under_way} batches of the account are under way"
+                self._emit(events.Held(target, why, wanted=self._in_flight is not None))
                 while line.under_way >= most:
                     line.freed.clear()
                     await line.freed.wait()
@@ -67,7 +68,8 @@ class Admission:
             if left <= 0:
                 line.created.popleft()
                 continue
-            self._emit(events.Held(target, f"{most} batches were created within the hour"))
+            why = f"{most} batches were created within the hour"
+            self._emit(events.Held(target, why, wanted=self._per_hour is not None))
             await asyncio.sleep(left)
         line.created.append(time.monotonic())
 

@@ -228,6 +228,9 @@ class Batches:
             return None
         assert record is not None
         if record.phase is Phase.ENDED and await self._on_disk(self._store.has_rows, batch_id):
+            # Its driver may have stored them since we looked.
+            if await self._answer_stored(batch_id, names):
+                return None
             # Rows that the record promises are not in the file: the provider has them still.
             _log.warning("batch %s: stored results are damaged and are downloaded again", batch_id)
             await self._on_disk(self._store.drop_rows, batch_id)
@@ -261,7 +264,7 @@ class Batches:
         if full.verdict is Verdict.FULL:
             others = await self._on_disk(self._store.in_flight, target, batch_id)
             if others:
-                self._emit(events.Held(target, f"{full}; {len(others)} of its batches are under way"))
+                self._emit(events.Held(target, f"{full}; {len(others)} of the model's batches are under way"))
                 await self._until_one_ends(target, batch_id, others)
                 parts = 1
             elif len(followers) == 1:

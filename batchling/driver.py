@@ -172,7 +172,9 @@ class Driver:
         until = since + (PATIENCE_FOR_LISTING if record.left_at is not None else 0.0)
         what = "settle its lost submission"
         taken = self._store.jobs()
+        attempt = 0
         while True:
+            attempt += 1
             try:
                 job = await self._exchange.run(
                     self._errand(batch, what),
@@ -182,17 +184,15 @@ class Driver:
                 if time.time() > _deadline(record):
                     await self._die(batch, f"never settled: {doubt}")
                     return
-                await self._wait(batch, what, str(doubt), self._poll_interval)
+                await self._exchange.pause(record.id, what, str(doubt), attempt)
                 continue
             if job is not None:
                 await self._run_on(batch, job)
                 return
-            left = until - time.time()
-            if left <= 0:
+            if time.time() >= until:
                 await self._die(batch, "never submitted: the provider lists no such job")
                 return
-            why = "the provider does not list it (yet)"
-            await self._wait(batch, what, why, min(left, self._poll_interval))
+            await self._exchange.pause(record.id, what, "the provider does not list it (yet)", attempt)
 
     async def _watch(self, batch: Batch) -> Status:
         """Poll until the job is over, its files included."""
@@ -303,10 +303,6 @@ class Driver:
         record = batch.record.move(phase, **changes)
         await self._on_disk(self._store.save, record)
         batch.record = record
-
-    async def _wait(self, batch: Batch, what: str, why: str, seconds: float) -> None:
-        self._emit(events.Delayed(batch.record.id, what, why, seconds))
-        await asyncio.sleep(seconds)
 
     def _errand(self, batch: Batch, what: str) -> Errand:
         return Errand(batch.record.id, what, _deadline(batch.record))

@@ -53,10 +53,11 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A batch has to wait before it may be submitted: why."""
+    """A batch has to wait before it may be submitted: why, and whether the scope's own options wanted that."""
 
     target: Target
     why: str
+    wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ def log(event: events.Event) -> None:
                 event.seconds,
             )
         case events.Held():
-            _log.info("a batch for %s %s waits: %s", event.target.provider, event.target.model, event.why)
+            level = logging.INFO if event.wanted else logging.WARNING
+            _log.log(level, "batchling: a batch for %s waits to be submitted: %s", event.target.model, event.why)
         case events.Died():
             _log.info("batch %s: %s", event.batch, event.reason)

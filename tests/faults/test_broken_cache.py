@@ -13,11 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
 import pytest
 
 from batchling import OptionError, batchify, driver
 from batchling.cache import locks
 from batchling.cache.files import FileStore
+from batchling.core.lifecycle import Phase
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, scope
 
@@ -243,3 +245,49 @@ def test_a_batch_that_cannot_be_read_is_not_bought_again(
     assert "Input/output error" in told.text
     assert "The batch is kept: run again" in told.text
     assert len(provider_server.creates()) == 1
+
+
+def test_results_that_are_stored_while_somebody_looks_are_not_taken_for_damaged(
+    provider_server: ProviderServer,
+    batchling_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The driver stores rows and record between a follower's two looks."""
+    provider_server.hold()
+    with pytest.raises(RuntimeError), scope(provider_server):
+        threading.Thread(target=ask, args=(provider_server, "x"), daemon=True).start()
+        while not provider_server.calls("GET", "/batches/"):
+            threading.Event().wait(0.01)
+        raise RuntimeError
+    provider_server.release()
+    other = FileStore(str(batchling_cache))
+    (path,) = batchling_cache.glob("batches/*.json")
+    record = other.load(path.stem)
+    assert record is not None
+    assert record.job is not None
+    assert other.drive(record.id)
+    headers = {"authorization": "Bearer sk-1"}
+    job = httpx.get(f"{provider_server.openai_url}/batches/{record.job.id}", headers=headers).json()
+    content = f"{provider_server.openai_url}/files/{job['output_file_id']}/content"
+    rows = httpx.get(content, headers=headers).content
+    load = FileStore.load
+    finished: list[str] = []
+
+    def finish_first(store: FileStore, batch_id: str) -> Any:
+        if store is not other and not finished:
+            finished.append(batch_id)
+            with other.sink(batch_id) as sink:
+                sink.write(rows)
+                sink.commit()
+            other.save(record.move(Phase.ENDED))
+        return load(store, batch_id)
+
+    monkeypatch.setattr(FileStore, "load", finish_first)
+    with scope(provider_server):
+        assert ask(provider_server, "x").status_code == 200
+    other.close()
+
+    assert finished
+    assert "damaged" not in caplog.text
+    assert len(provider_server.calls("GET", "/content")) == 1
