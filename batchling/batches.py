@@ -25,7 +25,7 @@ from batchling.core.model import Fault, Item, Response, Row, Site, Target
 from batchling.driver import Batch, Driver, NoRoom, Outcome
 from batchling.errors import CacheError
 from batchling.providers import PROVIDERS
-from batchling.providers.base import Provider, Verdict
+from batchling.providers.base import Provider, Verdict, read_fault
 
 _log = logging.getLogger(__name__)
 
@@ -327,7 +327,7 @@ class Batches:
                 continue
             row = outcome.rows.get(name)
             response = row.response if row is not None else None
-            if response is not None and (outcome.final or not retry.passing(response.status)):
+            if response is not None and (outcome.final or _is_final(waiter, response)):
                 self._answer(name, response)
             elif self._may_try_again(waiter, innocent=outcome.innocent):
                 waiter.cached = False
@@ -355,6 +355,13 @@ class Batches:
 
     async def _on_disk(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
+
+
+def _is_final(waiter: Waiter, response: Response) -> bool:
+    """Whether a row's answer would be the same in another batch."""
+    if response.ok:
+        return True
+    return PROVIDERS[waiter.target.provider].judge(response.status, read_fault(response)) is not Verdict.LATER
 
 
 def _key_of(provider: Provider, line: bytes) -> str:

@@ -137,11 +137,11 @@ class Driver:
         async def leaves() -> None:
             await self._keep(batch, Phase.PLANNED, left_at=time.time())
 
-        def is_final(response: Response) -> bool:
-            return batch.provider.judge(response.status, read_fault(response)) is not Verdict.LATER
+        def judge(response: Response) -> Verdict:
+            return batch.provider.judge(response.status, read_fault(response))
 
         until = time.time() + PATIENCE_BEFORE_JOB
-        errand = Errand(batch.record.id, "submit", until, leaves=leaves, is_final=is_final)
+        errand = Errand(batch.record.id, "submit", until, leaves=leaves, judge=judge)
         try:
             job = await self._exchange.run(
                 errand, lambda: batch.provider.submit(batch.site, batch.items, batch.record.id)
@@ -151,7 +151,7 @@ class Driver:
         except Refused as no:
             fault = read_fault(no.response)
             await self._die(batch, f"not submitted: {no}")
-            verdict = batch.provider.judge(no.response.status, fault)
+            verdict = judge(no.response)
             if verdict in (Verdict.FULL, Verdict.LARGE):
                 raise NoRoom(verdict, fault.code or str(no)) from no
             raise

@@ -14,11 +14,14 @@ from typing import TypeVar
 
 from batchling.core import events, retry
 from batchling.core.model import Call, Flow, Response
-from batchling.providers.base import Garbled
+from batchling.providers.base import Garbled, Verdict
 from batchling.sender import Keep, NetworkFault, Sender
 
 PATIENCE_WITH_LIMITS = 86_400.0
 """Seconds for which "too many requests" is waited out: it is a matter of time, and says nothing about a job."""
+
+PATIENCE_FOR_IDS = 60.0
+"""Seconds for which a provider may not know yet what it has just been given, and say so with a 4xx."""
 
 T = TypeVar("T")
 
@@ -35,6 +38,10 @@ class GivenUp(Exception):
         self.response = response
 
 
+def _passing(response: Response) -> Verdict:
+    return Verdict.LATER if retry.passing(response.status) else Verdict.NO
+
+
 async def _nothing() -> None:
     """What most flows do before they create something: nothing, since they create nothing."""
 
@@ -43,8 +50,8 @@ async def _nothing() -> None:
 class Errand:
     """What a flow is run for: `batch` and `what` name it to people; at `until` (Unix seconds) patience ends.
 
-    `leaves` is called each time before a create call leaves, `keep` takes the pieces of result files, and `is_final`
-    tells of an error answer that no other attempt will mend.
+    `leaves` is called each time before a create call leaves, `keep` takes the pieces of result files, and `judge` says
+    of an error answer whether another attempt may mend it.
     """
 
     batch: str
@@ -52,7 +59,7 @@ class Errand:
     until: float
     leaves: Callable[[], Awaitable[None]] = _nothing
     keep: Keep | None = None
-    is_final: Callable[[Response], bool] = lambda _: False
+    judge: Callable[[Response], Verdict] = _passing
 
 
 class Exchange:
@@ -93,6 +100,7 @@ class Exchange:
 
     async def _send(self, errand: Errand, call: Call) -> Response:
         until = errand.until
+        began = time.time()
         attempt = 0
         while True:
             attempt += 1
@@ -109,14 +117,17 @@ class Exchange:
                     raise
                 why = str(fault)
             else:
-                if not retry.passing(response.status) or errand.is_final(response):
+                if response.ok or errand.judge(response) is not Verdict.LATER:
                     return response
-                if not call.repeatable and not retry.refused_unseen(response.status):
+                passing = retry.passing(response.status)
+                if not call.repeatable and passing and not retry.refused_unseen(response.status):
                     raise ReplyLost
                 why = f"HTTP {response.status}"
                 asked = retry.retry_after(response, time.time())
                 if response.status == 429:
                     until = max(until, errand.until + PATIENCE_WITH_LIMITS)
+                elif not passing and time.time() > began + PATIENCE_FOR_IDS:
+                    return response
             if time.time() > until:
                 raise GivenUp(f"cannot {errand.what} ({why})", response)
             await self.pause(errand.batch, errand.what, why, attempt, asked)

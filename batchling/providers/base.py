@@ -137,7 +137,8 @@ class Provider(Protocol):
         """Ask the provider to stop the job."""
 
     def judge(self, status: int, fault: Fault) -> Verdict:
-        """What a refusal means: `status` is that of a create call, or 400 for a job that failed as a whole."""
+        """What a refusal means: `status` is that of a call which submits, of a row, or 400 for a job that failed as a
+        whole."""
 
     def weight(self, body: dict[str, JSON]) -> int:
         """How many of `Limits.inputs` a request body takes; 0 where there is no such limit."""

@@ -209,6 +209,8 @@ class FileDialect:
     def judge(self, status: int, fault: Fault) -> Verdict:
         if fault.code == "token_limit_exceeded":
             return Verdict.FULL
+        if fault.param == "file_id" and status in (400, 404):
+            return Verdict.LATER  # "Cannot find file", right after its upload
         if status == 413 or fault.code == "too_many_tasks":
             return Verdict.LARGE
         return Verdict.LATER if passing(status) and fault.code not in _NO_MONEY else Verdict.NO

@@ -156,6 +156,35 @@ def test_finished_without_files_is_waited_for_briefly(
     assert "never ran (no row in the results; tries: 3)" in lost.text
 
 
+def test_a_file_that_is_not_known_right_after_its_upload(provider_server: ProviderServer) -> None:
+    error = {"error": {"message": "Cannot find file file-1", "param": "file_id", "code": None, "type": "x"}}
+    provider_server.fail_call("POST", "/batches", 400, json.dumps(error).encode(), times=3)
+
+    assert run(provider_server, "openai") == [200] * 3
+    assert len(provider_server.jobs()) == 1
+
+
+def test_a_row_without_money_is_not_asked_again(provider_server: ProviderServer) -> None:
+    """OpenAI puts it into the error file of a finished job."""
+    error = {"error": {"message": "no quota", "type": "insufficient_quota", "code": "insufficient_quota"}}
+    provider_server.fail_rows(lambda body: body["messages"][0]["content"] == "b", 429, error)
+
+    assert run(provider_server, "openai") == [200, 429, 200]
+    assert len(provider_server.jobs()) == 1
+
+
+def test_a_job_cancelled_in_its_validation_has_no_file_and_no_counts(provider_server: ProviderServer) -> None:
+    def bare(body: bytes) -> bytes:
+        nothing = {"output_file_id": None, "error_file_id": None, "request_counts": {"total": 0, "completed": 0}}
+        return json.dumps({**json.loads(body), **nothing}).encode()
+
+    provider_server.cancel_job(0.0)
+    provider_server.change_reply("GET", "/batches/", bare)
+
+    assert run(provider_server, "openai") == [200] * 3
+    assert list(provider_server.jobs().values()) == [3, 3]
+
+
 def test_bad_lines_are_taken_out_one_by_one(provider_server: ProviderServer) -> None:
     """OpenAI names the first bad line only: five of them are five failed jobs, and the innocent run in the sixth."""
     for _ in range(5):

@@ -140,6 +140,32 @@ def test_an_answer_without_an_end_is_not_held_in_memory(monkeypatch: pytest.Monk
         send(get(url))
 
 
+def test_a_download_is_never_held_whole() -> None:
+    """A hundred megabytes pass in pieces."""
+    sizes: list[int] = []
+
+    def large(host: Stranger) -> None:
+        host.send_response(200)
+        host.send_header("content-length", str(100 * 1_000_000))
+        host.end_headers()
+        for _ in range(100):
+            host.wfile.write(b"x" * 1_000_000)
+
+    async def keep(piece: bytes) -> None:
+        sizes.append(len(piece))
+
+    async def download(url: str) -> None:
+        client = Sender()
+        answer = await client.send(Call(Request("GET", url), rows=True), keep)
+        assert answer.body == b""
+        await client.close()
+
+    with stranger(large) as (url, _):
+        asyncio.run(download(url))
+    assert sum(sizes) == 100_000_001  # with the newline that ends a file
+    assert max(sizes) < 1_000_000
+
+
 @pytest.mark.parametrize("job_id", ["../../etc/passwd", "a/b?c=d#e", "..", "x" * 5_000, "\u2028\x00"])
 def test_an_id_of_the_provider_is_no_path(provider_server: ProviderServer, batchling_cache: Path, job_id: str) -> None:
     """It stays one segment of a URL, and never becomes the name of a file."""
