@@ -171,15 +171,11 @@ class Driver:
         since = min(record.left_at or record.created_at, time.time())
         until = since + (PATIENCE_FOR_LISTING if record.left_at is not None else 0.0)
         what = "settle its lost submission"
-        taken = self._store.jobs()
         attempt = 0
         while True:
             attempt += 1
             try:
-                job = await self._exchange.run(
-                    self._errand(batch, what),
-                    lambda: batch.provider.find(batch.site, record.id, record.members, since, taken),
-                )
+                job = await self._find(batch, what, since)
             except Unsettled as doubt:
                 if time.time() > _deadline(record):
                     await self._die(batch, f"never settled: {doubt}")
@@ -193,6 +189,14 @@ class Driver:
                 await self._die(batch, "never submitted: the provider lists no such job")
                 return
             await self._exchange.pause(record.id, what, "the provider does not list it (yet)", attempt)
+
+    async def _find(self, batch: Batch, what: str, since: float) -> Job | None:
+        record = batch.record
+        taken = await self._on_disk(self._store.jobs)
+        return await self._exchange.run(
+            self._errand(batch, what),
+            lambda: batch.provider.find(batch.site, record.id, record.members, since, taken),
+        )
 
     async def _watch(self, batch: Batch) -> Status:
         """Poll until the job is over, its files included."""

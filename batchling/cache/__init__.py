@@ -53,7 +53,7 @@ class Store(Protocol):
         """Replace the stored record, durably, and update what `lookup` knows."""
 
     def jobs(self) -> frozenset[str]:
-        """The ids of all jobs that records name, as far as memory knows."""
+        """The ids of all jobs that records name; takes in first what other processes wrote."""
 
     def in_flight(self, target: Target, but: str = "") -> frozenset[str]:
         """The batches of this account and model that may be under way at the provider, save `but`; takes in first what

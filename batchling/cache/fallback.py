@@ -61,7 +61,11 @@ class FallbackStore:
         self._memory.save(record)
 
     def jobs(self) -> frozenset[str]:
-        return self._memory.jobs() | self._files.jobs()
+        try:
+            return self._memory.jobs() | self._files.jobs()
+        except CacheError as fault:
+            self._tell(fault, "other processes' jobs cannot be seen")
+            return self._memory.jobs()
 
     def in_flight(self, target: Target, but: str = "") -> frozenset[str]:
         found = self._memory.in_flight(target, but)

@@ -99,6 +99,8 @@ class FileStore:
         return Claim(record, theirs)
 
     def jobs(self) -> frozenset[str]:
+        with self._trouble():
+            self._refresh()
         records = [seen.record for seen in tuple(self._seen.values())]
         return frozenset(record.job.id for record in records if record is not None and record.job is not None)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from batchling import driver
 from batchling.cache.files import FileStore
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, ask_claude, scope
+from tests.faults.calls import ask_all as ask_provider
 from tests.faults.test_wire import run
 
 PROVIDERS = ["openai", "anthropic"]
@@ -246,3 +249,32 @@ def test_damaged_results_are_downloaded_again_and_not_bought(
 
     assert len(provider_server.jobs()) == 1
     assert len(list(FileStore(str(batchling_cache)).rows(path.stem))) == 3
+
+
+def test_jobs_of_other_batches_are_not_taken_for_a_lost_one(
+    provider_server: ProviderServer, batchling_cache: Path
+) -> None:
+    """Anthropic has no tag, and another job of three rows runs: the cache knows whose it is."""
+    texts = [["a", "b", "c"], ["d", "e", "f"]]
+    provider_server.hold()
+    answers: list[list[int]] = []
+
+    def program(place: int) -> None:
+        answers.append(ask_provider(provider_server, "anthropic", texts[place]))
+
+    threads = [threading.Thread(target=program, args=(place,)) for place in range(2)]
+    threads[0].start()
+    while not provider_server.calls("GET", "/batches/"):
+        threading.Event().wait(0.01)
+    provider_server.drop_call("POST", "/batches")
+    threads[1].start()
+    end = time.monotonic() + 15
+    while len(provider_server.jobs()) < 2:
+        assert time.monotonic() < end, "it waits for the other job"
+        threading.Event().wait(0.01)
+    provider_server.release()
+    for thread in threads:
+        thread.join()
+
+    assert answers == [[200] * 3] * 2
+    assert len(provider_server.billed()) == 6
