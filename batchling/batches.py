@@ -116,7 +116,7 @@ class Batches:
 
     def waits_for(self) -> str:
         """What is still to come to an end, in words for a log."""
-        return ", ".join(self._tasks) or "nothing"
+        return ", ".join(tuple(self._tasks)) or "nothing"
 
     async def cancel(self) -> None:
         """After `stop`: have the jobs stopped at the provider, and wait until it says that they are over."""

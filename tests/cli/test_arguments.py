@@ -19,6 +19,19 @@ def test_options_may_stand_anywhere() -> None:
     assert line.tokens == ("x", "--name", "alice", "--count=3")
 
 
+def test_every_option_of_a_scope_that_a_shell_can_say() -> None:
+    line = scan(
+        "a.py:foo --cache-no-results --max-resubmissions 0 --max-batches-in-flight=3 --max-batches-per-hour 9".split()
+    )
+
+    assert line.options == {
+        "cache": "no-results",
+        "max_resubmissions": 0,
+        "max_batches_in_flight": 3,
+        "max_batches_per_hour": 9,
+    }
+
+
 def test_after_the_dashes_all_is_the_functions() -> None:
     line = scan("a.py:foo --dry-run -- --dry-run --batch-size x".split())
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from batchling import OptionError, batchify, driver
+from batchling import driver
 from batchling.cache import locks
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
@@ -211,12 +211,6 @@ def test_a_cache_without_results_holds_no_answer(provider_server: ProviderServer
     assert answers() == first
     assert len(provider_server.creates()) == 1
     assert len(provider_server.calls("GET", "/content")) == 2
-
-
-def test_a_word_that_the_cache_does_not_know() -> None:
-    for value in ("results", 1, None):
-        with pytest.raises(OptionError, match="no-results"):
-            batchify(cache=value)  # type: ignore[arg-type]
 
 
 def test_a_batch_that_cannot_be_read_is_not_bought_again(

@@ -17,6 +17,8 @@ uninstall: Callable[[], None] = uninstall_hooks
 
 with batchify(batch_size=3, batch_window_seconds=1, cache=False):
     pass
+with batchify(cache="no-results", max_resubmissions=0, max_batches_in_flight=None, max_batches_per_hour=5):
+    pass
 
 
 async def program() -> None:
@@ -27,6 +29,7 @@ async def program() -> None:
 def refused(function: Callable[[], None]) -> None:
     batchify(function)  # type: ignore[arg-type]
     batchify(duplicates="all")  # type: ignore[arg-type]
+    batchify(cache="none")  # type: ignore[arg-type]
 
 
 @pytest.fixture
