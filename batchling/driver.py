@@ -300,6 +300,8 @@ class Driver:
         self._emit(events.Submitted(record.target, record.id, job.id, len(record.members)))
 
     async def _die(self, batch: Batch, reason: str) -> None:
+        # Part of it may be the provider's, and it is printed.
+        reason = "".join(letter if letter.isprintable() else "?" for letter in reason[:200])
         await self._keep(batch, Phase.DEAD, reason=reason)
         self._emit(events.Died(batch.record.id, reason))
 

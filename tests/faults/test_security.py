@@ -166,6 +166,19 @@ def test_a_download_is_never_held_whole() -> None:
     assert max(sizes) < 1_000_000
 
 
+def test_what_a_provider_says_cannot_write_to_the_terminal(
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    provider_server.fail_job("\x1b[2Jgone\n" + "x" * 10_000, "no")
+    with scope(provider_server):
+        assert ask(provider_server, "x").status_code == 400
+
+    shown = capsys.readouterr().err
+    assert "failed: ?[2Jgone?x" in shown
+    assert "\x1b" not in shown
+    assert len(shown) < 500
+
+
 @pytest.mark.parametrize("job_id", ["../../etc/passwd", "a/b?c=d#e", "..", "x" * 5_000, "\u2028\x00"])
 def test_an_id_of_the_provider_is_no_path(provider_server: ProviderServer, batchling_cache: Path, job_id: str) -> None:
     """It stays one segment of a URL, and never becomes the name of a file."""
