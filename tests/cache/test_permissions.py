@@ -88,7 +88,7 @@ def test_a_place_that_is_no_folder_is_a_cache_error(tmp_path: Path) -> None:
 def test_a_frozen_holder_of_the_index_lock_is_told_of_and_passed_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(locks, "PATIENCE", 0.05)
+    monkeypatch.setattr(locks, "PATIENCE", 0.3)
     monkeypatch.setattr(locks, "_WORTH_A_WARNING", 0.01)
     monkeypatch.setattr(locks, "_STEP", 0.02)
     store = FileStore(str(tmp_path))
