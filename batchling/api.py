@@ -87,7 +87,7 @@ def batchify(
     )
     if duplicates not in ("sample", "join"):
         raise OptionError("duplicates", f'must be "sample" or "join"; not {duplicates!r}')
-    routes = Routes(_gateways(gateways))
+    routes = Routes(_gateways(gateways), PROVIDERS)
     if not isinstance(cache, bool) and cache != "no-results":
         raise OptionError("cache", f'must be True, False or "no-results"; not {cache!r}')
     store = open_store(cache)

@@ -10,24 +10,25 @@ import asyncio
 import logging
 import os
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
+from batchling.access import Accesses
 from batchling.batches import Batches, Terms
 from batchling.cache import Store
 from batchling.callers import Arrival, Callers, Waiter, resolve
 from batchling.core import events
 from batchling.core.fingerprint import decode_body, fingerprint
-from batchling.core.model import JSON, Bypass, Item, Request, Response, Site, Target, header
+from batchling.core.model import JSON, Bypass, Item, Request, Response, Target, header
 from batchling.core.window import ROW_OVERHEAD, Window, split
 from batchling.driver import Driver
 from batchling.errors import Detached
 from batchling.hooks.gate import Gate
 from batchling.loop import Mailbox
-from batchling.providers import PROVIDERS, Routes
+from batchling.providers import Routes
 from batchling.providers.base import Provider
 from batchling.sender import Sender
 
@@ -66,7 +67,8 @@ class Batcher:
     def _reset(self) -> None:
         """The state of a scope that has seen nothing yet; also that of a forked child."""
         self._mailbox = Mailbox(self._check_drained)
-        self._sites: dict[Target, Site] = {}
+        self._accesses = Accesses(self._routes.providers)
+        self._without: dict[str, str] = {}
         self._callers = Callers()
         self._windows: dict[tuple[str, str, str], Window] = {}
         self._draining: list[Future[None]] = []
@@ -77,7 +79,16 @@ class Batcher:
         terms = self._options.terms
         driver = Driver(self._store, self._disk, self._sender, self._emit, terms.poll_interval)
         self._batches = Batches(
-            self._store, self._disk, driver, self._callers, self._sites, terms, self._emit, self._place, self._answer
+            self._store,
+            self._disk,
+            driver,
+            self._callers,
+            self._accesses,
+            terms,
+            self._emit,
+            self._place,
+            self._answer,
+            self._let_go,
         )
 
     def after_fork(self) -> None:
@@ -101,7 +112,7 @@ class Batcher:
             return None
         target = provider.target(route, request, body)
         if isinstance(target, Target):
-            target = _too_large(provider, request, body) or target
+            target = _too_large(provider, request, body) or self._unbatched(target) or target
         if isinstance(target, Bypass):
             self.bypass(request.method, request.url, target.reason)
             return None
@@ -109,6 +120,11 @@ class Batcher:
         arrival.on_cancel = self._hear_of_cancel
         self._mailbox.post(partial(self._arrive, arrival))
         return arrival
+
+    def _unbatched(self, target: Target) -> Bypass | None:
+        """Why a place that is a provider's by its URL takes no batches, as it has shown."""
+        reason = self._without.get(target.base_url)
+        return None if reason is None else Bypass(reason)
 
     def _hear_of_cancel(self, arrival: Arrival) -> None:
         self._mailbox.post(partial(self._withdraw, arrival))
@@ -165,12 +181,9 @@ class Batcher:
             return
         if arrival.cancelled():
             return
-        target = arrival.target
-        if (site := self._sites.get(target)) is None:
-            site = self._sites[target] = arrival.provider.site(target, arrival.route, arrival.request)
+        target = self._accesses.meet(arrival.target, arrival.route, arrival.request)
         again = (header(arrival.request.headers, "x-stainless-retry-count") or "0") != "0"
-        # The site's target: one object for all equal ones.
-        waiter = self._callers.enter(arrival, site.target, joins=again or self._options.join_duplicates)
+        waiter = self._callers.enter(arrival, target, joins=again or self._options.join_duplicates)
         if waiter is not None:
             self._place(waiter)
 
@@ -193,7 +206,7 @@ class Batcher:
         queue = waiter.target.queue
         window = self._windows.get(queue)
         if window is None:
-            limits = PROVIDERS[waiter.target.provider].limits
+            limits = self._routes.providers[waiter.target.provider].limits
             size = min(self._options.batch_size or limits.rows, limits.rows)
             window = self._windows[queue] = Window(size, self._options.window_seconds)
         first = not window
@@ -216,7 +229,7 @@ class Batcher:
 
     def _leave(self, queue: tuple[str, str, str]) -> None:
         window = self._windows.pop(queue)
-        provider = PROVIDERS[queue[0]]
+        provider = self._routes.providers[queue[0]]
         limits = provider.limits
         rows = min(self._options.batch_size or limits.rows, limits.rows)
 
@@ -226,13 +239,15 @@ class Batcher:
         for target, items in window.take().items():
             inputs = limits.inputs if target.endpoint.endswith("/embeddings") else None
             for batch in split(items, rows=rows, size=limits.bytes, inputs=inputs, weight=weight):
-                if self._options.dry_run:
+                if len(batch) < limits.least:
+                    self._let_go(target, [item.key for item in batch], f"a batch needs {limits.least} requests")
+                elif self._options.dry_run:
                     self._rehearse(target, batch)
                 else:
                     self._batches.launch(target, batch)
 
     def _rehearse(self, target: Target, items: list[Item]) -> None:
-        provider = PROVIDERS[target.provider]
+        provider = self._routes.providers[target.provider]
         new = [item for item in items if not self._is_cached(item.key)]
         if new:
             self._emit(events.Rehearsed(target, len(new)))
@@ -249,6 +264,17 @@ class Batcher:
         waiter = self._callers.answer(name, response)
         for _ in waiter.calls:
             self._emit(events.Answered(waiter.target, response.ok, waiter.cached))
+        self._check_drained()
+
+    def _let_go(self, target: Target, names: Iterable[str], reason: str, *, forever: bool = False) -> None:
+        """Have requests go real time after all, reported; `forever` also all that are yet to come to this place."""
+        if forever:
+            self._without[target.base_url] = reason
+        for name in names:
+            for arrival in self._callers.release(name):
+                parts = urlsplit(arrival.request.url)
+                self._emit(events.Withdrawn(target))
+                self._emit(events.Bypassed(parts.hostname or "", parts.path, reason))
         self._check_drained()
 
     def _withdraw(self, arrival: Arrival) -> None:

@@ -16,15 +16,15 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from batchling.access import Accesses
 from batchling.admission import Admission
 from batchling.cache import Store
 from batchling.callers import Callers, Waiter
 from batchling.core import events, retry
 from batchling.core.lifecycle import Phase, Record
-from batchling.core.model import Fault, Item, Response, Row, Site, Target
-from batchling.driver import Batch, Driver, NoRoom, Outcome
+from batchling.core.model import Fault, Item, Response, Row, Target
+from batchling.driver import Batch, Driver, NoBatches, NoRoom, Outcome
 from batchling.errors import CacheError
-from batchling.providers import PROVIDERS
 from batchling.providers.base import Provider, Verdict, read_fault
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Terms:
 
 class Batches:
     """See the module. `place` takes a waiter whose request has to be asked again; `answer` gives a key's callers their
-    response."""
+    response, `let_go` has requests of a target go real time."""
 
     def __init__(
         self,
@@ -60,21 +60,23 @@ class Batches:
         disk: Executor,
         driver: Driver,
         callers: Callers,
-        sites: dict[Target, Site],
+        accesses: Accesses,
         terms: Terms,
         emit: Callable[[events.Event], None],
         place: Callable[[Waiter], None],
         answer: Callable[[str, Response], None],
+        let_go: Callable[..., None],
     ) -> None:
         self._store = store
         self._disk = disk
         self._driver = driver
         self._callers = callers
-        self._sites = sites
+        self._accesses = accesses
         self._terms = terms
         self._emit = emit
         self._place = place
         self._answer = answer
+        self._let_go = let_go
         self._admission = Admission(terms.in_flight, terms.per_hour, emit)
         self._followers: dict[str, set[str]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -152,7 +154,7 @@ class Batches:
         """Claim the keys of a batch that leaves; drive what is ours, follow what others have."""
         followers = self._followers[batch_id]
         followers.update(item.key for item in items)
-        await self._admission.enter(target, PROVIDERS[target.provider].limits)
+        await self._admission.enter(target, self._accesses[target].provider.limits)
         full: NoRoom | None = None
         try:
             members = tuple(item.key for item in items if item.key in followers)
@@ -239,7 +241,7 @@ class Batches:
     async def _drive(self, record: Record, items: Sequence[Item]) -> NoRoom | None:
         """Drive a batch whose lock is ours to its end, and answer everyone who waits for it; unless the provider had
         no room for it, which is returned."""
-        batch = Batch(PROVIDERS[record.target.provider], self._sites[record.target], record, items)
+        batch = Batch(self._accesses[record.target], record, items)
         followers = self._followers[record.id]
         self._driven[record.id] = record.target
         try:
@@ -247,6 +249,11 @@ class Batches:
         except NoRoom as full:
             del self._driven[record.id]
             return full
+        except NoBatches as no:
+            names = tuple(followers)
+            followers.clear()
+            self._let_go(record.target, names, str(no), forever=True)
+            return None
         finally:
             await asyncio.shield(self._on_disk(self._store.release, record.id))
         del self._driven[record.id]
@@ -292,7 +299,7 @@ class Batches:
             record = await self._on_disk(self._store.load, batch_id)
             if record is None or not await self._on_disk(self._store.drive, batch_id):
                 return
-            await self._driver.cancel(Batch(PROVIDERS[target.provider], self._sites[target], record))
+            await self._driver.cancel(Batch(self._accesses[target], record))
         except Exception as fault:  # the boundary of a batch: the others are to be cancelled all the same
             _log.warning("batch %s: its job could not be cancelled (%s) and goes on", batch_id, fault)
         finally:
@@ -305,7 +312,7 @@ class Batches:
         waiter = self._callers.get(names[0])
         if waiter is None:
             return False
-        provider = PROVIDERS[waiter.target.provider]
+        provider = self._accesses[waiter.target].provider
 
         def stored() -> list[Row]:
             if not self._store.has_rows(batch_id):
@@ -327,7 +334,7 @@ class Batches:
                 continue
             row = outcome.rows.get(name)
             response = row.response if row is not None else None
-            if response is not None and (outcome.final or _is_final(waiter, response)):
+            if response is not None and (outcome.final or self._is_final(waiter, response)):
                 self._answer(name, response)
             elif self._may_try_again(waiter, innocent=outcome.innocent):
                 waiter.cached = False
@@ -338,6 +345,11 @@ class Batches:
                 why = row.reason if row is not None and row.reason else "no row in the results"
                 tries = waiter.attempts + waiter.spared + 1
                 self._fail([name], f"never ran ({why:.80}; tries: {tries}), last in batch {batch_id}")
+
+    def _is_final(self, waiter: Waiter, response: Response) -> bool:
+        """Whether a row's answer would be the same in another batch."""
+        provider = self._accesses[waiter.target].provider
+        return response.ok or provider.judge(response.status, read_fault(response)) is not Verdict.LATER
 
     def _may_try_again(self, waiter: Waiter, *, innocent: bool) -> bool:
         """Count one more try of a request that got no final answer; false when there were enough."""
@@ -350,18 +362,11 @@ class Batches:
     def _fail(self, names: Iterable[str], why: str) -> None:
         for name in names:
             if (waiter := self._callers.get(name)) is not None:
-                provider = PROVIDERS[waiter.target.provider]
+                provider = self._accesses[waiter.target].provider
                 self._answer(name, provider.failure(424, Fault(f"batchling: {why}", "batchling_failed")))
 
     async def _on_disk(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
-
-
-def _is_final(waiter: Waiter, response: Response) -> bool:
-    """Whether a row's answer would be the same in another batch."""
-    if response.ok:
-        return True
-    return PROVIDERS[waiter.target.provider].judge(response.status, read_fault(response)) is not Verdict.LATER
 
 
 def _key_of(provider: Provider, line: bytes) -> str:

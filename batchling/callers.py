@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from batchling.core.fingerprint import Ordinals, key
 from batchling.core.model import Headers, Item, Request, Response, Target
+from batchling.hooks.gate import RealTime
 from batchling.providers.base import Provider, Route
 
 T = TypeVar("T")
@@ -110,6 +111,15 @@ class Callers:
             response = Response(response.status, _final(response.headers), response.body)
         resolve(waiter.calls, response)
         return waiter
+
+    def release(self, name: str) -> list[Arrival]:
+        """Let a request go real time: the calls that waited for it and are to be sent now."""
+        waiter = self._waiters.pop(name, None)
+        if waiter is None:
+            return []
+        self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
+        resolve(waiter.calls, RealTime())
+        return waiter.calls
 
     def leave(self, arrival: Arrival) -> Waiter | None:
         """A call was cancelled: its waiter, if nobody waits for that key any more."""

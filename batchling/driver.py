@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from batchling.access import Access
 from batchling.cache import Store
 from batchling.core import events, retry
 from batchling.core.lifecycle import Phase, Record
@@ -33,8 +34,8 @@ PATIENCE_FOR_ID = 60.0
 """Seconds for which a fresh file or job may be unknown, or a finished one without files (seen at OpenAI)."""
 PATIENCE_FOR_LISTING = 120.0
 """Seconds after the create call left for which a job may be missing from the provider's list and exist all the same."""
-WINDOW = 86_400.0
-"""Seconds that a job may take when the provider does not say when it expires."""
+_UNKNOWN_CALL = frozenset({404, 405, 501})
+"""What a gateway answers to a call that it does not have."""
 GRACE = 93_600.0
 """Seconds after its expiry for which a job is still asked for: OpenAI expired jobs up to 24 hours late."""
 SHORT_FILES = 2
@@ -46,6 +47,10 @@ Wanted = Callable[[], Iterable[str]]
 
 class Lapsed(Exception):
     """The provider has forgotten a job whose time is long over; its record is dead."""
+
+
+class NoBatches(Exception):
+    """The place has no batch API: a gateway that knows none of its calls. Nothing was submitted."""
 
 
 class NoRoom(Exception):
@@ -61,10 +66,19 @@ class Batch:
     """What the driver needs to know of a batch: who serves it, as whom, its record as it stands, and the items if
     they are ours to submit."""
 
-    provider: Provider
-    site: Site
+    access: Access
     record: Record
     items: Sequence[Item] = ()
+
+    @property
+    def provider(self) -> Provider:
+        """Who serves it."""
+        return self.access.provider
+
+    @property
+    def site(self) -> Site:
+        """As whom its next call is made."""
+        return self.access.site
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +114,8 @@ class Driver:
     async def drive(self, batch: Batch, wanted: Wanted) -> Outcome:
         """Bring a batch to its end: the rows of those members that `wanted()` names then.
 
-        Raises `NoRoom` when the provider takes no batch of this size now; its record is dead then.
+        Raises `NoRoom` when the provider takes no batch of this size now, and `NoBatches` when it takes none at all;
+        its record is dead then.
         """
         try:
             if batch.record.phase is Phase.PLANNED:
@@ -141,7 +156,7 @@ class Driver:
             return batch.provider.judge(response.status, read_fault(response))
 
         until = time.time() + PATIENCE_BEFORE_JOB
-        errand = Errand(batch.record.id, "submit", until, leaves=leaves, judge=judge)
+        errand = Errand(batch.record.id, "submit", until, batch.access, leaves=leaves, judge=judge)
         try:
             job = await self._exchange.run(
                 errand, lambda: batch.provider.submit(batch.site, batch.items, batch.record.id)
@@ -151,6 +166,8 @@ class Driver:
         except Refused as no:
             fault = read_fault(no.response)
             await self._die(batch, f"not submitted: {no}")
+            if not batch.site.official and no.response.status in _UNKNOWN_CALL:
+                raise NoBatches("the gateway has no batch API") from no
             verdict = judge(no.response)
             if verdict in (Verdict.FULL, Verdict.LARGE):
                 raise NoRoom(verdict, fault.code or str(no)) from no
@@ -177,7 +194,7 @@ class Driver:
             try:
                 job = await self._find(batch, what, since)
             except Unsettled as doubt:
-                if time.time() > _deadline(record):
+                if time.time() > _deadline(batch):
                     await self._die(batch, f"never settled: {doubt}")
                     return
                 await self._exchange.pause(record.id, what, str(doubt), attempt)
@@ -222,7 +239,7 @@ class Driver:
                 _log.warning("batch %s: unknown status %r is taken for running", record.id, status.word[:40])
             pause = max(pause, min(status.retry_after or 0.0, retry.LONGEST_ASKED))
             if status.state is State.RUNNING:
-                if time.time() > _deadline(record):
+                if time.time() > _deadline(batch):
                     raise GivenUp(f"job {job.id[:80]} is still {status.word[:40]} long after its expiry", None)
                 continue
             if status.state is State.ENDED and status.done and not status.outputs and not bare.over():
@@ -236,7 +253,7 @@ class Driver:
             raise refusal
         if not unknown.over():
             return
-        if time.time() > _deadline(batch.record):
+        if time.time() > _deadline(batch):
             await self._die(batch, "the provider knows it no longer")
             raise Lapsed from refusal
         raise refusal
@@ -260,7 +277,7 @@ class Driver:
                 await self._suffer(batch, refusal, unknown)
                 why = str(refusal)
             attempt += 1
-            if time.time() > _deadline(batch.record):
+            if time.time() > _deadline(batch):
                 raise GivenUp(f"its results cannot be read ({why})", None)
             await self._exchange.pause(batch.record.id, "download", why, attempt)
         if batch.record.phase is Phase.RUNNING:
@@ -311,7 +328,7 @@ class Driver:
         batch.record = record
 
     def _errand(self, batch: Batch, what: str) -> Errand:
-        return Errand(batch.record.id, what, _deadline(batch.record))
+        return Errand(batch.record.id, what, _deadline(batch), batch.access)
 
     async def _on_disk(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
@@ -335,5 +352,6 @@ def _all(record: Record, response: Response) -> Outcome:
     return Outcome({key: Row(key, response) for key in record.members}, final=True)
 
 
-def _deadline(record: Record) -> float:
-    return (record.expires_at or (record.left_at or record.created_at) + WINDOW) + GRACE
+def _deadline(batch: Batch) -> float:
+    record = batch.record
+    return (record.expires_at or (record.left_at or record.created_at) + batch.provider.limits.window) + GRACE

@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from batchling.access import Access
 from batchling.core import events, retry
 from batchling.core.model import Call, Flow, Response
-from batchling.providers.base import Garbled, Verdict
+from batchling.providers.base import Garbled, Refused, Verdict
 from batchling.sender import Keep, NetworkFault, Sender
 
 PATIENCE_WITH_LIMITS = 86_400.0
@@ -57,6 +58,7 @@ class Errand:
     batch: str
     what: str
     until: float
+    access: Access
     leaves: Callable[[], Awaitable[None]] = _nothing
     keep: Keep | None = None
     judge: Callable[[Response], Verdict] = _passing
@@ -73,9 +75,10 @@ class Exchange:
     async def run(self, errand: Errand, flow: Callable[[], Flow[T]]) -> T:
         """What the flow returns. Raises what it raises, `GivenUp`, `ReplyLost`, and `NetworkFault` for a download that
         broke off: it has to begin anew."""
-        attempt = 0
+        attempt = renewals = 0
         while True:
             steps = flow()
+            used = errand.access.site.headers
             call: Call | None = None
             try:
                 call = next(steps)
@@ -84,6 +87,11 @@ class Exchange:
             except StopIteration as end:
                 value: T = end.value
                 return value
+            except Refused as refusal:
+                # A 401 did nothing, so that the flow may begin anew, as whoever we are by then.
+                renewals += 1
+                if refusal.response.status != 401 or renewals > 2 or not await errand.access.renew(used):
+                    raise
             except Garbled as fault:
                 if call is not None and not call.repeatable:
                     raise ReplyLost from fault
@@ -106,6 +114,8 @@ class Exchange:
             attempt += 1
             response: Response | None = None
             asked: float | None = None
+            if call.pause:
+                await asyncio.sleep(call.pause * self._first_pause)
             if not call.repeatable:
                 await errand.leaves()
             try:
@@ -113,7 +123,7 @@ class Exchange:
             except NetworkFault as fault:
                 if fault.acted and not call.repeatable:
                     raise ReplyLost from fault
-                if call.rows:
+                if call.rows or call.unpack:
                     raise
                 why = str(fault)
             else:

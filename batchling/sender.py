@@ -54,7 +54,7 @@ class Sender:
 
     async def send(self, call: Call, keep: Keep | None = None) -> Response:
         """One attempt at a call, never repeated here. A success of a `rows` call goes to `keep`, piece by piece, and
-        comes back without its body.
+        comes back without its body; of an `unpack` call the rows go there.
 
         Raises `NetworkFault` when there is no whole answer.
         """
@@ -63,6 +63,8 @@ class Sender:
             response = await self._exchange(request, call, keep)
             place = _redirected(request, response)
             if place is None:
+                if call.unpack is not None and keep is not None and response.ok:
+                    await keep(_unpacked(call.unpack, response))
                 return response
             request = place
         raise NetworkFault("too many redirects", acted=True)
@@ -157,6 +159,13 @@ async def _read(answer: httpx.Response, call: Call, keep: Keep | None) -> bytes:
         if len(body) > MOST_BYTES:
             raise NetworkFault(f"an answer of more than {MOST_BYTES:,} bytes", acted=True)
     return bytes(body)
+
+
+def _unpacked(unpack: Callable[[bytes], bytes], response: Response) -> bytes:
+    try:
+        return unpack(response.body) + b"\n"
+    except (ValueError, RecursionError) as fault:
+        raise NetworkFault("results that cannot be read", acted=True) from fault
 
 
 async def _keep_rows(answer: httpx.Response, keep: Keep) -> None:

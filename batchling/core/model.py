@@ -162,15 +162,18 @@ class Call:
     `chunks` replaces `request.body` by pieces sent one after the other, so that a large upload is never
     joined in memory. `repeatable` says that sending it twice does no harm: everything but the call that
     creates a job. `rows` says that the body is JSONL result rows: the engine streams it to where the results
-    of the batch are kept, and the flow gets the response with an empty body. `peek` reads at most that many
-    bytes of the body and then hangs up.
+    of the batch are kept, and the flow gets the response with an empty body. `unpack` makes such rows of a body that
+    is held in memory, and the flow gets it too. `peek` reads at most that many bytes of the body and then hangs up.
+    `pause` is how many seconds to wait before the call is sent. `unpack` raises `ValueError` for what it cannot read.
     """
 
     request: Request
     chunks: tuple[bytes, ...] = ()
     repeatable: bool = True
     rows: bool = False
+    unpack: Callable[[bytes], bytes] | None = None
     peek: int | None = None
+    pause: float = 0.0
 
     def __repr__(self) -> str:
         return f"<Call {self.request!r}{'' if self.repeatable else ' once'}>"
@@ -185,10 +188,12 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Site:
-    """Where a flow's calls go and as whom: a target with the `headers` (credential included) for it."""
+    """Where a flow's calls go and as whom: a target with the `headers` (credential included) for it. `official` is
+    false for a gateway, which may have no batch API at all."""
 
     target: Target
     headers: Headers = ()
+    official: bool = True
 
     def __repr__(self) -> str:
         return f"<Site {self.target.base_url} as {self.target.account[:8]}>"

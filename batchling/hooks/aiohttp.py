@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from batchling.core.model import Request, Response
-from batchling.hooks.gate import Gate, decided, gate_for
+from batchling.hooks.gate import Gate, RealTime, decided, gate_for
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait_async
 
@@ -80,7 +80,10 @@ def _taken(aiohttp: Any, session: Any, kwargs: dict[str, Any], gate: Gate, answe
             gate.bypass(native.method, str(native.url), "body cannot be read")
         if future is None:
             raise _LetPass
-        return to_native(answer_class, native, await wait_async(future))
+        try:
+            return to_native(answer_class, native, await wait_async(future))
+        except RealTime:
+            raise _LetPass from None
 
     middlewares = kwargs.get("middlewares")
     if middlewares is None:

@@ -14,6 +14,11 @@ from typing import Protocol
 from batchling.core.model import Request, Response
 
 
+class RealTime(Exception):
+    """What the future of a request raises that its scope lets go of: no batch can carry it after all, and its hook is
+    to send it."""
+
+
 class Gate(Protocol):
     """A scope as a hook sees it. All methods may be called from any thread and do not block."""
 
@@ -29,8 +34,8 @@ class Gate(Protocol):
     def submit(self, request: Request) -> Future[Response] | None:
         """Take the request, or None when it has to go real time (the reason is noted for the report).
 
-        The future gets a `Response` also for failures, and raises `Detached` when the scope is left
-        first. Cancelling it withdraws the request if it was not yet submitted.
+        The future gets a `Response` also for failures, and raises `RealTime` when the request has to be sent after all
+        and `Detached` when the scope is left first. Cancelling it withdraws the request if it was not yet submitted.
         """
 
     def bypass(self, method: str, url: str, reason: str) -> None:

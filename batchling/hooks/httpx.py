@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from batchling.core.model import Request, Response
-from batchling.hooks.gate import decided, gate_for
+from batchling.hooks.gate import RealTime, decided, gate_for
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait, wait_async
 
@@ -90,7 +90,10 @@ def _transports(library: Any) -> tuple[type, type]:
             if future is False:
                 return self._inner.handle_request(request)
             if future is not None:
-                return to_native(library, wait(future))
+                try:
+                    return to_native(library, wait(future))
+                except RealTime:
+                    pass
             token = decided.set(True)
             try:
                 return self._inner.handle_request(request)
@@ -109,7 +112,10 @@ def _transports(library: Any) -> tuple[type, type]:
             if future is False:
                 return await self._inner.handle_async_request(request)
             if future is not None:
-                return to_native(library, await wait_async(future))
+                try:
+                    return to_native(library, await wait_async(future))
+                except RealTime:
+                    pass
             token = decided.set(True)
             try:
                 return await self._inner.handle_async_request(request)

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from batchling.core.model import Request, Response
-from batchling.hooks.gate import decided, gate_for
+from batchling.hooks.gate import RealTime, decided, gate_for
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait
 
@@ -76,7 +76,10 @@ def _send(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
     else:
         gate.bypass(native.method, native.url, "streaming upload")
     if future is not None:
-        return to_native(adapter, native, wait(future))
+        try:
+            return to_native(adapter, native, wait(future))
+        except RealTime:
+            pass
     token = decided.set(True)
     try:
         return wrapped(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""The table of providers, and which of them a URL belongs to."""
+"""The table of built-in providers, and which provider a URL belongs to."""
 
 from __future__ import annotations
 
@@ -18,30 +18,47 @@ class Routes:
     """Finds the provider and the route of a URL: official hosts, and the gateways of one scope.
 
     `gateways` maps a base URL to a provider's name; any path may follow the base URL, and the longest base URL
-    wins. Immutable after construction; `match` may be called from any thread and costs under a microsecond for
-    a URL that it has seen.
+    wins. `providers` are those of the scope, by name. Immutable after construction; `match` may be called from any
+    thread and costs under a microsecond for a URL that it has seen.
     """
 
-    def __init__(self, gateways: Mapping[str, str]) -> None:
-        self._places: dict[str, list[tuple[str, Provider, bool]]] = {}
-        for provider in PROVIDERS.values():
+    def __init__(self, gateways: Mapping[str, str], providers: Mapping[str, Provider] = PROVIDERS) -> None:
+        self.providers = providers
+        self._places: dict[str, list[_Place]] = {}
+        self._families: list[tuple[str, _Place]] = []
+        for base, name in sorted(gateways.items(), key=lambda gateway: -len(gateway[0])):
+            self._add(base, providers[name], official=False)
+        for provider in providers.values():
             for root in provider.roots:
                 self._add(root, provider, official=True)
-        for base, name in sorted(gateways.items(), key=lambda gateway: -len(gateway[0])):
-            self._add(base, PROVIDERS[name], official=False)
         self.match = lru_cache(maxsize=4096)(self._match)
 
     def _add(self, base: str, provider: Provider, *, official: bool) -> None:
         parts = urlsplit(base)
-        place = (base.rstrip("/"), provider, official)
-        self._places.setdefault(parts.netloc.lower(), []).append(place)
+        host = parts.netloc.lower()
+        place = (parts.scheme, parts.path.rstrip("/"), provider, official)
+        if host.startswith("*"):
+            self._families.append((host[1:], place))
+        else:
+            self._places.setdefault(host, []).append(place)
 
     def _match(self, method: str, url: str) -> tuple[Provider, Route] | None:
         """The provider that knows this call, and its route; None when the call is not ours."""
-        netloc = url.split("/", 3)[2].lower() if url.count("/") > 1 else ""
-        for base, provider, official in self._places.get(netloc, ()):
-            if url.startswith(base) and url[len(base) : len(base) + 1] in ("/", "?", ""):
-                route = provider.route(method, url, official=official)
+        scheme, _, rest = url.partition("://")
+        host, slash, path = rest.partition("/")
+        host = host.lower()
+        families = [place for ending, place in self._families if host.endswith(ending)]
+        for known_scheme, root, provider, official in [*self._places.get(host, ()), *families]:
+            if scheme == known_scheme and _is_below(slash + path, root):
+                route = provider.route(method, f"{scheme}://{host}{slash}{path}", official=official)
                 if route is not None:
                     return provider, route
         return None
+
+
+_Place = tuple[str, str, Provider, bool]
+"""Scheme, path of the root, who serves it, and whether officially."""
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path.startswith(root) and path[len(root) : len(root) + 1] in ("/", "?", "", ":")

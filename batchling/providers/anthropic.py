@@ -6,7 +6,7 @@ a lost one is found by its time, its number of rows and, once it has ended, by t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import parse_qsl
@@ -36,6 +36,7 @@ from batchling.providers.base import (
     CLOCK_SLACK,
     JSON_TYPE,
     MOST_PAGES,
+    Facts,
     Garbled,
     Limits,
     Refused,
@@ -97,6 +98,9 @@ class Anthropic:
     name: str
     roots: tuple[str, ...]
     limits: Limits
+    facts: Facts
+    endpoints: tuple[str, ...] = ("/messages",)
+    renew: Callable[[], Headers] | None = None
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
         if method != "POST":
@@ -132,7 +136,7 @@ class Anthropic:
         )
 
     def site(self, target: Target, route: Route, request: Request) -> Site:
-        return Site(target, self._identity(route, request) + chosen(request.headers, _OPTIONS))
+        return Site(target, self._identity(route, request) + chosen(request.headers, _OPTIONS), route.official)
 
     def _identity(self, route: Route, request: Request) -> Headers:
         if route.official:
@@ -302,4 +306,12 @@ ANTHROPIC = Anthropic(
     roots=("https://api.anthropic.com/v1",),
     # The documented 256 MB of body.
     limits=Limits(rows=100_000, bytes=255_000_000),
+    facts=Facts(
+        "Anthropic",
+        window="24 h",
+        find="time, number of rows and, once it has ended, keys",
+        retention="29 days",
+        variables=("ANTHROPIC_API_KEY",),
+        quirks=("equal beta headers only share a batch", "prompt caching counts in batches, too"),
+    ),
 )

@@ -6,7 +6,7 @@ provider says no. The caller's JSON body is passed through whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -68,7 +68,7 @@ class Limits:
 
     `row` is the size of the largest row in bytes, `inputs` the number of embedding inputs in all rows together,
     `creates_per_hour` the batches that an account may create, `in_flight` those it may have at a time. None: no
-    limit is known.
+    limit is known. A batch of fewer than `least` rows is refused. `window` is how many seconds a job may take.
     """
 
     rows: int
@@ -78,6 +78,27 @@ class Limits:
     creates_per_hour: int | None = None
     in_flight: int | None = None
     price: float = 0.5
+    least: int = 1
+    window: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What people want to know of a provider; the tables in the docs and in `batchling providers` are made of it.
+
+    `window` is how long a job may take, `find` by what a job is found again after a lost reply, `retention` how long
+    results are kept there, `variables` the environment variables that SDKs read the credential from, `quirks` what
+    may surprise. `discount` is said in words where `Limits.price` is not the whole truth.
+    """
+
+    title: str
+    window: str
+    find: str
+    retention: str
+    variables: tuple[str, ...]
+    cancel: str = "yes"
+    discount: str = ""
+    quirks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +123,18 @@ class Provider(Protocol):
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """The official API roots (`https://api.openai.com/v1`)."""
+        """The official API roots (`https://api.openai.com/v1`). A host that begins with `*` stands for all that end
+        with the rest (`https://*.openai.azure.com/openai`)."""
 
     @property
     def limits(self) -> Limits: ...
+
+    @property
+    def facts(self) -> Facts: ...
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The paths of the real-time calls that have a batch form, below a root."""
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
         """The route of a call by method and URL alone; None when it costs nothing or is none of ours."""
@@ -135,6 +164,11 @@ class Provider(Protocol):
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         """Ask the provider to stop the job."""
+
+    @property
+    def renew(self) -> Callable[[], Headers] | None:
+        """A function that gets the headers of a fresh credential, for accounts whose credentials run out within a job's
+        time. It may block, and raise anything; None when there is only the caller's own."""
 
     def judge(self, status: int, fault: Fault) -> Verdict:
         """What a refusal means: `status` is that of a call which submits, of a row, or 400 for a job that failed as a
@@ -252,16 +286,18 @@ def read_json(response: Response) -> dict[str, JSON]:
 
 
 def read_fault(response: Response) -> Fault:
-    """What an error answer says, whoever wrote it: the `error` object of the body, as far as there is one."""
+    """What an error answer says, whoever wrote it: the `error` object of the body, as far as there is one, or the text
+    under one of the names that providers use."""
     try:
-        body = msgspec.json.decode(response.body)
+        body = read_object(msgspec.json.decode(response.body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        body = None
-    error = read_object(read_object(body).get("error"))
+        body = {}
+    error = read_object(body.get("error")) or read_object(body.get("detail")) or body
     code = read_text(read_object(error.get("details")).get("error_code"))
+    texts = map(read_text, (error.get("message"), error.get("error"), error.get("detail")))
     return Fault(
-        str(error.get("message") or f"HTTP {response.status}"),
-        code or read_text(error.get("code")) or read_text(error.get("type")),
+        next(filter(None, texts), f"HTTP {response.status}"),
+        code or read_text(error.get("code")) or read_text(error.get("status")) or read_text(error.get("type")),
         read_text(error.get("param")),
     )
 

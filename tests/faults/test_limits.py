@@ -10,7 +10,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from batchling import admission, batcher, batches
+from batchling import admission
 from batchling.providers import PROVIDERS
 from batchling.providers.base import Limits
 from batchling.testing import ProviderServer
@@ -24,9 +24,7 @@ FULL = {"error": {"message": "Enqueued token limit reached", "code": "token_limi
 def limited(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
     """OpenAI with other limits, for the time of a test."""
     provider = replace(PROVIDERS["openai"], limits=replace(PROVIDERS["openai"].limits, **changes))  # type: ignore[type-var, arg-type]
-    for module in (batcher, batches):
-        monkeypatch.setattr(module, "PROVIDERS", {**PROVIDERS, "openai": provider})
-    monkeypatch.setattr("batchling.providers.PROVIDERS", {**PROVIDERS, "openai": provider})
+    monkeypatch.setattr("batchling.api.PROVIDERS", {**PROVIDERS, "openai": provider})
 
 
 def statuses(server: ProviderServer, texts: list[str] = TEXTS, **options: object) -> list[int]:

@@ -1,0 +1,364 @@
+"""OpenAI's file dialect: a JSONL file, a job over it, an output and an error file.
+
+Facts: OpenAI's OpenAPI document 2.3.0, the openai SDK 3.54, recorded traffic of 2025 and 2026, and for the providers
+that speak it with an accent their documentation and SDKs. They are values of `FileDialect`, and differ in what its
+fields say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import msgspec
+
+from batchling.core.model import (
+    JSON,
+    Bypass,
+    Call,
+    Fault,
+    Flow,
+    Headers,
+    Item,
+    Job,
+    Request,
+    Response,
+    Row,
+    Site,
+    State,
+    Status,
+    Target,
+    header,
+)
+from batchling.core.retry import passing
+from batchling.providers.base import (
+    CLOCK_SLACK,
+    JSON_TYPE,
+    MOST_PAGES,
+    Facts,
+    Garbled,
+    Limits,
+    Refused,
+    Route,
+    Verdict,
+    account_of,
+    chosen,
+    lasting,
+    read_count,
+    read_id,
+    read_json,
+    read_object,
+    read_objects,
+    read_text,
+    request,
+    row_pieces,
+    segment,
+)
+from batchling.providers.rows import read_row
+from batchling.samples import openai as samples
+
+_RUNNING = frozenset(
+    {"validating", "in_progress", "finalizing", "cancelling", "canceling", "queued", "in_queue", "progress"}
+)
+_ENDED = frozenset({"completed", "expired", "cancelled", "canceled", "done", "succeeded"})
+
+_FREE = frozenset(
+    {
+        "assistants",
+        "batches",
+        "chatkit",
+        "containers",
+        "conversations",
+        "evals",
+        "files",
+        "fine_tuning",
+        "models",
+        "organization",
+        "skills",
+        "uploads",
+        "vector_stores",
+        "webhook_endpoints",
+    }
+)
+"""First path segments whose POST calls generate nothing, so that their passing through is no loss."""
+
+_STATUS_OF_CODE = {"model_not_found": 404, "token_limit_exceeded": 429}
+"""What the real-time API answers for a fault that a batch reports as its own failure; 400 for all others."""
+
+_NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+"""Codes of a 429 that no waiting mends."""
+
+TAG = "batchling"
+"""The metadata key that carries our batch id."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileDialect:
+    """One provider that speaks OpenAI's file dialect.
+
+    `endpoints` are the paths below a root that have a batch form, longest first; `prefix` is what their names in a
+    batch put before them. `identity` are the lower-case names of the headers that say who asks. `window` is the
+    completion window that is asked for; `order` what else a create call says; `tag` the metadata key that carries
+    our batch id; `listing` the query that lists jobs, with `%s` for the tag where the provider can search.
+    `first_line` is how the provider numbers the first row in its complaints. `absent` are body keys, and `models`
+    beginnings of model names, that real time takes and a batch does not; `results` a path below a job that has its
+    rows, where no files do; `cancelling` method and path of the call that stops a job; `once` the header that makes
+    a repeated create harmless, where there is one.
+    """
+
+    name: str
+    roots: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    limits: Limits
+    facts: Facts
+    identity: tuple[str, ...] = ("authorization",)
+    prefix: str = "/v1"
+    window: str = "24h"
+    order: Mapping[str, JSON] = field(default_factory=dict)
+    tag: str = TAG
+    listing: str = "limit=100"
+    first_line: int = 1
+    absent: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    results: str = ""
+    cancelling: tuple[str, str] = ("POST", "/cancel")
+    once: str = ""
+    renew: Callable[[], Headers] | None = None
+
+    def route(self, method: str, url: str, *, official: bool) -> Route | None:
+        if method != "POST":
+            return None
+        head, _, query = url.partition("?")
+        path = next((path for path in self.endpoints if head.endswith(path)), "")
+        if official:
+            root = next((root for root in map(_concrete(head), self.roots) if head.startswith(root + "/")), None)
+            if root is None:
+                return None
+            path = head[len(root) :]
+        else:
+            root = head[: -len(path)] if path else head.rpartition("/v1/")[0] + "/v1"
+            path = path or head[len(root) :]
+        if path in self.endpoints:
+            return Route(root, self.prefix + path, query, official)
+        if not path.startswith("/") or _generates_nothing(path):
+            return None
+        return Route(root, "", query, official)
+
+    def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
+        if not route.endpoint:
+            return Bypass("endpoint without a batch form")
+        if route.query:
+            return Bypass("query parameters")
+        if header(request.headers, "openai-beta"):
+            return Bypass("OpenAI-Beta header")
+        if reason := unbatchable(body) or self._refuses(body):
+            return Bypass(reason)
+        return Target(
+            self.name,
+            route.base_url,
+            route.endpoint,
+            body["model"],
+            account_of(self.identify(route, request)),
+        )
+
+    def _refuses(self, body: dict[str, JSON]) -> str | None:
+        for name in self.absent:
+            if body.get(name) is not None:
+                return f"parameter {name}"
+        return f"model {body['model']:.40} without a batch form" if body["model"].startswith(self.models) else None
+
+    def site(self, target: Target, route: Route, request: Request) -> Site:
+        return Site(target, self.identify(route, request), route.official)
+
+    def identify(self, route: Route, request: Request) -> Headers:
+        """The headers that say who asks: the caller's credential, and all of a gateway's own."""
+        return chosen(request.headers, self.identity) if route.official else lasting(request.headers)
+
+    def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
+        file_id = yield from self.upload(at, items, tag)
+        order = {"input_file_id": file_id, "endpoint": at.target.endpoint, **self.ordered(at, tag)}
+        call = request("POST", at, "/batches", order)
+        if self.once:
+            call = Request(call.method, call.url, (*call.headers, (self.once, tag)), call.body)
+        return self.created(read_json((yield Call(call, repeatable=False))), file_id)
+
+    def ordered(self, at: Site, tag: str) -> dict[str, JSON]:
+        """What a create call says besides the file and the endpoint."""
+        window = {"completion_window": self.window} if self.window else {}
+        return {**window, "metadata": {self.tag: tag}, **self.order}
+
+    def created(self, job: dict[str, JSON], file_id: str) -> Job:
+        """The job that a create call or a list speaks of."""
+        return Job(read_id(job), {"input_file_id": file_id})
+
+    def upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
+        """Upload the rows; the id of their file."""
+        prefix = '{"custom_id":"%s","method":"POST","url":"' + at.target.endpoint + '","body":'
+        fields = {"purpose": "batch"}
+        call = upload(at, "/files", fields, f"{TAG}-{tag}.jsonl", tuple(row_pieces(prefix, items, b"}\n")))
+        file = read_json((yield call))
+        return read_id(read_object(file.get("data")) or file)  # SiliconFlow wraps it
+
+    def poll(self, at: Site, job: Job) -> Flow[Status]:
+        return self.status(read_json((yield Call(request("GET", at, f"/batches/{segment(job.id)}")))))
+
+    def status(self, job: dict[str, JSON]) -> Status:
+        """What a job says of itself."""
+        status = read_status(job, self.first_line)
+        if self.results and status.state is State.ENDED:
+            return replace(status, outputs=(self.results,))
+        return status
+
+    def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
+        for name in status.outputs:
+            path = f"/batches/{segment(job.id)}{name}" if self.results else f"/files/{segment(name)}/content"
+            response = yield Call(request("GET", at, path), rows=True)
+            if not response.ok:
+                raise Refused(response)
+
+    def row(self, line: bytes) -> Row:
+        return read_row(line)
+
+    def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
+        listing = self.listing % tag if "%s" in self.listing else self.listing
+        place = ""
+        for _ in range(MOST_PAGES):
+            query = "&".join(filter(None, (listing, place)))
+            page = read_json((yield Call(request("GET", at, f"/batches{'?' if query else ''}{query}"))))
+            jobs = read_objects(page.get("data"))
+            for job in jobs:
+                if read_object(job.get("metadata")).get(self.tag) == tag:
+                    return Job(read_id(job), {"input_file_id": read_text(job.get("input_file_id")) or ""})
+            oldest = min((read_moment(job.get("created_at")) for job in jobs), default=0.0)
+            cursor = read_text(read_object(page.get("paging")).get("next_cursor"))
+            if not jobs or not (page.get("has_more") or cursor) or oldest < since - CLOCK_SLACK:
+                return None
+            last = f"cursor={segment(cursor)}" if cursor else f"after={segment(read_id(jobs[-1]))}"
+            if last == place:
+                break
+            place = last
+        raise Garbled("a list of jobs that does not come to its end")
+
+    def cancel(self, at: Site, job: Job) -> Flow[None]:
+        method, path = self.cancelling
+        response = yield Call(request(method, at, f"/batches/{segment(job.id)}{path}"))
+        if not response.ok:
+            raise Refused(response)
+
+    def judge(self, status: int, fault: Fault) -> Verdict:
+        if fault.code == "token_limit_exceeded":
+            return Verdict.FULL
+        if fault.param == "file_id" and status in (400, 404):
+            return Verdict.LATER  # "Cannot find file", right after its upload
+        if status == 413 or fault.code == "too_many_tasks":
+            return Verdict.LARGE
+        return Verdict.LATER if passing(status) and fault.code not in _NO_MONEY else Verdict.NO
+
+    def weight(self, body: dict[str, JSON]) -> int:
+        asked = body.get("input")
+        # A list of numbers is one text in tokens.
+        return len(asked) if isinstance(asked, list) and asked and isinstance(asked[0], str | list) else 1
+
+    def failure(self, status: int, fault: Fault) -> Response:
+        kind = "invalid_request_error" if status < 500 else "server_error"
+        error = {"message": fault.message, "type": kind, "param": fault.param, "code": fault.code}
+        if fault.code in _STATUS_OF_CODE and status == 400:
+            status = _STATUS_OF_CODE[fault.code]
+        return Response(status, (JSON_TYPE,), msgspec.json.encode({"error": error}))
+
+    def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
+        endpoint = "/v1" + target.endpoint.removeprefix(self.prefix)
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(samples.answer(endpoint, body)))
+
+
+def upload(at: Site, path: str, fields: Mapping[str, str], filename: str, rows: Sequence[bytes]) -> Call:
+    """The call that uploads rows as a form of `fields` and the `file`, without joining them in memory."""
+    boundary = f"{TAG}-{filename.removesuffix('.jsonl')}"
+    parts = "".join(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    )
+    head = (
+        f'{parts}--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'
+        "Content-Type: application/jsonl\r\n\r\n"
+    )
+    form = ("content-type", f"multipart/form-data; boundary={boundary}")
+    call = Request("POST", at.target.base_url + path, (*at.headers, form))
+    return Call(call, (head.encode(), *rows, f"\r\n--{boundary}--\r\n".encode()))
+
+
+def _concrete(url: str) -> Callable[[str], str]:
+    """Puts the host of a URL into a root that stands for many hosts."""
+
+    def concrete(root: str) -> str:
+        scheme, _, rest = root.partition("://")
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{urlsplit(url).netloc}{slash}{path}" if host.startswith("*") else root
+
+    return concrete
+
+
+def _generates_nothing(path: str) -> bool:
+    first = path.split("/", 2)[1]
+    if first == "threads":
+        return not path.endswith("/runs")
+    return first in _FREE or path.startswith("/chat/completions/") or path.endswith(("/input_tokens", "/cancel"))
+
+
+def unbatchable(body: dict[str, JSON]) -> str | None:
+    """Why this body cannot be a row of a batch; None when it can."""
+    if body.get("stream"):
+        return "streaming"
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        return "no model"
+    if body.get("background") or body.get("background_options"):
+        return "background response"
+    if body.get("service_tier") not in (None, "auto", "default"):
+        return f"service tier {body['service_tier']}"
+    if body.get("previous_response_id") or body.get("conversation"):
+        return "continues a stored conversation"
+    return None
+
+
+def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
+    """What a job of this dialect says, in whatever accent."""
+    word = str(job.get("status") or "").lower()
+    state = State.ENDED if word in _ENDED else State.FAILED if word == "failed" else State.RUNNING
+    counts = read_object(job.get("request_counts")) or job
+    errors = job.get("errors") or job.get("error")
+    faults = read_objects(errors) or read_objects(read_object(errors).get("data"))
+    if not faults and state is State.FAILED and (text := read_text(errors)):
+        faults = [{"message": text}]
+    expires = read_moment(job.get("expires_at"))
+    return Status(
+        state,
+        word,
+        done=read_count(counts.get("completed")) + read_count(counts.get("failed")),
+        total=read_count(counts.get("total")),
+        outputs=tuple(filter(None, map(read_text, (job.get("output_file_id"), job.get("error_file_id"))))),
+        errors=tuple(_fault(fault, first_line) for fault in faults),
+        expires_at=expires or None,
+        known=state is not State.RUNNING or word in _RUNNING,
+    )
+
+
+def read_moment(value: JSON) -> float:
+    """Unix seconds of a time that is a number or RFC 3339 text; 0.0 when it is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if value > 0 else 0.0
+    try:
+        return datetime.fromisoformat(str(value)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _fault(said: dict[str, JSON], first_line: int) -> Fault:
+    line = said.get("line")
+    return Fault(
+        str(said.get("message") or "the job failed"),
+        read_text(said.get("code")),
+        read_text(said.get("param")),
+        line - first_line + 1 if isinstance(line, int) and line >= first_line else None,
+    )
