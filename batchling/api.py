@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Literal, Never
 from urllib.parse import urlsplit
 
+from batchling import registry
 from batchling.batcher import Batcher, Options
 from batchling.batches import Terms
 from batchling.cache import open_store
@@ -20,7 +21,8 @@ from batchling.display.plain import log
 from batchling.display.receipt import Receipt
 from batchling.errors import OptionError
 from batchling.hooks import install_hooks
-from batchling.providers import PROVIDERS, Routes
+from batchling.providers import Routes
+from batchling.providers.base import Provider
 
 GATEWAYS_VARIABLE = "BATCHLING_GATEWAYS"
 
@@ -33,6 +35,7 @@ def batchify(
     dry_run: bool = False,
     cache: bool | Literal["no-results"] = True,
     gateways: Mapping[str, str] | None = None,
+    providers: Iterable[Provider] | None = None,
     duplicates: Literal["sample", "join"] = "sample",
     max_resubmissions: int = RESUBMISSIONS,
     max_batches_in_flight: int | None = None,
@@ -55,6 +58,9 @@ def batchify(
       a later run downloads them again. False touches no disk.
     - `gateways`: base URLs that speak a provider's API, by provider name: `{"http://localhost:4000": "openai"}`.
       The environment variable `BATCHLING_GATEWAYS` adds more: `http://localhost:4000=openai,https://...=anthropic`.
+      A gateway without a batch API is found out at the first submission; its calls go real time then, and are reported.
+    - `providers`: providers of your own, or built-in ones with settings of yours: `[Vertex(gcs_prefix="gs://b/f")]`,
+      `[Azure(deployments={"gpt-5": "gpt-5-batch"})]`. They take the place of those with their names.
     - `duplicates`: "sample" asks identical requests once each (ten samples are ten requests); "join" asks them once.
     - `max_resubmissions`: how often a request whose batch ended without it (expired, cancelled, overloaded) is put into
       another one, before the caller gets the failure.
@@ -87,7 +93,8 @@ def batchify(
     )
     if duplicates not in ("sample", "join"):
         raise OptionError("duplicates", f'must be "sample" or "join"; not {duplicates!r}')
-    routes = Routes(_gateways(gateways), PROVIDERS)
+    known = registry.providers(providers)
+    routes = Routes(_gateways(gateways, known), known)
     if not isinstance(cache, bool) and cache != "no-results":
         raise OptionError("cache", f'must be True, False or "no-results"; not {cache!r}')
     store = open_store(cache)
@@ -124,12 +131,12 @@ def _boolean(name: str, value: object) -> bool:
     return value
 
 
-def _gateways(given: object) -> dict[str, str]:
+def _gateways(given: object, known: Mapping[str, Provider]) -> dict[str, str]:
     """The gateways of the environment and, overriding them, of the argument."""
     found: dict[str, str] = {}
     for entry in os.environ.get(GATEWAYS_VARIABLE, "").replace(",", " ").split():
         base, _, name = entry.rpartition("=")
-        found[_base_url(GATEWAYS_VARIABLE, base)] = _provider(GATEWAYS_VARIABLE, name)
+        found[_base_url(GATEWAYS_VARIABLE, base)] = _provider(GATEWAYS_VARIABLE, name, known)
     if given is None:
         return found
     if not isinstance(given, Mapping):
@@ -137,7 +144,7 @@ def _gateways(given: object) -> dict[str, str]:
             "gateways", f'must map base URLs to provider names, {{"http://localhost:4000": "openai"}}; not {given!r}'
         )
     for base, name in given.items():
-        found[_base_url("gateways", base)] = _provider("gateways", name)
+        found[_base_url("gateways", base)] = _provider("gateways", name, known)
     return found
 
 
@@ -154,7 +161,7 @@ def _base_url(name: str, base: object) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
-def _provider(name: str, provider: object) -> str:
-    if provider not in PROVIDERS or not isinstance(provider, str):
-        raise OptionError(name, f"unknown provider {provider!r}; known are {', '.join(sorted(PROVIDERS))}")
+def _provider(name: str, provider: object, known: Mapping[str, Provider]) -> str:
+    if not isinstance(provider, str) or provider not in known:
+        raise OptionError(name, f"unknown provider {provider!r}; known are {', '.join(sorted(known))}")
     return provider

@@ -68,7 +68,7 @@ class Batcher:
         """The state of a scope that has seen nothing yet; also that of a forked child."""
         self._mailbox = Mailbox(self._check_drained)
         self._accesses = Accesses(self._routes.providers)
-        self._without: dict[str, str] = {}
+        self._without: dict[str | Target, str] = {}
         self._callers = Callers()
         self._windows: dict[tuple[str, str, str], Window] = {}
         self._draining: list[Future[None]] = []
@@ -122,8 +122,8 @@ class Batcher:
         return arrival
 
     def _unbatched(self, target: Target) -> Bypass | None:
-        """Why a place that is a provider's by its URL takes no batches, as it has shown."""
-        reason = self._without.get(target.base_url)
+        """Why a gateway, or a model, takes no batches, as it has shown."""
+        reason = self._without.get(target.base_url) or self._without.get(target)
         return None if reason is None else Bypass(reason)
 
     def _hear_of_cancel(self, arrival: Arrival) -> None:
@@ -266,10 +266,11 @@ class Batcher:
             self._emit(events.Answered(waiter.target, response.ok, waiter.cached))
         self._check_drained()
 
-    def _let_go(self, target: Target, names: Iterable[str], reason: str, *, forever: bool = False) -> None:
-        """Have requests go real time after all, reported; `forever` also all that are yet to come to this place."""
-        if forever:
-            self._without[target.base_url] = reason
+    def _let_go(self, target: Target, names: Iterable[str], reason: str, without: str | Target | None = None) -> None:
+        """Have requests go real time after all, reported; and so all that are yet to come `without` a batch form: those
+        of a gateway, by its base URL, or of a target."""
+        if without is not None:
+            self._without[without] = reason
         for name in names:
             for arrival in self._callers.release(name):
                 parts = urlsplit(arrival.request.url)

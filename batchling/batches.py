@@ -250,9 +250,10 @@ class Batches:
             del self._driven[record.id]
             return full
         except NoBatches as no:
+            del self._driven[record.id]
             names = tuple(followers)
             followers.clear()
-            self._let_go(record.target, names, str(no), forever=True)
+            self._let_go(record.target, names, str(no), record.target.base_url if no.place else record.target)
             return None
         finally:
             await asyncio.shield(self._on_disk(self._store.release, record.id))

@@ -50,7 +50,12 @@ class Lapsed(Exception):
 
 
 class NoBatches(Exception):
-    """The place has no batch API: a gateway that knows none of its calls. Nothing was submitted."""
+    """No batch can carry these requests, and none was billed: the model has no batch form; or, where `place` is true,
+    the gateway knows none of a batch API's calls."""
+
+    def __init__(self, why: str, *, place: bool) -> None:
+        super().__init__(why)
+        self.place = place
 
 
 class NoRoom(Exception):
@@ -143,7 +148,7 @@ class Driver:
         try:
             await self._exchange.run(self._errand(batch, "cancel"), lambda: batch.provider.cancel(batch.site, job))
         except Refused as refusal:
-            if refusal.response.status in (401, 403):
+            if refusal.response.status in (401, 403, 405):
                 raise
             # Too late, most likely: the job will say.
         await self.drive(batch, tuple)
@@ -167,8 +172,10 @@ class Driver:
             fault = read_fault(no.response)
             await self._die(batch, f"not submitted: {no}")
             if not batch.site.official and no.response.status in _UNKNOWN_CALL:
-                raise NoBatches("the gateway has no batch API") from no
+                raise NoBatches("the gateway has no batch API", place=True) from no
             verdict = judge(no.response)
+            if verdict is Verdict.REAL_TIME:
+                raise NoBatches("model without a batch form", place=False) from no
             if verdict in (Verdict.FULL, Verdict.LARGE):
                 raise NoRoom(verdict, fault.code or str(no)) from no
             raise
@@ -301,6 +308,8 @@ class Driver:
         verdict = batch.provider.judge(400, faults[0])
         if verdict in (Verdict.FULL, Verdict.LARGE):
             raise NoRoom(verdict, faults[0].code or "")
+        if verdict is Verdict.REAL_TIME:
+            raise NoBatches("model without a batch form", place=False)
         members = batch.record.members
         named = {fault.line: fault for fault in faults if fault.line and fault.line <= len(members)}
         if not named:

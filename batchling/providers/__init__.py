@@ -7,10 +7,26 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from batchling.providers.anthropic import ANTHROPIC
+from batchling.providers.azure import AZURE
 from batchling.providers.base import Provider, Route
+from batchling.providers.compatible import COMPATIBLE
+from batchling.providers.gemini_openai import GEMINI_COMPATIBLE
+from batchling.providers.inline import OPENROUTER, SFERENCE
 from batchling.providers.openai import OPENAI
+from batchling.providers.voyage import VOYAGE
 
-PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in (OPENAI, ANTHROPIC)}
+_BUILT_IN: tuple[Provider, ...] = (
+    OPENAI,
+    ANTHROPIC,
+    AZURE,
+    *COMPATIBLE,
+    OPENROUTER,
+    VOYAGE,
+    SFERENCE,
+    GEMINI_COMPATIBLE,
+)
+
+PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in _BUILT_IN}
 """Every built-in provider by its name."""
 
 

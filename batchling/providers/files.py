@@ -7,7 +7,8 @@ fields say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -90,6 +91,11 @@ _STATUS_OF_CODE = {"model_not_found": 404, "token_limit_exceeded": 429}
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 """Codes of a 429 that no waiting mends."""
 
+_NO_BATCH_FORM = frozenset({"model_not_found", "unknown_model", "model_not_supported"})
+"""Codes of a job that failed because of its model: unknown, or without a batch form. Real time tells which."""
+
+_NO_BATCH_MODEL = re.compile(r"model\b.{0,80}\b(not|n't) (yet )?(support|available).{0,40}\bbatch", re.IGNORECASE)
+
 TAG = "batchling"
 """The metadata key that carries our batch id."""
 
@@ -98,14 +104,20 @@ TAG = "batchling"
 class FileDialect:
     """One provider that speaks OpenAI's file dialect.
 
-    `endpoints` are the paths below a root that have a batch form, longest first; `prefix` is what their names in a
-    batch put before them. `identity` are the lower-case names of the headers that say who asks. `window` is the
-    completion window that is asked for; `order` what else a create call says; `tag` the metadata key that carries
-    our batch id; `listing` the query that lists jobs, with `%s` for the tag where the provider can search.
-    `first_line` is how the provider numbers the first row in its complaints. `absent` are body keys, and `models`
-    beginnings of model names, that real time takes and a batch does not; `results` a path below a job that has its
-    rows, where no files do; `cancelling` method and path of the call that stops a job; `once` the header that makes
-    a repeated create harmless, where there is one.
+    - `endpoints`: the paths below a root that have a batch form, longest first; `prefix` is what their names in a batch
+      put before them.
+    - `identity`: lower-case names of the headers that say who asks.
+    - `window`: the completion window that is asked for; `order`: what else a create call says.
+    - `tag`: the metadata key that carries our batch id. Where it is empty there is no metadata, and a lost job is found
+      by the name of its input file.
+    - `listing`: the query that lists jobs, with `%s` for the tag where the provider can search.
+    - `uploads` and `purpose`: path and purpose of an upload.
+    - `first_line`: how the provider numbers the first row in its complaints.
+    - `absent`: body keys that real time takes and a batch does not.
+    - `models`: beginnings of the names of the models that have a batch form; empty for all.
+    - `results`: a path below a job that has its rows, where no files do.
+    - `cancelling`: method and path of the call that stops a job.
+    - `once`: the header that makes a repeated create harmless, where there is one.
     """
 
     name: str
@@ -119,6 +131,8 @@ class FileDialect:
     order: Mapping[str, JSON] = field(default_factory=dict)
     tag: str = TAG
     listing: str = "limit=100"
+    uploads: str = "/files"
+    purpose: str = "batch"
     first_line: int = 1
     absent: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
@@ -167,7 +181,9 @@ class FileDialect:
         for name in self.absent:
             if body.get(name) is not None:
                 return f"parameter {name}"
-        return f"model {body['model']:.40} without a batch form" if body["model"].startswith(self.models) else None
+        if self.models and not body["model"].startswith(self.models):
+            return f"model {body['model']:.40} without a batch form"
+        return None
 
     def site(self, target: Target, route: Route, request: Request) -> Site:
         return Site(target, self.identify(route, request), route.official)
@@ -179,34 +195,51 @@ class FileDialect:
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
         file_id = yield from self.upload(at, items, tag)
         order = {"input_file_id": file_id, "endpoint": at.target.endpoint, **self.ordered(at, tag)}
-        call = request("POST", at, "/batches", order)
+        call = request("POST", at, self.path(at, "/batches"), order)
         if self.once:
             call = Request(call.method, call.url, (*call.headers, (self.once, tag)), call.body)
-        return self.created(read_json((yield Call(call, repeatable=False))), file_id)
+        job = read_json((yield Call(call, repeatable=False)))
+        return Job(read_id(read_object(job.get("job")) or job), {"input_file_id": file_id})  # Together wraps it
+
+    def path(self, at: Site, path: str) -> str:
+        """A path below the root, with what this provider adds to each."""
+        return path
 
     def ordered(self, at: Site, tag: str) -> dict[str, JSON]:
         """What a create call says besides the file and the endpoint."""
         window = {"completion_window": self.window} if self.window else {}
-        return {**window, "metadata": {self.tag: tag}, **self.order}
+        metadata = {"metadata": {self.tag: tag}} if self.tag else {}
+        return {**window, **metadata, **self.order}
 
-    def created(self, job: dict[str, JSON], file_id: str) -> Job:
-        """The job that a create call or a list speaks of."""
-        return Job(read_id(job), {"input_file_id": file_id})
+    def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
+        """The lines of the input file, in pieces."""
+        prefix = '{"custom_id":"%s","method":"POST","url":"' + at.target.endpoint + '","body":'
+        return row_pieces(prefix, items, b"}\n")
 
     def upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
         """Upload the rows; the id of their file."""
-        prefix = '{"custom_id":"%s","method":"POST","url":"' + at.target.endpoint + '","body":'
-        fields = {"purpose": "batch"}
-        call = upload(at, "/files", fields, f"{TAG}-{tag}.jsonl", tuple(row_pieces(prefix, items, b"}\n")))
-        file = read_json((yield call))
+        file = read_json((yield self.form(at, tuple(self.rows(at, items)), tag)))
         return read_id(read_object(file.get("data")) or file)  # SiliconFlow wraps it
 
-    def poll(self, at: Site, job: Job) -> Flow[Status]:
-        return self.status(read_json((yield Call(request("GET", at, f"/batches/{segment(job.id)}")))))
+    def form(self, at: Site, rows: tuple[bytes, ...], tag: str) -> Call:
+        """The call that uploads rows, which are not joined in memory."""
+        boundary = f"{TAG}-{tag}"
+        fields = {"purpose": self.purpose, "file_name": _file_name(tag)} if not self.tag else {"purpose": self.purpose}
+        parts = "".join(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in fields.items()
+        )
+        head = (
+            f'{parts}--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{_file_name(tag)}"\r\n'
+            "Content-Type: application/jsonl\r\n\r\n"
+        )
+        form = ("content-type", f"multipart/form-data; boundary={boundary}")
+        call = Request("POST", at.target.base_url + self.path(at, self.uploads), (*at.headers, form))
+        return Call(call, (head.encode(), *rows, f"\r\n--{boundary}--\r\n".encode()))
 
-    def status(self, job: dict[str, JSON]) -> Status:
-        """What a job says of itself."""
-        status = read_status(job, self.first_line)
+    def poll(self, at: Site, job: Job) -> Flow[Status]:
+        answer = yield Call(request("GET", at, self.path(at, f"/batches/{segment(job.id)}")))
+        status = read_status(read_json(answer), self.first_line)
         if self.results and status.state is State.ENDED:
             return replace(status, outputs=(self.results,))
         return status
@@ -214,7 +247,7 @@ class FileDialect:
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
         for name in status.outputs:
             path = f"/batches/{segment(job.id)}{name}" if self.results else f"/files/{segment(name)}/content"
-            response = yield Call(request("GET", at, path), rows=True)
+            response = yield Call(request("GET", at, self.path(at, path)), rows=True)
             if not response.ok:
                 raise Refused(response)
 
@@ -223,14 +256,19 @@ class FileDialect:
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         listing = self.listing % tag if "%s" in self.listing else self.listing
+        file_id = None
+        if not self.tag and (file_id := (yield from self._find_file(at, tag))) is None:
+            return None
         place = ""
         for _ in range(MOST_PAGES):
             query = "&".join(filter(None, (listing, place)))
-            page = read_json((yield Call(request("GET", at, f"/batches{'?' if query else ''}{query}"))))
+            path = self.path(at, f"/batches{'?' if query else ''}{query}")
+            page = read_page((yield Call(request("GET", at, path))))
             jobs = read_objects(page.get("data"))
             for job in jobs:
-                if read_object(job.get("metadata")).get(self.tag) == tag:
-                    return Job(read_id(job), {"input_file_id": read_text(job.get("input_file_id")) or ""})
+                input_file = read_text(job.get("input_file_id")) or ""
+                if input_file == file_id or (self.tag and read_object(job.get("metadata")).get(self.tag) == tag):
+                    return Job(read_id(job), {"input_file_id": input_file})
             oldest = min((read_moment(job.get("created_at")) for job in jobs), default=0.0)
             cursor = read_text(read_object(page.get("paging")).get("next_cursor"))
             if not jobs or not (page.get("has_more") or cursor) or oldest < since - CLOCK_SLACK:
@@ -241,9 +279,14 @@ class FileDialect:
             place = last
         raise Garbled("a list of jobs that does not come to its end")
 
+    def _find_file(self, at: Site, tag: str) -> Flow[str | None]:
+        page = read_page((yield Call(request("GET", at, self.path(at, "/files")))))
+        names = {file.get("filename"): read_text(file.get("id")) for file in read_objects(page.get("data"))}
+        return names.get(_file_name(tag))
+
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         method, path = self.cancelling
-        response = yield Call(request(method, at, f"/batches/{segment(job.id)}{path}"))
+        response = yield Call(request(method, at, self.path(at, f"/batches/{segment(job.id)}{path}")))
         if not response.ok:
             raise Refused(response)
 
@@ -254,6 +297,8 @@ class FileDialect:
             return Verdict.LATER  # "Cannot find file", right after its upload
         if status == 413 or fault.code == "too_many_tasks":
             return Verdict.LARGE
+        if fault.code in _NO_BATCH_FORM or _NO_BATCH_MODEL.search(fault.message):
+            return Verdict.REAL_TIME
         return Verdict.LATER if passing(status) and fault.code not in _NO_MONEY else Verdict.NO
 
     def weight(self, body: dict[str, JSON]) -> int:
@@ -273,20 +318,15 @@ class FileDialect:
         return Response(200, (JSON_TYPE,), msgspec.json.encode(samples.answer(endpoint, body)))
 
 
-def upload(at: Site, path: str, fields: Mapping[str, str], filename: str, rows: Sequence[bytes]) -> Call:
-    """The call that uploads rows as a form of `fields` and the `file`, without joining them in memory."""
-    boundary = f"{TAG}-{filename.removesuffix('.jsonl')}"
-    parts = "".join(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
-    )
-    head = (
-        f'{parts}--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'
-        "Content-Type: application/jsonl\r\n\r\n"
-    )
-    form = ("content-type", f"multipart/form-data; boundary={boundary}")
-    call = Request("POST", at.target.base_url + path, (*at.headers, form))
-    return Call(call, (head.encode(), *rows, f"\r\n--{boundary}--\r\n".encode()))
+def _file_name(tag: str) -> str:
+    return f"{TAG}-{tag}.jsonl"
+
+
+def read_page(response: Response) -> dict[str, JSON]:
+    """One page of a list; Together answers with a bare array."""
+    if response.ok and response.body.lstrip().startswith(b"["):
+        response = Response(200, (), b'{"data":%s}' % response.body)
+    return read_json(response)
 
 
 def _concrete(url: str) -> Callable[[str], str]:
@@ -329,6 +369,8 @@ def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
     counts = read_object(job.get("request_counts")) or job
     errors = job.get("errors") or job.get("error")
     faults = read_objects(errors) or read_objects(read_object(errors).get("data"))
+    if not faults and read_object(errors).get("message"):
+        faults = [read_object(errors)]
     if not faults and state is State.FAILED and (text := read_text(errors)):
         faults = [{"message": text}]
     expires = read_moment(job.get("expires_at"))

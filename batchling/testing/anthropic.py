@@ -27,6 +27,8 @@ _TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_f
 class AnthropicApi:
     """The handlers below `/anthropic/v1`."""
 
+    name = "anthropic"
+
     def __init__(self, world: World) -> None:
         self._world = world
         self.jobs: dict[str, Served] = {}
@@ -54,6 +56,10 @@ class AnthropicApi:
         if not request.headers.get("anthropic-version"):
             raise _refusal(400, "anthropic-version: header is required")
         return digest(key or bearer, request.headers.get("anthropic-workspace-id", ""))
+
+    def creates(self, method: str, path: str) -> bool:
+        """Whether this call creates a job."""
+        return method == "POST" and path.endswith("/batches")
 
     async def _real_time(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)

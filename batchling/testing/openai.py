@@ -1,4 +1,5 @@
-"""OpenAI's real-time and batch APIs at the embedded server, as strict as the original.
+"""OpenAI's real-time and batch APIs at the embedded server, as strict as the original; and those of the providers that
+speak its dialect, each with its accent.
 
 Shapes: recorded traffic of 2025 and 2026; absent ids are null, a job that failed validation has run no row.
 """
@@ -7,73 +8,112 @@ from __future__ import annotations
 
 import time
 
-import msgspec
 from aiohttp import web
 
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import openai as samples
+from batchling.samples import voyage
+from batchling.testing.accents import Accent
 from batchling.testing.openai_files import DAY, OpenAIFiles, error, json_object, refusal, reply
+from batchling.testing.openai_rows import BadLine, read_rows
 from batchling.testing.world import Served, World, encode, page_size, shuffled
 
-_ENDPOINTS = (
-    "/v1/chat/completions",
-    "/v1/responses",
-    "/v1/embeddings",
-    "/v1/completions",
-    "/v1/moderations",
-    "/v1/images/generations",
-    "/v1/images/edits",
-    "/v1/videos",
-)
 _NEEDS = {"/v1/chat/completions": "messages", "/v1/embeddings": "input", "/v1/moderations": "input"}
-_MAX_ROWS = 50_000
+
+
+OPENAI = Accent(
+    "openai",
+    "/v1",
+    (
+        "/chat/completions",
+        "/responses",
+        "/embeddings",
+        "/completions",
+        "/moderations",
+        "/images/generations",
+        "/images/edits",
+        "/videos",
+    ),
+    order=frozenset({"input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after"}),
+)
 
 
 class OpenAIApi:
-    """The handlers below `/openai/v1`."""
+    """The handlers below one provider's place."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, accent: Accent = OPENAI) -> None:
+        self.name = accent.name
         self._world = world
+        self._accent = accent
         self.jobs: dict[str, Served] = {}
-        self._files = OpenAIFiles(world, self.account)
+        self._files = OpenAIFiles(world, self.account, accent)
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
         """Every call that this API answers."""
-        calls = [web.post(prefix + endpoint, self._real_time) for endpoint in _ENDPOINTS]
-        root = prefix + "/v1"
-        return [
-            *calls,
-            *self._files.routes(root),
-            web.post(root + "/batches", self._create),
-            web.get(root + "/batches", self._list),
-            web.get(root + "/batches/{id}", self._get),
-            web.post(root + "/batches/{id}/cancel", self._cancel),
-        ]
+        root = prefix + self._accent.base
+        found = [web.post(root + path, self._real_time) for path in self._accent.endpoints]
+        found += [*self._files.routes(root), *self._job_routes(root)]
+        if self.name == "azure":
+            legacy = prefix + "/openai"
+            found += [
+                web.post(legacy + "/deployments/{model}" + path, self._real_time) for path in self._accent.endpoints
+            ]
+            found += [*self._files.routes(legacy), *self._job_routes(legacy)]
+        return found
+
+    def _job_routes(self, root: str) -> list[web.RouteDef]:
+        own = root + "/batches/{id}"
+        found = [web.post(root + "/batches", self._create), web.get(root + "/batches", self._list)]
+        if self._accent.results:
+            return [
+                *found,
+                web.get(own, self._get),
+                web.get(own + "/results", self._results),
+                web.delete(own, self._cancel),
+            ]
+        return [*found, web.get(own, self._get), web.post(own + "/cancel", self._cancel)]
+
+    def creates(self, method: str, path: str) -> bool:
+        """Whether this call creates a job."""
+        return method == "POST" and path.endswith("/batches")
 
     def account(self, request: web.Request) -> str:
         """A digest of who asks. Raises the 401 of a missing or refused key."""
         credential = request.headers.get("authorization", "")
+        if self.name == "azure" and "api-key" in request.headers:
+            credential = f"Bearer {request.headers['api-key']}"
         if not credential.startswith("Bearer ") or credential.startswith("Bearer sk-bad"):
             shown = credential[7:13] + "***" if credential else ""
             raise refusal(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+        if self.name == "azure" and credential.startswith("Bearer ey"):
+            credential = "a tenant"  # Entra tokens change, and their holder does not
         scope = [request.headers.get(name, "") for name in ("openai-organization", "openai-project")]
         return digest(credential, *scope)
 
     async def _real_time(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)
-        endpoint = request.path[request.path.index("/v1/") :]
+        path = next(path for path in self._accent.endpoints if request.path.endswith(path))
+        endpoint = self._accent.prefix + path
         body = await json_object(request)
+        if "model" in request.match_info:
+            body = {**body, "model": request.match_info["model"]}
         status, answer = self._answer(endpoint, body)
         if status != 200:
             return reply(answer, status)
-        self._world.bill("openai", endpoint, account, body, answer, None)
+        self._world.bill(self.name, endpoint, account, body, answer, None)
         return await _stream(request, endpoint, answer) if body.get("stream") else reply(answer)
 
     def _answer(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
         fault = self._world.row_fault_for(body)
         if fault is not None:
             return fault.status, fault.error
+        endpoint = "/v1" + endpoint.removeprefix(self._accent.prefix)
+        body = {**body, "model": str(body.get("model")).removesuffix("-batch")}
+        if body["model"] == "no-such-model":
+            return 404, error("The model 'no-such-model' does not exist.", "model", "model_not_found")
+        if self.name == "voyage":
+            return 200, voyage.answer(endpoint, body)
         needed = _NEEDS.get(endpoint)
         if needed and not body.get(needed):
             return 400, error(f"Missing required parameter: '{needed}'.", needed, "missing_required_parameter")
@@ -89,26 +129,29 @@ class OpenAIApi:
         content = self._files.content_of(file_id, account)
         if content is None:
             raise refusal(400, f"Cannot find file {order.get('input_file_id')}", param="file_id")
-        if order.get("endpoint") not in _ENDPOINTS:
+        accent = self._accent
+        if order.get("endpoint") not in {accent.prefix + path for path in accent.endpoints}:
             raise refusal(400, f"Invalid value: '{order.get('endpoint')}'.", param="endpoint", code="invalid_value")
-        if order.get("completion_window") != "24h":
-            raise refusal(400, "Invalid value for 'completion_window': must be '24h'.", param="completion_window")
+        if order.get("completion_window") not in accent.windows:
+            raise refusal(400, "Invalid value for 'completion_window'.", param="completion_window")
+        if unknown := set(order) - accent.order:
+            raise refusal(400, f"Unknown parameter: '{min(unknown)}'.", param=min(unknown), code="unknown_parameter")
         metadata = order.get("metadata")
         job = Served(f"batch_{self._world.number():032d}", account, order["endpoint"], [], time.time())
         job.words = {"input_file_id": file_id, "metadata": metadata, "errors": None, "model": None}
         self.jobs[job.id] = job
-        self._validate(job, content)
-        return reply(self._shown(job))
+        self._validate(job, content, order.get("request_params") or {})
+        return reply(accent.created_job(self._plain(job)) if accent.bare else self._shown(job), accent.created)
 
-    def _validate(self, job: Served, content: bytes) -> None:
+    def _validate(self, job: Served, content: bytes, shared: dict[str, JSON]) -> None:
         """Read the file as OpenAI does after the create call: the first bad line fails the whole job."""
         fault = self._world.job_faults.pop(0) if self._world.job_faults else None
         if fault is None:
             try:
-                job.rows = _rows(job.endpoint, content)
+                job.rows = read_rows(self._accent, job.endpoint, content, shared)
                 self._count_enqueued(job)
                 return
-            except _BadLine as bad:
+            except BadLine as bad:
                 fault = bad.fault
                 job.rows = []
         job.words["errors"] = {"object": "list", "data": [fault]}
@@ -120,7 +163,7 @@ class OpenAIApi:
         enqueued = sum(len(other.rows) for other in running if other.rows and other.rows[0][1]["model"] == model)
         if enqueued > self._world.most_rows_enqueued:
             text = f"Enqueued token limit reached for {model}. Please try again once some batches have been completed."
-            raise _BadLine("token_limit_exceeded", text, None, None)
+            raise BadLine("token_limit_exceeded", text, None, None)
 
     def _job(self, request: web.Request) -> Served:
         job = self.jobs.get(request.match_info["id"])
@@ -144,14 +187,25 @@ class OpenAIApi:
         jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
         for job in jobs:
             self._go_on(job)
-        if after := request.query.get("after"):
+        if after := request.query.get("cursor" if self._accent.cursors else "after"):
             place = next((n for n, job in enumerate(jobs) if job.id == after), len(jobs))
             jobs = jobs[place + 1 :]
-        limit = page_size(request)
+        jobs = [job for job in jobs if _searched(request, job)]
+        limit = len(jobs) if self._accent.bare else page_size(request)
         page = [self._shown(job) for job in jobs[:limit]]
         first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
         more = len(jobs) > limit
+        if self._accent.bare:
+            return reply(page)
+        if self._accent.cursors:
+            return reply({"object": "list", "data": page, "paging": {"next_cursor": last if more else None}})
         return reply({"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more})
+
+    async def _results(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        if not job.over:
+            raise refusal(404, "The batch has no results yet.")
+        return web.Response(body=b"\n".join(job.lines) + b"\n", content_type="application/jsonl")
 
     async def _cancel(self, request: web.Request) -> web.Response:
         job = self._job(request)
@@ -167,20 +221,23 @@ class OpenAIApi:
             return
         ending, done = self._world.ending(job)
         job.over = ending or "completed"
+        row: dict[str, JSON]
         good: list[tuple[str, bytes]] = []
         bad: list[tuple[str, bytes]] = []
         for key, body in job.rows[:done]:
             status, answer = self._answer(job.endpoint, {**body, "seed": key} if self._world.varied else body)
             said = {"status_code": status, "request_id": f"req_{digest(job.id, key)}", "body": answer}
-            line = encode({"id": f"batch_req_{digest(key)}", "custom_id": key, "response": said, "error": None})
-            (good if status == 200 else bad).append((key, line))
+            row = {"id": f"batch_req_{digest(key)}", "custom_id": key, "response": said, "error": None}
+            (good if status == 200 else bad).append((key, encode(self._accent.line(row))))
             if status == 200:
-                self._world.bill("openai", job.endpoint, job.account, body, answer, (key, job.id))
+                real_time = {**body, "model": body["model"].removesuffix("-batch")}
+                self._world.bill(self.name, job.endpoint, job.account, real_time, answer, (key, job.id))
         word = f"batch_{job.over}"
         for key, _ in job.rows[done:]:
-            error = {"code": word, "message": "This request could not be executed."}
-            line = encode({"id": f"batch_req_{digest(key)}", "custom_id": key, "response": None, "error": error})
-            bad.append((key, line))
+            error: JSON = {"code": word, "message": "This request could not be executed."}
+            row = {"id": f"batch_req_{digest(key)}", "custom_id": key, "response": None, "error": error}
+            bad.append((key, encode(self._accent.line(row))))
+        job.lines = shuffled(good + bad)
         job.counts = {"completed": len(good), "failed": 0 if ending else len(bad)}
         for name, rows in (("output_file_id", good), ("error_file_id", bad)):
             if rows:
@@ -189,6 +246,9 @@ class OpenAIApi:
         job.words["model"] = job.rows[0][1].get("model") if job.rows else None
 
     def _shown(self, job: Served) -> dict[str, JSON]:
+        return self._accent.job(self._plain(job))
+
+    def _plain(self, job: Served) -> dict[str, JSON]:
         created = int(job.created_at)
         early = (
             "validating"
@@ -228,49 +288,10 @@ class OpenAIApi:
         }
 
 
-class _BadLine(Exception):
-    def __init__(self, code: str, message: str, param: str | None, line: int | None) -> None:
-        super().__init__(message)
-        self.fault = {"code": code, "message": message, "param": param, "line": line}
-
-
-def _rows(endpoint: str, content: bytes) -> list[tuple[str, dict[str, JSON]]]:
-    """The rows of an input file; `_BadLine` names the first that OpenAI's validation refuses."""
-    rows: list[tuple[str, dict[str, JSON]]] = []
-    keys: set[str] = set()
-    model: JSON = None
-    lines = content.split(b"\n")
-    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
-        try:
-            row = msgspec.json.decode(line)
-        except msgspec.MsgspecError:
-            raise _BadLine("invalid_json_line", "This line is not parseable as valid JSON.", None, number) from None
-        if not isinstance(row, dict):
-            raise _BadLine("invalid_json_line", "This line is not a JSON object.", None, number)
-        key, body = row.get("custom_id"), row.get("body")
-        if not isinstance(key, str) or not isinstance(body, dict):
-            missing = "body" if isinstance(key, str) else "custom_id"
-            raise _BadLine("missing_required_parameter", f"Missing required parameter: '{missing}'.", missing, number)
-        if key in keys:
-            raise _BadLine("duplicate_custom_id", f"The custom_id '{key}' is used twice.", "custom_id", number)
-        if row.get("url") != endpoint or row.get("method") != "POST":
-            raise _BadLine("invalid_url", "The URL of a line must be the endpoint of the batch.", "url", number)
-        if not body.get("model"):
-            raise _BadLine("invalid_request", "Model parameter is required.", "body.model", number)
-        if body.get("stream"):
-            raise _BadLine("streaming_unsupported", "Streaming is not supported in a batch.", "body.stream", number)
-        model = model or body["model"]
-        if body["model"] != model:
-            raise _BadLine("mismatched_model", "All lines must name the same model.", "body.model", number)
-        keys.add(key)
-        rows.append((key, body))
-    if not rows:
-        raise _BadLine("empty_file", "The input file is empty.", None, None)
-    if len(rows) > _MAX_ROWS:
-        raise _BadLine("too_many_tasks", f"The input file has more than {_MAX_ROWS} lines.", None, None)
-    if model == "no-such-model":
-        raise _BadLine("model_not_found", f"The model '{model}' does not exist.", "body.model", 1)
-    return rows
+def _searched(request: web.Request, job: Served) -> bool:
+    """Whether a job is what a list call searches for, at those that can search."""
+    wanted = request.query.get("search") or request.query.get("ds_name")
+    return not wanted or wanted in (job.words["metadata"] or {}).values()
 
 
 async def _stream(request: web.Request, endpoint: str, answer: dict[str, JSON]) -> web.StreamResponse:

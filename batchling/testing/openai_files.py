@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from batchling.core.model import JSON
+from batchling.testing.accents import Accent
 from batchling.testing.world import Refusal, World, encode
 
 DAY = 86_400
@@ -17,10 +18,11 @@ _MOST_BYTES = 200 * 1024 * 1024
 
 
 class OpenAIFiles:
-    """The handlers below `/openai/v1/files`. `account` tells who asks, and refuses whom it does not know."""
+    """The handlers below `/files`. `account` tells who asks, and refuses whom it does not know."""
 
-    def __init__(self, world: World, account: Callable[[web.Request], str]) -> None:
+    def __init__(self, world: World, account: Callable[[web.Request], str], accent: Accent) -> None:
         self._world = world
+        self._accent = accent
         self._account = account
         self._files: dict[str, dict[str, JSON]] = {}
         self._contents: dict[str, bytes] = {}
@@ -28,7 +30,7 @@ class OpenAIFiles:
     def routes(self, root: str) -> list[web.RouteDef]:
         """Every call that this API answers."""
         return [
-            web.post(root + "/files", self._upload),
+            web.post(root + self._accent.uploads, self._upload),
             web.get(root + "/files", self._list),
             web.get(root + "/files/{id}", self._get),
             web.delete(root + "/files/{id}", self._delete),
@@ -49,11 +51,11 @@ class OpenAIFiles:
                 purpose = (await field.read()).decode()
             elif field.name == "file":
                 name, content = field.filename or "upload", bytes(await field.read())
-        if purpose != "batch":
-            raise refusal(400, f"'{purpose}' is not one of ['batch'] - 'purpose'", param="purpose")
+        if purpose != self._accent.purpose:
+            raise refusal(400, f"'{purpose}' is not one of ['{self._accent.purpose}'] - 'purpose'", param="purpose")
         if len(content) > _MOST_BYTES:
             raise refusal(400, "File is too large.")
-        return reply(self.add(account, name, "batch", content))
+        return reply(self._accent.file(self.add(account, name, purpose, content)))
 
     def add(self, account: str, name: str, purpose: str, content: bytes) -> dict[str, JSON]:
         """Keep a new file; what the API says of it."""

@@ -7,19 +7,47 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from aiohttp import web
 
 from batchling.core.model import JSON
+from batchling.testing.accents import ACCENTS
 from batchling.testing.anthropic import AnthropicApi
+from batchling.testing.inline import InlineApi
 from batchling.testing.ledger import Bill, Seen
 from batchling.testing.openai import OpenAIApi
-from batchling.testing.world import Fault, Predicate, Refusal, RowFault, World
+from batchling.testing.world import WORLD, Fault, Predicate, Refusal, RowFault, Served, World
 
 _START_SECONDS = 10.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Api(Protocol):
+    """One provider's API. Handlers run on the server's loop."""
+
+    name: str
+    jobs: dict[str, Served]
+
+    def routes(self, prefix: str) -> list[web.RouteDef]:
+        """Every call that it answers, below `prefix`."""
+
+    def account(self, request: web.Request) -> str:
+        """A digest of who asks. Raises `Refusal` of a missing or refused key."""
+
+    def creates(self, method: str, path: str) -> bool:
+        """Whether this call creates a job."""
+
+
+def _apis(world: World) -> list[Api]:
+    return [
+        OpenAIApi(world),
+        AnthropicApi(world),
+        *(OpenAIApi(world, accent) for accent in ACCENTS.values()),
+        InlineApi(world, "openrouter"),
+        InlineApi(world, "sference"),
+    ]
 
 
 class ProviderServer:
@@ -38,8 +66,7 @@ class ProviderServer:
         self, *, delay: float = 0.0, polls_to_finish: int = 1, latency: float = 0.0, retry_after: str | None = None
     ) -> None:
         self._world = World(delay=delay, polls_to_finish=polls_to_finish, latency=latency, retry_after=retry_after)
-        self._openai = OpenAIApi(self._world)
-        self._anthropic = AnthropicApi(self._world)
+        self._apis: dict[str, Api] = {api.name: api for api in _apis(self._world)}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="provider-server", daemon=True)
         self._runner: web.AppRunner | None = None
@@ -85,8 +112,8 @@ class ProviderServer:
 
     @property
     def gateways(self) -> dict[str, str]:
-        """What batchify() takes as `gateways`."""
-        return {f"{self.url}/openai": "openai", f"{self.url}/anthropic": "anthropic"}
+        """What batchify() takes as `gateways`: each provider's API is mounted below its name."""
+        return {f"{self.url}/{name}": name for name in self._apis}
 
     # Readings.
 
@@ -101,12 +128,20 @@ class ProviderServer:
 
     def creates(self) -> list[Seen]:
         """The calls that were to create a job."""
-        return [call for call in self.calls("POST") if call.path.endswith("/batches")]
+        seen = [call for call in self.calls() if call.path.split("/", 2)[1] in self._apis]
+        return [call for call in seen if self._api_of(call.path).creates(call.method, call.path)]
 
     def jobs(self) -> dict[str, int]:
         """The number of rows of each job, by id."""
-        served = [*self._openai.jobs.values(), *self._anthropic.jobs.values()]
-        return {job.id: len(job.rows) for job in served}
+        return {job.id: len(job.rows) for api in self._apis.values() for job in list(api.jobs.values())}
+
+    def over(self) -> int:
+        """How many jobs have come to their end."""
+        return sum(bool(job.over) for api in self._apis.values() for job in list(api.jobs.values()))
+
+    def forget_bills(self) -> None:
+        """Begin a new ledger."""
+        self._world.ledger.bills.clear()
 
     # Controls.
 
@@ -157,6 +192,15 @@ class ProviderServer:
         status as a gateway in between would."""
         self._world.faults.append(Fault(method, part, times, status, acts=True))
 
+    def lose_created(self, status: int, *, acts: bool = True) -> None:
+        """Let the next call that creates a job, of whatever provider, lose its reply as `lose_reply` does; or, if it
+        is not to act, answer it with this status."""
+        self._world.faults.append(Fault("*", "", 1, status, acts=acts, creates=True))
+
+    def show_per_page(self, most: int) -> None:
+        """Let lists of jobs, and results that come in pages, have no more than this on a page."""
+        self._world.most_per_page = most
+
     def vary(self) -> None:
         """Answer identical rows of a batch differently, as a model that samples does: each by its key."""
         self._world.varied = True
@@ -179,7 +223,9 @@ class ProviderServer:
 
     async def _serve(self) -> None:
         app = web.Application(client_max_size=300 * 1024 * 1024, middlewares=[self._around])
-        app.add_routes([*self._openai.routes("/openai"), *self._anthropic.routes("/anthropic")])
+        app[WORLD] = self._world
+        for name, api in self._apis.items():
+            app.add_routes(api.routes(f"/{name}"))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -190,7 +236,9 @@ class ProviderServer:
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every call passes here: faults, latency, and the list of calls."""
-        fault = self._world.fault_for(request.method, request.path)
+        api = self._apis.get(request.path.split("/", 2)[1])
+        creates = api is not None and api.creates(request.method, request.path)
+        fault = self._world.fault_for(request.method, request.path, creates=creates)
         if self._world.latency:
             await asyncio.sleep(self._world.latency)
         answer: web.StreamResponse = web.Response()
@@ -229,10 +277,12 @@ class ProviderServer:
             request.transport.abort()
         return web.Response()
 
+    def _api_of(self, path: str) -> Api:
+        return self._apis[path.split("/", 2)[1]]
+
     def _note(self, request: web.Request, status: int) -> None:
-        api = self._openai if request.path.startswith("/openai") else self._anthropic
         try:
-            account = api.account(request)
-        except Refusal:
+            account = self._api_of(request.path).account(request)
+        except (Refusal, KeyError):
             account = ""
         self._world.ledger.calls.append(Seen(request.method, request.path, account, status))

@@ -42,6 +42,8 @@ class Fault:
     """Whether the connection stays open and silent."""
     cuts: bool = False
     """Whether the connection ends after half of the body."""
+    creates: bool = False
+    """Whether it waits for a call that creates a job."""
     change: Callable[[bytes], bytes] | None = None
     """What is made of the body of the true answer, which is otherwise whole."""
 
@@ -91,6 +93,7 @@ class World:
     endings: list[tuple[str, float]] = field(default_factory=list)
     """How the next jobs end instead of well: "expired" or "cancelled", after which share of their rows."""
     most_rows_enqueued: float = float("inf")
+    most_per_page: int = 1_000_000
     counter: int = 0
 
     def number(self) -> int:
@@ -98,9 +101,11 @@ class World:
         self.counter += 1
         return self.counter
 
-    def fault_for(self, method: str, path: str) -> Fault | None:
+    def fault_for(self, method: str, path: str, *, creates: bool = False) -> Fault | None:
         """The fault that this call is to suffer, which is thereby used up once."""
         for fault in self.faults:
+            if fault.creates and not creates:
+                continue
             if fault.times > 0 and fault.method in (method, "*") and fault.part in path:
                 fault.times -= 1
                 return fault
@@ -136,7 +141,7 @@ class World:
         row: tuple[str, str] | None,
     ) -> None:
         """Note one charged request; `row` is its (key, job), None when it was asked in real time."""
-        usage = answer.get("usage") or {}
+        usage = answer.get("usage") or answer.get("usageMetadata") or {}
         self.ledger.bills.append(
             Bill(
                 provider,
@@ -146,8 +151,8 @@ class World:
                 seed_of(body),
                 row[0] if row else None,
                 row[1] if row else None,
-                usage.get("input_tokens") or usage.get("prompt_tokens") or 0,
-                usage.get("output_tokens") or usage.get("completion_tokens") or 0,
+                usage.get("input_tokens") or usage.get("prompt_tokens") or usage.get("promptTokenCount") or 0,
+                usage.get("output_tokens") or usage.get("completion_tokens") or usage.get("candidatesTokenCount") or 0,
             )
         )
 
@@ -162,7 +167,11 @@ def encode(value: JSON) -> bytes:
     return msgspec.json.encode(value)
 
 
-def page_size(request: web.Request) -> int:
-    """How many items a list call asked for; 20 when it said nothing that makes sense."""
-    asked = request.query.get("limit", "")
-    return int(asked) if asked.isdecimal() and int(asked) > 0 else 20
+def page_size(request: web.Request, name: str = "limit") -> int:
+    """How many items a list call asked for, under this name; 20 when it said nothing that makes sense."""
+    asked = request.query.get(name, "")
+    return min(int(asked) if asked.isdecimal() and int(asked) > 0 else 20, request.app[WORLD].most_per_page)
+
+
+WORLD = web.AppKey("world", World)
+"""Where the server's application keeps its world."""

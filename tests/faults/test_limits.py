@@ -24,7 +24,7 @@ FULL = {"error": {"message": "Enqueued token limit reached", "code": "token_limi
 def limited(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
     """OpenAI with other limits, for the time of a test."""
     provider = replace(PROVIDERS["openai"], limits=replace(PROVIDERS["openai"].limits, **changes))  # type: ignore[type-var, arg-type]
-    monkeypatch.setattr("batchling.api.PROVIDERS", {**PROVIDERS, "openai": provider})
+    monkeypatch.setattr("batchling.registry.PROVIDERS", {**PROVIDERS, "openai": provider})
 
 
 def statuses(server: ProviderServer, texts: list[str] = TEXTS, **options: object) -> list[int]:
@@ -55,7 +55,7 @@ def test_a_full_queue_waits_for_the_batches_that_fill_it(provider_server: Provid
             target=lambda: answers.extend(r.status_code for r in ask_all(provider_server, [f"b{n}" for n in range(9)]))
         )
         second.start()
-        while not any(job.over == "failed" for job in tuple(provider_server._openai.jobs.values())):
+        while not any(job.over == "failed" for job in tuple(provider_server._apis["openai"].jobs.values())):
             threading.Event().wait(0.01)
         second.join(1.0)
         assert second.is_alive()

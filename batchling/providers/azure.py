@@ -1,0 +1,128 @@
+"""Azure OpenAI: OpenAI's file dialect, on deployments of their own for batches.
+
+Facts: Azure's batch guide and REST reference, and objects that the vendor printed. A real-time deployment has no batch
+form: which batch deployment stands in for it has to be said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from batchling.core.fingerprint import decode_body
+from batchling.core.model import JSON, Bypass, Call, Flow, Headers, Item, Request, Site, Target, header
+from batchling.providers.base import (
+    Facts,
+    Garbled,
+    Limits,
+    Route,
+    account_of,
+    chosen,
+    lasting,
+    read_id,
+    read_json,
+    request,
+    segment,
+)
+from batchling.providers.files import FileDialect, unbatchable
+
+_LEGACY = re.compile(r"(?P<root>.+/openai)/deployments/(?P<deployment>[^/]+)(?P<path>/.+)")
+_LOOKS = 300
+"""How often a fresh file is asked for until it is processed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Azure(FileDialect):
+    """Azure OpenAI, both URL forms. `deployments` maps the names of real-time deployments to those of batch deployments
+    (Global Batch or Data Zone Batch)."""
+
+    name: str = "azure"
+    roots: tuple[str, ...] = ("https://*.openai.azure.com/openai/v1", "https://*.openai.azure.com/openai")
+    # Embeddings and others are listed for the v1 API and denied by its guide: left to real time.
+    endpoints: tuple[str, ...] = ("/chat/completions", "/responses")
+    # 100,000 rows or 50,000: two pages disagree. Jobs do not expire.
+    limits: Limits = field(default_factory=lambda: Limits(rows=50_000, bytes=199_000_000, window=7 * 86_400.0))
+    facts: Facts = field(
+        default_factory=lambda: Facts(
+            "Azure OpenAI",
+            "24 h, goes on after it",
+            "metadata",
+            "14 to 30 days",
+            ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"),
+            quirks=("needs a batch deployment for each real-time one", "Entra tokens are renewed by azure-identity"),
+        )
+    )
+    deployments: Mapping[str, str] = field(default_factory=dict)
+
+    def route(self, method: str, url: str, *, official: bool) -> Route | None:
+        head, _, query = url.partition("?")
+        if method != "POST" or "/openai/" not in head:
+            return None
+        if found := _LEGACY.fullmatch(head):
+            endpoint = "/v1" + found["path"] if found["path"] in self.endpoints else ""
+            return Route(found["root"], endpoint, f"{query}&deployment={found['deployment']}", official)
+        root, v1, path = head.partition("/openai/v1")
+        if not v1:
+            return None
+        if path in self.endpoints:
+            return Route(root + v1, "/v1" + path, query, official)
+        return (
+            None
+            if path.startswith(("/batches", "/files", "/models", "/uploads"))
+            else Route(root + v1, "", "", official)
+        )
+
+    def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
+        if not route.endpoint:
+            return Bypass("endpoint without a batch form")
+        asked = dict(parse_qsl(route.query))
+        named = unquote(asked.get("deployment", "")) or body.get("model")
+        if reason := unbatchable({**body, "model": named}):
+            return Bypass(reason)
+        if "data_sources" in body:
+            return Bypass("parameter data_sources")
+        deployment = self.deployments.get(str(named))
+        if deployment is None:
+            return Bypass(
+                f"no batch deployment for {named!r:.60}: batchify(providers=[Azure(deployments={{...}})]) or "
+                "BATCHLING_AZURE_DEPLOYMENTS"
+            )
+        version = asked.get("api-version", "")
+        options = (("api-version", version),) if version else ()
+        account = account_of((*self._known(route, request), ("host", urlsplit(route.base_url).netloc)))
+        return Target(self.name, route.base_url, route.endpoint, deployment, account, options)
+
+    def _known(self, route: Route, request: Request) -> Headers:
+        """What of the identity lasts: a key does, an Entra token is another one each hour."""
+        return tuple(pair for pair in self.identify(route, request) if pair[0] != "authorization")
+
+    def identify(self, route: Route, request: Request) -> Headers:
+        if route.official:
+            return chosen(request.headers, ("api-key", "authorization"))
+        return lasting(request.headers)
+
+    def path(self, at: Site, path: str) -> str:
+        version = header(at.target.options, "api-version")
+        return path if version is None else f"{path}{'&' if '?' in path else '?'}api-version={segment(version)}"
+
+    def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
+        for item in items:
+            body = {**(decode_body(item.request.body) or {}), "model": at.target.model}
+            row = {"custom_id": item.key, "method": "POST", "url": at.target.endpoint, "body": body}
+            yield msgspec.json.encode(row) + b"\n"
+
+    def upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
+        file = read_json((yield self.form(at, tuple(self.rows(at, items)), tag)))
+        for _ in range(_LOOKS):
+            if file.get("status") not in ("pending", "uploaded"):
+                return read_id(file)
+            look = request("GET", at, self.path(at, f"/files/{segment(read_id(file))}"))
+            file = read_json((yield Call(look, pause=2.0)))
+        raise Garbled("a file that is never processed")
+
+
+AZURE = Azure()

@@ -1,0 +1,298 @@
+"""Providers that take OpenAI's rows inside the create call and keep no tag: OpenRouter and Sference.
+
+Facts: their documentation and SDKs, autumn 2026. A lost job is found by its time, its number of rows and, once it has
+ended, by the keys in its results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from batchling.core.fingerprint import decode_body
+from batchling.core.model import (
+    JSON,
+    Bypass,
+    Call,
+    Fault,
+    Flow,
+    Headers,
+    Item,
+    Job,
+    Request,
+    Response,
+    Row,
+    Site,
+    State,
+    Status,
+    Target,
+)
+from batchling.core.retry import passing
+from batchling.providers.base import (
+    CLOCK_SLACK,
+    JSON_TYPE,
+    MOST_PAGES,
+    Facts,
+    Garbled,
+    Limits,
+    Refused,
+    Route,
+    Unsettled,
+    Verdict,
+    account_of,
+    chosen,
+    lasting,
+    read_count,
+    read_id,
+    read_json,
+    read_object,
+    read_objects,
+    read_text,
+    request,
+    row_pieces,
+    segment,
+)
+from batchling.providers.files import read_moment, read_status, unbatchable
+from batchling.providers.rows import error_answer, read_row
+from batchling.samples import anthropic as claude
+from batchling.samples import openai as samples
+
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+@dataclass(frozen=True, slots=True)
+class InlineDialect:
+    """One such provider.
+
+    `head` is what the create call says before its rows, with `{endpoint}` and `{model}` to be filled in; `shared` the
+    body keys that belong to the job; `listed` where a list has its jobs; `results` the path below a job that has its
+    rows, empty where the job itself has them; `media` whether rows may hold media as data: URLs.
+    """
+
+    name: str
+    roots: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    limits: Limits
+    facts: Facts
+    head: Mapping[str, str]
+    shared: tuple[str, ...] = ()
+    listed: str = "data"
+    results: str = ""
+    media: bool = True
+    renew: Callable[[], Headers] | None = None
+
+    def route(self, method: str, url: str, *, official: bool) -> Route | None:
+        head, _, query = url.partition("?")
+        if method != "POST":
+            return None
+        if official:
+            root = next((root for root in self.roots if head.startswith(root + "/")), None)
+        else:
+            ending = next((path for path in self.endpoints if head.endswith(path)), None)
+            root = head.removesuffix(ending) if ending else None
+        if root is None or (path := head[len(root) :]).startswith(("/batches", "/keys", "/credits")):
+            return None
+        return Route(root, "/v1" + path if path in self.endpoints else "", query, official)
+
+    def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
+        if not route.endpoint:
+            return Bypass("endpoint without a batch form")
+        if reason := unbatchable(body):
+            return Bypass(reason)
+        if not self.media and b'"data:' in request.body:
+            return Bypass("media as a data: URL")
+        if body.get("plugins") or body.get("modalities"):
+            return Bypass("plugins or modalities")
+        if route.endpoint == "/v1/embeddings" and (body.get("provider") or body.get("input_type")):
+            return Bypass("embeddings with provider preferences")
+        given = {name: body[name] for name in self.shared if name in body}
+        options = tuple((name, _canonical.encode(value).decode()) for name, value in sorted(given.items()))
+        account = account_of(self._identity(route, request))
+        return Target(self.name, route.base_url, route.endpoint, body["model"], account, options)
+
+    def site(self, target: Target, route: Route, request: Request) -> Site:
+        return Site(target, self._identity(route, request), route.official)
+
+    def _identity(self, route: Route, request: Request) -> Headers:
+        return chosen(request.headers, ("authorization",)) if route.official else lasting(request.headers)
+
+    def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
+        target = at.target
+        said = {"endpoint": target.endpoint, "model": target.model}
+        head = {name: value.format(**said) for name, value in self.head.items()}
+        given = {name: msgspec.json.decode(value) for name, value in target.options}
+        opening = msgspec.json.encode({**head, **given})[:-1] + b',"requests":['
+        pieces = list(row_pieces('{"custom_id":"%s","body":', self._rows(items), b"},"))
+        pieces[-1] = b"}]}"
+        call = Request("POST", target.base_url + "/batches", (*at.headers, JSON_TYPE))
+        return Job(read_id(read_json((yield Call(call, (opening, *pieces), repeatable=False)))))
+
+    def _rows(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The items, without the keys that are said once for all."""
+        if not self.shared:
+            return items
+        return [Item(item.key, self._without_shared(item.request)) for item in items]
+
+    def _without_shared(self, asked: Request) -> Request:
+        body = decode_body(asked.body) or {}
+        if not any(name in body for name in self.shared):
+            return asked
+        kept = {name: value for name, value in body.items() if name not in self.shared}
+        return Request(asked.method, asked.url, (), msgspec.json.encode(kept))
+
+    def poll(self, at: Site, job: Job) -> Flow[Status]:
+        said = read_json((yield Call(request("GET", at, f"/batches/{segment(job.id)}"))))
+        status = read_status(_sference(said))
+        outputs = ("results",) if status.state is State.ENDED else ()
+        return Status(
+            status.state,
+            status.word,
+            status.done,
+            status.total,
+            outputs,
+            status.errors,
+            status.expires_at,
+            known=status.known,
+        )
+
+    def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
+        read_json((yield self._results(at, job.id)))
+
+    def _results(self, at: Site, job_id: str) -> Call:
+        call = request("GET", at, f"/batches/{segment(job_id)}{self.results}")
+        return Call(call, unpack=_unpack)
+
+    def row(self, line: bytes) -> Row:
+        try:
+            said = msgspec.json.decode(line, type=_Line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+            raise ValueError("not a result line") from fault
+        if bytes(said.result_json).startswith(b"{"):
+            return Row(said.custom_id, Response(200, (JSON_TYPE,), bytes(said.result_json)))
+        if said.error_json is not None:
+            error = read_object(said.error_json)
+            status = read_count(error.get("status_code"))
+            text = read_text(said.error_json) or str(error.get("message") or "the row failed")
+            return Row(said.custom_id, error_answer(status if 400 <= status <= 599 else 500, text))
+        return read_row(line)
+
+    def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
+        place, running = "", 0
+        for _ in range(MOST_PAGES):
+            page = read_json((yield Call(request("GET", at, f"/batches?limit=100{place}"))))
+            jobs = read_objects(page.get(self.listed))
+            recent = [job for job in jobs if read_moment(job.get("created_at")) >= since - CLOCK_SLACK]
+            for job in recent:
+                job_id, status = read_id(job), read_status(_sference(job))
+                if job_id in taken or status.total != len(keys) or job.get("model", at.target.model) != at.target.model:
+                    continue
+                if status.state is not State.ENDED:
+                    running += status.state is State.RUNNING
+                elif (yield from self._is_ours(at, job_id, keys)):
+                    return Job(job_id)
+            if not jobs or not page.get("has_more") or len(recent) < len(jobs):
+                if running:
+                    raise Unsettled(
+                        f"{running} running jobs of {len(keys)} rows could be ours; their results will tell"
+                    )
+                return None
+            if (last := f"&after={segment(read_id(jobs[-1]))}") == place:
+                break
+            place = last
+        raise Garbled("a list of jobs that does not come to its end")
+
+    def _is_ours(self, at: Site, job_id: str, keys: Sequence[str]) -> Flow[bool]:
+        response = yield Call(request("GET", at, f"/batches/{segment(job_id)}{self.results}"))
+        rows = read_objects(read_json(response).get("results"))
+        if not rows:
+            raise Unsettled("the results of an ended job that could be ours cannot be read yet")
+        return any(row.get("custom_id") in keys for row in rows)
+
+    def cancel(self, at: Site, job: Job) -> Flow[None]:
+        if self.facts.cancel == "no":
+            raise Refused(error_answer(405, f"{self.facts.title} has no call that stops a job"))
+        read_json((yield Call(request("POST", at, f"/batches/{segment(job.id)}/cancel"))))
+
+    def judge(self, status: int, fault: Fault) -> Verdict:
+        if status == 413:
+            return Verdict.LARGE
+        return Verdict.LATER if passing(status) else Verdict.NO
+
+    def weight(self, body: dict[str, JSON]) -> int:
+        return 0
+
+    def failure(self, status: int, fault: Fault) -> Response:
+        return error_answer(status, fault.message, fault.code)
+
+    def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
+        said = claude.answer(body) if target.endpoint == "/v1/messages" else samples.answer(target.endpoint, body)
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    result_json: msgspec.Raw = msgspec.Raw()
+    error_json: JSON = None
+
+
+def _unpack(body: bytes) -> bytes:
+    """The rows of a document that has them under `results`."""
+    try:
+        rows = msgspec.json.decode(body, type=_Results).results or []
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        raise ValueError("not a list of results") from fault
+    return b"\n".join(row.replace(b"\n", b" ") for row in map(bytes, rows))
+
+
+class _Results(msgspec.Struct):
+    results: list[msgspec.Raw] | None = None
+
+
+def _sference(job: dict[str, JSON]) -> dict[str, JSON]:
+    """A job with its number of rows where OpenAI has it, and with OpenAI's words."""
+    words = {"pending": "queued", "running": "in_progress"}
+    status = job.get("status")
+    counts = {"total": job.get("request_count"), **read_object(job.get("request_counts"))}
+    return {**job, "request_counts": counts, "status": words.get(status, status) if isinstance(status, str) else status}
+
+
+OPENROUTER = InlineDialect(
+    name="openrouter",
+    roots=tuple(f"https://{region}openrouter.ai/api/v1" for region in ("", "www.", "eu.", "us.")),
+    endpoints=("/chat/completions", "/embeddings", "/responses", "/messages"),
+    # 5,000 rows are allowed; their answers come in one document, which is held in memory.
+    limits=Limits(rows=2_000, bytes=60_000_000, window=345_600.0),
+    facts=Facts(
+        "OpenRouter",
+        "24 h, some models 96 h",
+        "time, number of rows and, once it has ended, keys",
+        "30 days",
+        ("OPENROUTER_API_KEY",),
+        cancel="no",
+        discount="about 50 % of the tokens' price, where the provider behind gives one",
+        quirks=("needs a batch variant of the model", "no media as data: URLs"),
+    ),
+    head={"endpoint": "{endpoint}", "model": "{model}", "completion_window": "24h"},
+    shared=("provider",),
+    media=False,
+)
+SFERENCE = InlineDialect(
+    name="sference",
+    roots=("https://api.sference.com/v1",),
+    endpoints=("/chat/completions",),
+    limits=Limits(rows=10_000, bytes=60_000_000, price=1.0),
+    facts=Facts(
+        "Sference",
+        "24 h",
+        "time, number of rows and, once it has ended, keys",
+        "unknown",
+        ("SFERENCE_API_KEY",),
+        discount="unknown",
+        quirks=("limits are not documented: ours are a guess",),
+    ),
+    head={"window": "24h"},
+    listed="items",
+    results="/results",
+)

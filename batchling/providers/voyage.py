@@ -1,0 +1,75 @@
+"""Voyage AI: OpenAI's file dialect, where a row holds the inputs only and all other parameters belong to the job.
+
+Facts: Voyage's batch documentation (public preview); its SDK has no batch methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from batchling.core.fingerprint import decode_body
+from batchling.core.model import JSON, Bypass, Item, Request, Response, Site, Target, header
+from batchling.providers.base import JSON_TYPE, Facts, Limits, Route, account_of
+from batchling.providers.files import FileDialect, unbatchable
+from batchling.samples import voyage as samples
+
+_INPUTS = {
+    "/v1/embeddings": ("input",),
+    "/v1/contextualizedembeddings": ("inputs",),
+    "/v1/rerank": ("query", "documents"),
+}
+"""What of a body stands in its row."""
+
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+@dataclass(frozen=True, slots=True)
+class Voyage(FileDialect):
+    """Rows that share a job have all their parameters in common."""
+
+    def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
+        if not route.endpoint:
+            return Bypass("endpoint without a batch form")
+        if reason := unbatchable(body):
+            return Bypass(reason)
+        shared = {name: value for name, value in body.items() if name not in _INPUTS[route.endpoint]}
+        options = (("request_params", _canonical.encode(shared).decode()),)
+        account = account_of(self.identify(route, request))
+        return Target(self.name, route.base_url, route.endpoint, body["model"], account, options)
+
+    def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
+        for item in items:
+            body = decode_body(item.request.body) or {}
+            kept = {name: value for name, value in body.items() if name in _INPUTS[at.target.endpoint]}
+            yield msgspec.json.encode({"custom_id": item.key, "body": kept}) + b"\n"
+
+    def ordered(self, at: Site, tag: str) -> dict[str, JSON]:
+        shared = msgspec.json.decode(header(at.target.options, "request_params") or "{}")
+        return {"completion_window": self.window, "metadata": {self.tag: tag}, "request_params": shared}
+
+    def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(samples.answer(target.endpoint, body)))
+
+    def weight(self, body: dict[str, JSON]) -> int:
+        asked = body.get("input") or body.get("inputs") or body.get("documents")
+        return len(asked) if isinstance(asked, list) else 1
+
+
+VOYAGE = Voyage(
+    name="voyage",
+    roots=("https://api.voyageai.com/v1",),
+    endpoints=("/contextualizedembeddings", "/embeddings", "/rerank"),
+    limits=Limits(rows=100_000, bytes=999_000_000, inputs=100_000, in_flight=100, price=0.67),
+    facts=Facts(
+        "Voyage AI",
+        "12 h",
+        "metadata",
+        "30 days",
+        ("VOYAGE_API_KEY",),
+        quirks=("public preview", "only requests with equal parameters share a batch"),
+    ),
+    window="12h",
+)

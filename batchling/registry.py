@@ -1,0 +1,82 @@
+"""The providers of a scope: built in, installed by others, set up by the environment, given by the caller."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass, replace
+from functools import lru_cache
+from importlib.metadata import entry_points
+
+from batchling.credentials import entra, google
+from batchling.errors import OptionError
+from batchling.providers import PROVIDERS
+from batchling.providers.azure import AZURE
+from batchling.providers.base import Provider
+
+_log = logging.getLogger(__name__)
+
+GROUP = "batchling.providers"
+"""The entry point group of other packages' providers."""
+
+PREFIX_VARIABLE = "BATCHLING_GCS_PREFIX"
+DEPLOYMENTS_VARIABLE = "BATCHLING_AZURE_DEPLOYMENTS"
+
+
+def providers(given: object = None) -> dict[str, Provider]:
+    """Every provider that a scope knows, by name; `given` ones replace others of their name.
+
+    Raises `OptionError` for what is no provider.
+    """
+    found = {**PROVIDERS, **installed(), **_from_environment()}
+    if given is not None:
+        if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+            raise OptionError("providers", f"must be a list of providers, [Vertex(gcs_prefix=...)]; not {given!r:.80}")
+        for provider in given:
+            if not _is_provider(provider):
+                raise OptionError("providers", f"{provider!r:.80} is no provider: see docs/write_a_provider.md")
+            found[provider.name] = provider
+    return {name: _renewing(provider) for name, provider in found.items()}
+
+
+def _renewing(provider: Provider) -> Provider:
+    """The provider, with a source of fresh tokens if it is a cloud's and was given none."""
+    source = {"azure": entra, "vertex": google}.get(provider.name)
+    if source is None or provider.renew is not None or not is_dataclass(provider):
+        return provider
+    return replace(provider, renew=source)
+
+
+@lru_cache(maxsize=1)
+def installed() -> Mapping[str, Provider]:
+    """The providers of other packages. One that cannot be loaded is told in a warning and left out."""
+    found: dict[str, Provider] = {}
+    for entry in entry_points(group=GROUP):
+        try:
+            provider = entry.load()
+        except Exception as fault:  # a package of somebody else's
+            _log.warning("provider %s cannot be loaded (%r)", entry.name, fault)
+            continue
+        if _is_provider(provider):
+            found[provider.name] = provider
+        else:
+            _log.warning("provider %s is none: it lacks what batchling.providers.base.Provider has", entry.name)
+    return found
+
+
+def _is_provider(value: object) -> bool:
+    wanted = [name for name in vars(Provider) if not name.startswith("_")]
+    return not isinstance(value, type) and all(hasattr(value, name) for name in wanted)
+
+
+def _from_environment() -> dict[str, Provider]:
+    """Vertex and Azure as the environment describes them."""
+    pairs = [entry.partition("=") for entry in os.environ.get(DEPLOYMENTS_VARIABLE, "").replace(",", " ").split()]
+    if any(not name or not batch for name, _, batch in pairs):
+        raise OptionError(DEPLOYMENTS_VARIABLE, "must look like gpt-4o=gpt-4o-batch,gpt-5=gpt-5-batch")
+    deployments = {name: batch for name, _, batch in pairs}
+    prefix = os.environ.get(PREFIX_VARIABLE, "")
+    if prefix and not prefix.startswith("gs://"):
+        raise OptionError(PREFIX_VARIABLE, "must look like gs://bucket/folder")
+    return {AZURE.name: replace(AZURE, deployments=deployments)}

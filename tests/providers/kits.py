@@ -1,0 +1,119 @@
+"""How a program talks to each provider: what the contract needs to know of one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchling.providers.azure import Azure
+from batchling.providers.base import Provider
+from batchling.testing import ProviderServer
+
+Body = dict[str, Any]
+
+
+def chat(text: str) -> Body:
+    return {"model": "m", "messages": [{"role": "user", "content": text}], "x_unknown": {"of": ["ours", 1.5]}}
+
+
+def claude(text: str) -> Body:
+    return {**chat(text), "max_tokens": 9}
+
+
+def embedding(text: str) -> Body:
+    return {"model": "m", "input": [text]}
+
+
+def response(text: str) -> Body:
+    return {"model": "m", "input": text}
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def error(message: str) -> Body:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+
+
+@dataclass(frozen=True)
+class Kit:
+    """`paths` are the real-time calls below the provider's place at the embedded server, each with a maker of bodies; the
+    first is what most cases use. `word` is a job
+    in an unknown state. `refuses` names the cases that the provider cannot do, and why."""
+
+    name: str
+    paths: Mapping[str, Callable[[str], Body]]
+    headers: Callable[[str], dict[str, str]] = bearer
+    error: Callable[[str], Body] = error
+    texts: int = 4
+    providers: Callable[[ProviderServer], list[Provider]] = lambda server: []
+    word: Body = field(default_factory=lambda: {"id": "j", "status": "daydreaming"})
+    refuses: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def path(self) -> str:
+        return next(iter(self.paths))
+
+    @property
+    def body(self) -> Callable[[str], Body]:
+        return self.paths[self.path]
+
+
+def azure(server: ProviderServer) -> list[Provider]:
+    return [Azure(deployments={"m": "m-batch"})]
+
+
+def compatible(name: str, base: str, *paths: tuple[str, Callable[[str], Body]], **more: Any) -> Kit:
+    return Kit(name, {base + path: body for path, body in paths or [("/chat/completions", chat)]}, **more)
+
+
+CHAT = ("/chat/completions", chat)
+EMBEDDING = ("/embeddings", embedding)
+RESPONSE = ("/responses", response)
+NO_CANCEL = {"cancel": "there is no call that stops a job"}
+
+KITS = [
+    compatible("openai", "/v1", CHAT, EMBEDDING, RESPONSE, ("/completions", lambda t: {"model": "m", "prompt": t})),
+    Kit(
+        "anthropic",
+        {"/v1/messages": claude},
+        lambda key: {"x-api-key": key, "anthropic-version": "2023-06-01"},
+        lambda text: {"type": "error", "error": {"type": "invalid_request_error", "message": text}},
+        word={"id": "j", "processing_status": "daydreaming"},
+        refuses={"validation": "bad rows fail alone, never the job"},
+    ),
+    compatible("azure", "/openai/v1", CHAT, RESPONSE, providers=azure, headers=lambda key: {"api-key": key}),
+    compatible("groq", "/openai/v1"),
+    compatible("together", "/v1"),
+    compatible("doubleword", "/v1", CHAT, EMBEDDING, RESPONSE),
+    compatible("deepinfra", "/v1/openai", CHAT, EMBEDDING),
+    compatible("parasail", "/v1", CHAT, EMBEDDING),
+    compatible("novita", "/openai/v1"),
+    compatible("siliconflow", "/v1"),
+    compatible("dashscope", "/compatible-mode/v1", CHAT, EMBEDDING),
+    compatible("zhipu", "/api/paas/v4"),
+    compatible("kimi", "/v1", ("/chat/completions", lambda text: {**chat(text), "model": "kimi-k2.6"})),
+    compatible("perplexity", "/v1", RESPONSE),
+    compatible("cerebras", "/v1", texts=12),
+    compatible(
+        "voyage",
+        "/v1",
+        EMBEDDING,
+        ("/contextualizedembeddings", lambda text: {"model": "m", "inputs": [[text, "b"]]}),
+        ("/rerank", lambda text: {"model": "m", "query": text, "documents": ["a", "b"]}),
+    ),
+    compatible("openrouter", "/api/v1", CHAT, EMBEDDING, RESPONSE, ("/messages", claude), refuses=NO_CANCEL),
+    compatible("sference", "/v1"),
+]
+
+BY_NAME = {kit.name: kit for kit in KITS}
+
+
+def as_bytes(value: Any) -> bytes:
+    return json.dumps(value).encode()

@@ -1,0 +1,230 @@
+"""One contract for all providers: what holds for one holds for each, or its kit says why it cannot."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from batchling import Detached, driver, registry
+from batchling.core.model import Job, Response, Site, State, Target
+from batchling.providers.base import Limits
+from batchling.testing import ProviderServer
+from tests.providers.calls import ask, ask_real_time, scope, texts
+from tests.providers.flows import play
+from tests.providers.kits import KITS, Kit, as_bytes
+
+HARD = "text 01"
+"""The text that rows are picked by."""
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 0.2)
+
+
+@pytest.fixture(params=KITS, ids=str)
+def kit(request: pytest.FixtureRequest) -> Kit:
+    case = request.function.__name__.removeprefix("test_")
+    found: Kit = request.param
+    if case in found.refuses:
+        pytest.skip(f"refused: {found.refuses[case]}")
+    return found
+
+
+def is_hard(body: dict[str, Any]) -> bool:
+    return HARD in json.dumps(body)
+
+
+def only_in_batches(server: ProviderServer, rows: int) -> bool:
+    return len(server.billed(batch=True)) == rows and server.billed(batch=False) == []
+
+
+def test_success(provider_server: ProviderServer, kit: Kit) -> None:
+    """Every endpoint: what a batch answers is what real time answers."""
+    for path in kit.paths:
+        batched = ask(provider_server, kit, texts(kit), path)
+        assert only_in_batches(provider_server, kit.texts), path
+        plain = ask_real_time(provider_server, kit, texts(kit), path)
+        assert [answer.status_code for answer in batched] == [200] * kit.texts, (path, batched[0].text)
+        assert [without_batch(answer.json()) for answer in batched] == [answer.json() for answer in plain]
+        assert len({answer.text for answer in plain}) == kit.texts
+        provider_server.forget_bills()
+    assert len(provider_server.creates()) == len(kit.paths)
+
+
+def without_batch(answer: dict[str, Any]) -> dict[str, Any]:
+    """Without what tells that a batch made it."""
+    if answer.get("usage", {}).get("service_tier") == "batch":
+        return {**answer, "usage": {**answer["usage"], "service_tier": "standard"}}
+    return answer
+
+
+def test_row_failure(provider_server: ProviderServer, kit: Kit) -> None:
+    provider_server.fail_rows(is_hard, 400, kit.error("messages must be shorter"))
+    answers = ask(provider_server, kit, texts(kit))
+
+    assert [answer.status_code for answer in answers] == [200, 400] + [200] * (kit.texts - 2)
+    assert "messages must be shorter" in answers[1].text
+    assert answers[1].headers["x-should-retry"] == "false"
+    assert only_in_batches(provider_server, kit.texts - 1)
+
+
+def test_all_rows_failed(provider_server: ProviderServer, kit: Kit) -> None:
+    provider_server.fail_rows(lambda body: True, 400, kit.error("invalid messages"))
+    answers = ask(provider_server, kit, texts(kit))
+
+    assert [answer.status_code for answer in answers] == [400] * kit.texts
+    assert len(provider_server.creates()) == 1
+
+
+@pytest.mark.parametrize("word", ["expire", "cancel"])
+def test_partial_end(provider_server: ProviderServer, kit: Kit, word: str) -> None:
+    """Finished rows are answered, the others are asked again, and nothing is billed twice."""
+    (provider_server.expire_job if word == "expire" else provider_server.cancel_job)(0.5)
+    answers = ask(provider_server, kit, texts(kit), batch_window_seconds=0.3)
+
+    assert [answer.status_code for answer in answers] == [200] * kit.texts
+    if kit.name == "cerebras":  # too few are left for a batch
+        assert len(provider_server.billed(batch=True)) == len(provider_server.billed(batch=False)) == kit.texts / 2
+    else:
+        assert only_in_batches(provider_server, kit.texts)
+        assert len(provider_server.creates()) == 2
+
+
+def test_validation(provider_server: ProviderServer, kit: Kit) -> None:
+    """The job fails as a whole: every caller hears why, and pays nothing."""
+    provider_server.fail_job("invalid_request", "the file is not to our taste")
+    answers = ask(provider_server, kit, texts(kit))
+
+    assert {answer.status_code for answer in answers} == {400}
+    assert all("not to our taste" in answer.text for answer in answers)
+    assert provider_server.billed() == []
+
+
+def test_limits(provider_server: ProviderServer, kit: Kit) -> None:
+    """More than a job may hold: several jobs."""
+    provider: Any = registry.providers(kit.providers(provider_server))[kit.name]
+    limits: Limits = provider.limits
+    count = 2 * max(3, limits.least)
+    small = replace(provider, limits=replace(limits, rows=count // 2))
+    asked = [f"text {number:02}" for number in range(count)]
+    answers = ask(provider_server, kit, asked, providers=[small], batch_size=None, batch_window_seconds=0.5)
+
+    assert [answer.status_code for answer in answers] == [200] * count
+    assert sorted(provider_server.jobs().values()) == [count // 2] * 2
+
+
+@pytest.mark.parametrize("status", [0, 502])
+def test_find(provider_server: ProviderServer, kit: Kit, status: int) -> None:
+    """The reply of the create call is lost: the job is found again, and not bought again."""
+    provider_server.lose_created(status)
+    answers = ask(provider_server, kit, texts(kit))
+
+    assert [answer.status_code for answer in answers] == [200] * kit.texts
+    assert only_in_batches(provider_server, kit.texts)
+    assert len(provider_server.jobs()) == 1
+
+
+def test_find_nothing(provider_server: ProviderServer, kit: Kit) -> None:
+    """The create call never arrived: after looking for its job it is made again."""
+    provider_server.lose_created(502, acts=False)
+    answers = ask(provider_server, kit, texts(kit))
+
+    assert [answer.status_code for answer in answers] == [200] * kit.texts
+    assert only_in_batches(provider_server, kit.texts)
+    assert len(provider_server.creates()) == 2
+
+
+def test_paging(provider_server: ProviderServer, kit: Kit) -> None:
+    """The lost job is not on the first page of the list, nor are all its results on the first page of results."""
+    provider_server.show_per_page(1)
+    provider_server.lose_created(0)
+    with scope(provider_server, kit, kit.texts):
+        answers = ask(provider_server, kit, texts(kit))
+    others = ask(provider_server, kit, [f"other {number}" for number in range(kit.texts)])
+
+    assert [answer.status_code for answer in (*answers, *others)] == [200] * 2 * kit.texts
+    assert only_in_batches(provider_server, 2 * kit.texts)
+
+
+def test_cancel(provider_server: ProviderServer, kit: Kit) -> None:
+    """Asked to, the job is stopped at the provider, and that is waited for."""
+    provider_server.hold()
+    opened = scope(provider_server, kit, kit.texts)
+    left: list[Detached] = []
+
+    def program() -> None:
+        try:
+            ask_real_time(provider_server, kit, texts(kit))
+        except Detached as gone:
+            left.append(gone)
+
+    with opened:
+        caller = threading.Thread(target=program)
+        caller.start()
+        while not any(seen.status == 200 for seen in provider_server.calls("GET")):
+            threading.Event().wait(0.01)
+        opened._batcher.detach().result(5)
+        opened._batcher.cancel().result(10)
+        caller.join()
+
+    assert left
+    assert provider_server.over() == 1
+    assert provider_server.billed() == []
+
+
+def test_credentials(provider_server: ProviderServer, kit: Kit) -> None:
+    """Two keys never share a job; a refused key is refused natively."""
+    asked = texts(kit) * 2
+    answers = ask(provider_server, kit, asked, keys=("sk-1", "sk-2"))
+    assert [answer.status_code for answer in answers] == [200] * len(asked)
+    accounts = {bill.job: bill.account for bill in provider_server.billed()}
+    assert len(accounts) == len(set(accounts.values())) == 2
+
+    refused = ask(provider_server, kit, texts(kit), keys=("sk-bad",))
+    plain = ask_real_time(provider_server, kit, texts(kit)[:1], keys=("sk-bad",))[0]
+    assert {answer.status_code for answer in refused} == {plain.status_code}
+    assert refused[0].json() == plain.json()
+
+
+def test_body_is_passed_whole(provider_server: ProviderServer, kit: Kit) -> None:
+    ask(provider_server, kit, texts(kit))
+    ask_real_time(provider_server, kit, texts(kit))
+    in_batches = sorted(bill.body for bill in provider_server.billed(batch=True))
+    in_real_time = sorted(bill.body for bill in provider_server.billed(batch=False))
+
+    assert in_batches == in_real_time
+    assert len(set(in_batches)) == kit.texts
+
+
+def test_line_separators(provider_server: ProviderServer, kit: Kit) -> None:
+    """U+2028 and its like are no ends of lines."""
+    provider_server.fail_rows(is_hard, 400, kit.error("invalid \u2028 and \u0085 and \x1c here"))
+    answers = ask(provider_server, kit, texts(kit))
+
+    assert [answer.status_code for answer in answers] == [200, 400] + [200] * (kit.texts - 2)
+    assert "invalid \u2028 and \u0085" in json.dumps(answers[1].json(), ensure_ascii=False)
+
+
+def test_unknown_status(kit: Kit) -> None:
+    """A word that nobody knows is no end."""
+    provider: Any = registry.providers()[kit.name]
+    site = Site(Target(kit.name, "https://host/v1", "/v1/chat/completions", "m", "a"))
+    status = play(provider.poll(site, Job("j")), Response(200, (), as_bytes(kit.word)))[1]
+
+    assert status.state is State.RUNNING
+    assert not status.known
+
+
+@pytest.mark.slow
+def test_big_files(provider_server: ProviderServer, kit: Kit) -> None:
+    asked = [f"text {number} {'x' * 1_000}" for number in range(1_500)]
+    answers = ask(provider_server, kit, asked)
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == len(asked)
+    assert only_in_batches(provider_server, len(asked))
