@@ -10,6 +10,7 @@ from batchling.providers.anthropic import ANTHROPIC
 from batchling.providers.azure import AZURE
 from batchling.providers.base import Provider, Route
 from batchling.providers.compatible import COMPATIBLE
+from batchling.providers.gemini import GEMINI
 from batchling.providers.gemini_openai import GEMINI_COMPATIBLE
 from batchling.providers.inline import OPENROUTER, SFERENCE
 from batchling.providers.openai import OPENAI
@@ -18,6 +19,7 @@ from batchling.providers.voyage import VOYAGE
 _BUILT_IN: tuple[Provider, ...] = (
     OPENAI,
     ANTHROPIC,
+    GEMINI,
     AZURE,
     *COMPATIBLE,
     OPENROUTER,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from functools import lru_cache
 from typing import Protocol
@@ -332,3 +333,13 @@ def read_count(value: JSON) -> int:
         return int(value)
     except (TypeError, ValueError, OverflowError):
         return 0
+
+
+def read_moment(value: JSON) -> float:
+    """Unix seconds of a time that is a number or RFC 3339 text; 0.0 when it is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if value > 0 else 0.0
+    try:
+        return datetime.fromisoformat(str(value)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from urllib.parse import urlsplit
 
 import msgspec
@@ -50,6 +49,7 @@ from batchling.providers.base import (
     read_count,
     read_id,
     read_json,
+    read_moment,
     read_object,
     read_objects,
     read_text,
@@ -384,16 +384,6 @@ def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
         expires_at=expires or None,
         known=state is not State.RUNNING or word in _RUNNING,
     )
-
-
-def read_moment(value: JSON) -> float:
-    """Unix seconds of a time that is a number or RFC 3339 text; 0.0 when it is none."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if value > 0 else 0.0
-    try:
-        return datetime.fromisoformat(str(value)).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def _fault(said: dict[str, JSON], first_line: int) -> Fault:

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from batchling.core.model import Call, Flow, Headers, Item, Job, Request, Response, Site, Status, header
+from batchling.providers import google
 from batchling.providers.base import (
-    JSON_TYPE,
     Facts,
-    Garbled,
     Limits,
     Refused,
     Unsettled,
     read_json,
-    read_object,
     read_objects,
     read_text,
     request,
@@ -34,25 +31,7 @@ class GeminiCompatible(FileDialect):
 
     def upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
         rows = tuple(self.rows(at, items))
-        start = (
-            ("x-goog-upload-protocol", "resumable"),
-            ("x-goog-upload-command", "start"),
-            ("x-goog-upload-header-content-length", str(sum(map(len, rows)))),
-            ("x-goog-upload-header-content-type", "application/jsonl"),
-            JSON_TYPE,
-        )
-        name = b'{"file":{"displayName":"%s"}}' % f"{TAG}-{tag}".encode()
-        begun = yield Call(Request("POST", _native(at, "/upload/v1beta/files"), (*_as_native(at), *start), name))
-        if not begun.ok:
-            raise Refused(begun)
-        place = header(begun.headers, "x-goog-upload-url") or ""
-        if urlsplit(place)[:2] != urlsplit(at.target.base_url)[:2]:
-            raise Garbled("an upload without an address, or one at another host")
-        finish = (("x-goog-upload-offset", "0"), ("x-goog-upload-command", "upload, finalize"))
-        done = read_json((yield Call(Request("POST", place, (*_as_native(at), *finish)), rows)))
-        if (file := read_text(read_object(done.get("file")).get("name"))) is None:
-            raise Garbled("an upload without a name")
-        return file
+        return (yield from google.upload(_native(at, ""), _as_native(at), rows, f"{TAG}-{tag}"))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         return read_status(read_json((yield Call(request("GET", at, _job(job))))))

@@ -47,6 +47,7 @@ from batchling.providers.base import (
     read_count,
     read_id,
     read_json,
+    read_moment,
     read_object,
     read_objects,
     read_text,
@@ -54,7 +55,7 @@ from batchling.providers.base import (
     row_pieces,
     segment,
 )
-from batchling.providers.files import read_moment, read_status, unbatchable
+from batchling.providers.files import read_status, unbatchable
 from batchling.providers.rows import error_answer, read_row
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples

@@ -14,6 +14,7 @@ from aiohttp import web
 from batchling.core.model import JSON
 from batchling.testing.accents import ACCENTS
 from batchling.testing.anthropic import AnthropicApi
+from batchling.testing.gemini import GeminiApi
 from batchling.testing.inline import InlineApi
 from batchling.testing.ledger import Bill, Seen
 from batchling.testing.openai import OpenAIApi
@@ -47,6 +48,8 @@ def _apis(world: World) -> list[Api]:
         *(OpenAIApi(world, accent) for accent in ACCENTS.values()),
         InlineApi(world, "openrouter"),
         InlineApi(world, "sference"),
+        GeminiApi(world, "gemini"),
+        GeminiApi(world, "gemini-openai"),
     ]
 
 

@@ -76,6 +76,20 @@ def compatible(name: str, base: str, *paths: tuple[str, Callable[[str], Body]], 
 CHAT = ("/chat/completions", chat)
 EMBEDDING = ("/embeddings", embedding)
 RESPONSE = ("/responses", response)
+
+
+def gemini(text: str) -> Body:
+    return {"contents": [{"role": "user", "parts": [{"text": text}]}], "generationConfig": {"maxOutputTokens": 9}}
+
+
+def google_key(key: str) -> dict[str, str]:
+    return {"x-goog-api-key": key}
+
+
+def google_error(text: str) -> Body:
+    return {"error": {"code": 400, "message": text, "status": "INVALID_ARGUMENT"}}
+
+
 NO_CANCEL = {"cancel": "there is no call that stops a job"}
 
 KITS = [
@@ -88,6 +102,18 @@ KITS = [
         word={"id": "j", "processing_status": "daydreaming"},
         refuses={"validation": "bad rows fail alone, never the job"},
     ),
+    Kit(
+        "gemini",
+        {
+            "/v1beta/models/m:generateContent": gemini,
+            "/v1beta/models/m:embedContent": lambda text: {"content": {"parts": [{"text": text}]}},
+            "/v1/models/m-image:generateContent": gemini,  # by a file
+        },
+        google_key,
+        google_error,
+        word={"name": "batches/j", "metadata": {"state": "BATCH_STATE_DAYDREAMING"}},
+    ),
+    compatible("gemini-openai", "/v1beta/openai", CHAT, EMBEDDING),
     compatible("azure", "/openai/v1", CHAT, RESPONSE, providers=azure, headers=lambda key: {"api-key": key}),
     compatible("groq", "/openai/v1"),
     compatible("together", "/v1"),

@@ -77,7 +77,7 @@ def play(flow: Flow[Any], answers: list[Response]) -> Any:
 
 
 def site(provider: Provider) -> Site:
-    endpoint = "/v1/embeddings" if provider.name == "voyage" else "/v1/chat/completions"
+    endpoint = {"voyage": "/v1/embeddings", "gemini": ":generateContent"}.get(provider.name, "/v1/chat/completions")
     return Site(Target(provider.name, "https://host/v1", endpoint, "m", "a"), (("authorization", "Bearer k"),))
 
 

@@ -1,0 +1,349 @@
+"""Gemini's APIs at the embedded server, its own and the OpenAI-compatible one, as strict as the originals.
+
+Shapes: recorded traffic of 2025 and 2026: states are BATCH_STATE_*, counters are texts and left out when they are zero,
+`done` is absent until the end, and an empty list is `{}`.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import msgspec
+from aiohttp import web
+
+from batchling.core.fingerprint import digest
+from batchling.core.model import JSON
+from batchling.samples import gemini as samples
+from batchling.samples import openai
+from batchling.testing.accents import Accent
+from batchling.testing.openai_files import json_object, reply
+from batchling.testing.openai_rows import BadLine, read_rows
+from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
+
+_MAX_INLINE = 20 * 1024 * 1024
+_BODY = frozenset(
+    {
+        "contents",
+        "systemInstruction",
+        "tools",
+        "toolConfig",
+        "safetySettings",
+        "generationConfig",
+        "cachedContent",
+        "model",
+    }
+)
+_EMBED_BODY = frozenset({"content", "taskType", "title", "outputDimensionality", "model"})
+_KINDS = {"batchGenerateContent": "generateContent", "asyncBatchEmbedContent": "embedContent"}
+_COMPATIBLE = Accent("gemini-openai", "/v1beta/openai", ("/chat/completions", "/embeddings"))
+
+
+class GeminiApi:
+    """The handlers below one of the two places; `name` says which, and both serve all."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.name = name
+        self._world = world
+        self.jobs: dict[str, Served] = {}
+        self._files: dict[str, dict[str, JSON]] = {}
+        self._contents: dict[str, bytes] = {}
+
+    def routes(self, prefix: str) -> list[web.RouteDef]:
+        """Every call that this API answers."""
+        native, compatible = prefix + "/v1beta", prefix + "/v1beta/openai"
+        return [
+            web.post(prefix + "/{version:v1|v1beta}/models/{model}:{method}", self._call),
+            web.post(prefix + "/upload/v1beta/files", self._upload),
+            web.get(native + "/files", self._list_files),
+            web.get(prefix + "/download/v1beta/files/{id}:download", self._download),
+            web.get(native + "/batches", self._list),
+            web.get(native + "/batches/{id}", self._get),
+            web.post(native + "/batches/{id}:cancel", self._cancel),
+            web.post(compatible + "/chat/completions", self._compatible),
+            web.post(compatible + "/embeddings", self._compatible),
+            web.post(compatible + "/batches", self._create_compatible),
+            web.get(compatible + "/batches", self._list_compatible),
+            web.get(compatible + "/batches/{id}", self._get_compatible),
+            web.post(compatible + "/batches/{id}/cancel", self._cancel_compatible),
+        ]
+
+    def creates(self, method: str, path: str) -> bool:
+        """Whether this call creates a job."""
+        return method == "POST" and path.endswith(("/openai/batches", *(":" + kind for kind in _KINDS)))
+
+    def account(self, request: web.Request) -> str:
+        """A digest of who asks. Raises the 400 of a missing or refused key."""
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        key = request.headers.get("x-goog-api-key") or request.query.get("key") or bearer
+        if not key or key.startswith("sk-bad"):
+            raise _refusal(400, "API key not valid. Please pass a valid API key.", "API_KEY_INVALID")
+        return digest(key)
+
+    async def _call(self, request: web.Request) -> web.Response:
+        method, model = request.match_info["method"], request.match_info["model"]
+        account = self.account(request)
+        if method in _KINDS:
+            return await self._create(request, account, model, _KINDS[method])
+        if method not in ("generateContent", "embedContent", "batchEmbedContents"):
+            raise _refusal(404, f"{method} is not found")
+        body = await json_object(request)
+        status, answer = self._answer(method, model, body)
+        if status == 200:
+            self._world.bill(self.name, f":{method}", account, {**body, "model": model}, answer, None)
+        return reply(answer, status)
+
+    def _answer(self, method: str, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+        if (fault := self._world.row_fault_for(body)) is not None:
+            return fault.status, fault.error
+        if model == "no-such-model":
+            return 404, _error(404, "models/no-such-model is not found")
+        known = _BODY if method == "generateContent" else _EMBED_BODY
+        if method != "batchEmbedContents" and (unknown := set(body) - known):
+            return 400, _error(400, f'Invalid JSON payload received. Unknown name "{min(unknown)}"')
+        if method == "generateContent" and not body.get("contents"):
+            return 400, _error(400, "* GenerateContentRequest.contents: contents is not specified")
+        return 200, samples.answer(method, model, body)
+
+    async def _create(self, request: web.Request, account: str, model: str, method: str) -> web.Response:
+        raw = await request.read()
+        batch = (await json_object(request)).get("batch")
+        if not isinstance(batch, dict) or not batch.get("displayName"):
+            raise _refusal(400, "batch.display_name is required")
+        source = batch.get("inputConfig") or {}
+        rows: list[tuple[str, dict[str, JSON]]]
+        if name := source.get("fileName"):
+            content = self._contents.get(name)
+            if content is None or self._files[name]["account"] != account:
+                raise _refusal(404, f"File {name} not found")
+            lines = [msgspec.json.decode(line) for line in content.split(b"\n") if line]
+            rows = [(line["key"], line["request"]) for line in lines]
+        else:
+            if len(raw) > _MAX_INLINE:
+                raise _refusal(400, "Request payload size exceeds the limit: 20971520 bytes.")
+            asked = source["requests"]["requests"]
+            rows = [(each["metadata"]["key"], each["request"]) for each in asked]
+        if model == "no-such-model":
+            raise _refusal(404, "models/no-such-model is not found")
+        job = self._new_job(account, f":{method}", rows)
+        job.words = {"displayName": batch["displayName"], "model": f"models/{model}", "inline": not name}
+        if self._world.job_faults:
+            job.words["errors"] = self._world.job_faults.pop(0)
+        return reply(self._shown(job))
+
+    def _new_job(self, account: str, endpoint: str, rows: list[tuple[str, dict[str, JSON]]]) -> Served:
+        job = Served(f"job{self._world.number():08d}", account, endpoint, rows, time.time())
+        self.jobs[job.id] = job
+        return job
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        command = request.headers.get("x-goog-upload-command", "")
+        if command == "start" and request.headers.get("x-goog-upload-protocol") == "resumable":
+            named = (await json_object(request)).get("file") or {}
+            place = f"{request.scheme}://{request.host}{request.path}?upload_id={named.get('displayName')}"
+            return web.Response(headers={"x-goog-upload-url": place, "x-goog-upload-status": "active"})
+        if command != "upload, finalize" or request.headers.get("x-goog-upload-offset") != "0":
+            raise _refusal(400, "unknown upload command")
+        return reply({"file": self._add(account, request.query["upload_id"], await request.read())})
+
+    def _add(self, account: str, display_name: str, content: bytes, kind: str = "") -> dict[str, JSON]:
+        name = f"files/{kind}{self._world.number():012d}"
+        file = {"name": name, "displayName": display_name, "sizeBytes": str(len(content)), "state": "ACTIVE"}
+        self._files[name] = {**file, "account": account}
+        self._contents[name] = content
+        return file
+
+    async def _list_files(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        files = [file for file in self._files.values() if file["account"] == account]
+        return reply({"files": [{name: file[name] for name in file if name != "account"} for file in files]})
+
+    async def _download(self, request: web.Request) -> web.Response:
+        name = f"files/{request.match_info['id']}"
+        if name not in self._contents or self._files[name]["account"] != self.account(request):
+            raise _refusal(404, f"File {name} not found")
+        return web.Response(body=self._contents[name], content_type="application/octet-stream")
+
+    def _job(self, request: web.Request) -> Served:
+        job = self.jobs.get(request.match_info["id"])
+        if job is None or job.account != self.account(request):
+            raise _refusal(404, "Requested entity was not found.")
+        return job
+
+    async def _get(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        self._go_on(job)
+        return reply(self._shown(job, with_rows=True))
+
+    async def _list(self, request: web.Request) -> web.Response:
+        jobs = self._jobs_of(self.account(request))
+        start = int(request.query.get("pageToken") or 0)
+        size = page_size(request, "pageSize")
+        page = [self._shown(job) for job in jobs[start : start + size]]
+        token = {"nextPageToken": str(start + size)} if len(jobs) > start + size else {}
+        return reply({**({"operations": page} if page else {}), **token})
+
+    def _jobs_of(self, account: str) -> list[Served]:
+        jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
+        for job in jobs:
+            self._go_on(job)
+        return jobs
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        self._job(request).cancelled = True
+        return reply({})
+
+    def _go_on(self, job: Served) -> None:
+        """Time passes whenever somebody looks."""
+        job.polls += 1
+        if not job.over and self._world.ready(job):
+            self._finish(job)
+
+    def _finish(self, job: Served) -> None:
+        if job.words.get("errors"):
+            job.over = "failed"
+            return
+        word, done = self._world.ending(job)
+        job.over = word or "succeeded"
+        compatible = job.endpoint.startswith("/")
+        model = str(job.words.get("model")).removeprefix("models/")
+        lines: list[tuple[str, bytes]] = []
+        good = 0
+        for key, body in job.rows[:done]:
+            status, answer = self._run(job, model, {**body, "x": key} if self._world.varied else body)
+            good += status == 200
+            lines.append((key, encode(_row(key, status, answer, compatible, bool(job.words.get("inline"))))))
+            if status == 200:
+                known = body if compatible else {**body, "model": model}
+                self._world.bill(self.name, job.endpoint, job.account, known, answer, (key, job.id))
+        job.counts = {"successfulRequestCount": good, "failedRequestCount": done - good}
+        job.lines = shuffled(lines)
+        if job.lines and not job.words.get("inline"):
+            content = b"\n".join(job.lines) + b"\n"
+            job.words["responsesFile"] = self._add(job.account, "", content, "batch-")["name"]
+
+    def _run(self, job: Served, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+        if job.endpoint.startswith("/"):
+            return self._answer_compatible(job.endpoint, body)
+        return self._answer(job.endpoint.removeprefix(":"), model, {k: v for k, v in body.items() if k != "x"})
+
+    def _shown(self, job: Served, *, with_rows: bool = False) -> dict[str, JSON]:
+        early = "running" if job.polls else "pending"
+        stats = {"requestCount": len(job.rows), **job.counts}
+        if not job.over:
+            stats["pendingRequestCount"] = len(job.rows)
+        detail: dict[str, JSON] = {
+            "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch",
+            "model": job.words["model"],
+            "displayName": job.words["displayName"],
+            "createTime": _time(job.created_at),
+            "updateTime": _time(time.time()),
+            "batchStats": {name: str(count) for name, count in stats.items() if count},
+            "state": f"BATCH_STATE_{(job.over or early).upper()}",
+            "name": f"batches/{job.id}",
+        }
+        shown: dict[str, JSON] = {"name": f"batches/{job.id}", "metadata": detail}
+        if job.over == "failed":
+            return {**shown, "done": True, "error": {"code": 3, "message": job.words["errors"]["message"]}}
+        if not job.over:
+            return shown
+        output: JSON = {}
+        if file := job.words.get("responsesFile"):
+            output = {"responsesFile": file}
+        elif job.words.get("inline") and with_rows:
+            output = {"inlinedResponses": {"inlinedResponses": [msgspec.Raw(line) for line in job.lines]}}
+        detail["output"] = output
+        return {**shown, "done": True, "response": output}
+
+    # The OpenAI-compatible path.
+
+    async def _compatible(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        endpoint = "/v1" + request.path.partition("/openai")[2]
+        body = await json_object(request)
+        status, answer = self._answer_compatible(endpoint, body)
+        if status == 200:
+            self._world.bill(self.name, endpoint, account, body, answer, None)
+        return reply(answer, status)
+
+    def _answer_compatible(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+        if (fault := self._world.row_fault_for(body)) is not None:
+            return fault.status, fault.error
+        return 200, openai.answer(endpoint, body)
+
+    async def _create_compatible(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        order = await json_object(request)
+        name = str(order.get("input_file_id"))
+        if set(order) != {"input_file_id", "endpoint", "completion_window"} or name not in self._contents:
+            raise _refusal(400, "input_file_id, endpoint and completion_window are required, and nothing else")
+        job = self._new_job(account, order["endpoint"], [])
+        job.words = {"input_file_id": name}
+        try:
+            if self._world.job_faults:
+                job.words["errors"] = self._world.job_faults.pop(0)
+            else:
+                job.rows = read_rows(_COMPATIBLE, job.endpoint, self._contents[name], {})
+        except BadLine as bad:
+            job.words["errors"] = bad.fault
+        return reply(_as_openai(job))
+
+    async def _get_compatible(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        self._go_on(job)
+        return reply(_as_openai(job))
+
+    async def _list_compatible(self, request: web.Request) -> web.Response:
+        jobs = self._jobs_of(self.account(request))
+        return reply({"object": "list", "data": [_as_openai(job) for job in jobs], "has_more": False})
+
+    async def _cancel_compatible(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        job.cancelled = True
+        return reply(_as_openai(job))
+
+
+def _row(key: str, status: int, answer: dict[str, JSON], compatible: bool, inline: bool) -> dict[str, JSON]:
+    if compatible:
+        return {"id": f"r-{key}", "custom_id": key, "response": {"status_code": status, "body": answer}, "error": None}
+    named: dict[str, JSON] = {"metadata": {"key": key}} if inline else {"key": key}
+    if status == 200:
+        return {"response": answer, **named}
+    code = {400: 3, 404: 5, 429: 8, 500: 13}.get(status, 2)
+    return {"error": {"code": code, "message": answer["error"]["message"]}, **named}
+
+
+def _as_openai(job: Served) -> dict[str, JSON]:
+    words = {"succeeded": "completed"}
+    fault = job.words.get("errors") if job.over == "failed" else None
+    return {
+        "id": f"batches/{job.id}",
+        "object": "batch",
+        "endpoint": job.endpoint,
+        "input_file_id": job.words["input_file_id"],
+        "status": words.get(job.over, job.over) or ("in_progress" if job.polls else "validating"),
+        "output_file_id": job.words.get("responsesFile"),
+        "errors": {"object": "list", "data": [fault]} if fault else None,
+        "created_at": int(job.created_at),
+        "request_counts": {
+            "total": len(job.rows),
+            "completed": job.counts.get("successfulRequestCount", 0),
+            "failed": job.counts.get("failedRequestCount", 0),
+        },
+    }
+
+
+def _time(seconds: float) -> str:
+    """With nine decimals, as Google has them."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+
+
+def _error(status: int, message: str, reason: str = "") -> dict[str, JSON]:
+    names = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND"}
+    details = {"details": [{"reason": reason}]} if reason else {}
+    return {"error": {"code": status, "message": message, "status": names.get(status, "UNKNOWN"), **details}}
+
+
+def _refusal(status: int, message: str, reason: str = "") -> Refusal:
+    return Refusal(reply(_error(status, message, reason), status))
