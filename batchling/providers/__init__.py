@@ -10,17 +10,23 @@ from batchling.providers.anthropic import ANTHROPIC
 from batchling.providers.azure import AZURE
 from batchling.providers.base import Provider, Route
 from batchling.providers.compatible import COMPATIBLE
+from batchling.providers.fireworks import FIREWORKS
 from batchling.providers.gemini import GEMINI
 from batchling.providers.gemini_openai import GEMINI_COMPATIBLE
 from batchling.providers.inline import OPENROUTER, SFERENCE
+from batchling.providers.mistral import MISTRAL
 from batchling.providers.openai import OPENAI
 from batchling.providers.voyage import VOYAGE
+from batchling.providers.xai import XAI
 
 _BUILT_IN: tuple[Provider, ...] = (
     OPENAI,
     ANTHROPIC,
     GEMINI,
     AZURE,
+    MISTRAL,
+    XAI,
+    FIREWORKS,
     *COMPATIBLE,
     OPENROUTER,
     VOYAGE,

@@ -14,11 +14,14 @@ from aiohttp import web
 from batchling.core.model import JSON
 from batchling.testing.accents import ACCENTS
 from batchling.testing.anthropic import AnthropicApi
+from batchling.testing.fireworks import FireworksApi
 from batchling.testing.gemini import GeminiApi
 from batchling.testing.inline import InlineApi
 from batchling.testing.ledger import Bill, Seen
+from batchling.testing.mistral import MistralApi
 from batchling.testing.openai import OpenAIApi
 from batchling.testing.world import WORLD, Fault, Predicate, Refusal, RowFault, Served, World
+from batchling.testing.xai import XaiApi
 
 _START_SECONDS = 10.0
 
@@ -48,6 +51,9 @@ def _apis(world: World) -> list[Api]:
         *(OpenAIApi(world, accent) for accent in ACCENTS.values()),
         InlineApi(world, "openrouter"),
         InlineApi(world, "sference"),
+        MistralApi(world),
+        XaiApi(world),
+        FireworksApi(world),
         GeminiApi(world, "gemini"),
         GeminiApi(world, "gemini-openai"),
     ]

@@ -1,0 +1,178 @@
+"""Fireworks' batch inference: a dataset of rows, a job over it, a dataset of results behind signed links.
+
+Facts: fireworks-ai 1.2 and Fireworks' API reference. We choose the ids of dataset and job, so that a lost job is asked
+for by its name. The shape of lines in `error-data` is UNSURE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from batchling.core.fingerprint import decode_body
+from batchling.core.model import JSON, Call, Fault, Flow, Item, Job, Request, Response, Site, State, Status
+from batchling.providers.base import (
+    JSON_TYPE,
+    Facts,
+    Garbled,
+    Limits,
+    Refused,
+    read_count,
+    read_json,
+    read_moment,
+    read_object,
+    read_objects,
+    read_text,
+    segment,
+)
+from batchling.providers.files import FileDialect
+
+_LOOKS = 300
+"""How often a fresh dataset is asked for until it can be used."""
+
+_ENDED = frozenset({"completed", "cancelled", "expired", "early_stopped"})
+_RUNNING = frozenset(
+    {
+        "unspecified",
+        "validating",
+        "pending",
+        "creating",
+        "creating_input_dataset",
+        "running",
+        "writing_results",
+        "re_queueing",
+        "idle",
+        "paused",
+        "cancelling",
+        "deleting",
+        "deleting_cleaning_up",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fireworks(FileDialect):
+    """OpenAI's real-time API; a control plane of its own."""
+
+    def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
+        for item in items:
+            body = {name: value for name, value in (decode_body(item.request.body) or {}).items() if name != "model"}
+            yield msgspec.json.encode({"custom_id": item.key, "body": body}) + b"\n"
+
+    def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
+        account = yield from _account(at)
+        dataset = f"b{tag}-in"
+        made = {"datasetId": dataset, "dataset": {"userUploaded": {}, "exampleCount": str(len(items))}}
+        created: Response = yield Call(_request("POST", at, f"{account}/datasets", made))
+        if not created.ok and created.status != 409:  # it is there already
+            raise Refused(created)
+        form = self.form(at, tuple(self.rows(at, items)), tag)
+        upload = Request("POST", f"{_plane(at)}/{account}/datasets/{dataset}:upload", form.request.headers)
+        uploaded: Response = yield Call(upload, form.chunks)
+        if not uploaded.ok:
+            raise Refused(uploaded)
+        for number in range(_LOOKS):
+            look = Call(_request("GET", at, f"{account}/datasets/{dataset}"), pause=2.0 if number else 0.0)
+            if read_json((yield look)).get("state") == "READY":
+                break
+        else:
+            raise Garbled("a dataset that is never ready")
+        order = {
+            "model": at.target.model,
+            "inputDatasetId": f"{account}/datasets/{dataset}",
+            "outputDatasetId": f"{account}/datasets/b{tag}-out",
+            "displayName": f"batchling-{tag}",
+        }
+        path = f"{account}/batchInferenceJobs?batchInferenceJobId=b{tag}"
+        job = read_json((yield Call(_request("POST", at, path, order), repeatable=False)))
+        return _job(job)
+
+    def poll(self, at: Site, job: Job) -> Flow[Status]:
+        return _status(read_json((yield Call(_request("GET", at, _named(job))))))
+
+    def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
+        for output in status.outputs:
+            path = "/".join(map(segment, output.split("/")))
+            links = read_json((yield Call(_request("GET", at, f"{path}:getDownloadEndpoint"))))
+            for link in read_object(links.get("filenameToSignedUrls")).values():
+                if not isinstance(link, str) or not link.startswith(("http://", "https://")):
+                    raise Garbled("a link that is none")
+                # Signed: it needs no credential, and is to see none.
+                response = yield Call(Request("GET", link), rows=True)
+                if not response.ok:
+                    raise Refused(response)
+
+    def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
+        account = yield from _account(at)
+        response: Response = yield Call(_request("GET", at, f"{account}/batchInferenceJobs/b{tag}"))
+        return None if response.status == 404 else _job(read_json(response))
+
+    def cancel(self, at: Site, job: Job) -> Flow[None]:
+        read_json((yield Call(_request("DELETE", at, _named(job)))))
+
+
+def _plane(at: Site) -> str:
+    """The root of the control plane, beside that of inference."""
+    return at.target.base_url.removesuffix("/inference/v1") + "/v1"
+
+
+def _request(method: str, at: Site, path: str, body: JSON = None) -> Request:
+    if body is None:
+        return Request(method, f"{_plane(at)}/{path}", at.headers)
+    return Request(method, f"{_plane(at)}/{path}", (*at.headers, JSON_TYPE), msgspec.json.encode(body))
+
+
+def _account(at: Site) -> Flow[str]:
+    """The resource name of the key's account (`accounts/...`)."""
+    accounts = read_objects(read_json((yield Call(_request("GET", at, "accounts")))).get("accounts"))
+    name = read_text(accounts[0].get("name")) if accounts else None
+    if name is None:
+        raise Garbled("a key without an account")
+    return f"accounts/{segment(name.removeprefix('accounts/'))}"
+
+
+def _job(said: dict[str, JSON]) -> Job:
+    if (name := read_text(said.get("name"))) is None:
+        raise Garbled("a job without a name")
+    return Job(name)
+
+
+def _named(job: Job) -> str:
+    return "/".join(map(segment, job.id.split("/")))
+
+
+def _status(job: dict[str, JSON]) -> Status:
+    word = str(job.get("state") or "").removeprefix("JOB_STATE_").lower()
+    state = State.ENDED if word in _ENDED else State.FAILED if word == "failed" else State.RUNNING
+    progress = read_object(job.get("jobProgress"))
+    output = read_text(job.get("outputDatasetId"))
+    done = read_count(progress.get("successfullyProcessedRequests")) + read_count(progress.get("failedRequests"))
+    message = read_text(read_object(job.get("status")).get("message"))
+    return Status(
+        state,
+        word,
+        done=done,
+        total=read_count(progress.get("totalInputRequests")),
+        outputs=(output,) if output and state is State.ENDED and done else (),
+        errors=(Fault(message or "the job failed"),) if state is State.FAILED else (),
+        expires_at=read_moment(job.get("expireTime")) or None,
+        known=state is not State.RUNNING or word in _RUNNING,
+    )
+
+
+FIREWORKS = Fireworks(
+    name="fireworks",
+    roots=("https://api.fireworks.ai/inference/v1",),
+    endpoints=("/chat/completions",),
+    limits=Limits(rows=50_000, bytes=149_000_000),
+    facts=Facts(
+        "Fireworks AI",
+        "24 h",
+        "the job's id, which is ours",
+        "unknown",
+        ("FIREWORKS_API_KEY",),
+        cancel="yes, by deleting the job: finished rows are lost",
+    ),
+)

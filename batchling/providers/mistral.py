@@ -1,0 +1,152 @@
+"""Mistral's batch API: rows inline for small batches, as an uploaded file for others; the model belongs to the job.
+
+Facts: mistralai 3.7, Mistral's batch guide, and recorded traffic of August 2026. Of limits that two pages state
+differently the strict ones are taken. The EU and US hosts have no batch API and are never redirected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from batchling.core.fingerprint import decode_body
+from batchling.core.model import JSON, Call, Fault, Flow, Item, Job, Request, Site, State, Status
+from batchling.providers.base import (
+    CLOCK_SLACK,
+    JSON_TYPE,
+    MOST_PAGES,
+    Facts,
+    Garbled,
+    Limits,
+    read_count,
+    read_id,
+    read_json,
+    read_moment,
+    read_object,
+    read_objects,
+    read_text,
+    request,
+    segment,
+)
+from batchling.providers.files import TAG, FileDialect
+
+INLINE_ROWS = 500
+"""Rows above which a file is used; Mistral takes 10,000."""
+INLINE_BYTES = 10_000_000
+
+_RUNNING = frozenset({"queued", "running", "cancellation_requested"})
+_ENDED = frozenset({"success", "timeout_exceeded", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Mistral(FileDialect):
+    """OpenAI's rows and files; jobs of its own."""
+
+    def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
+        # `stream: false` is refused in a row as well as true; the model is the job's.
+        for item in items:
+            body = decode_body(item.request.body) or {}
+            kept = {name: value for name, value in body.items() if name not in ("model", "stream")}
+            yield msgspec.json.encode({"custom_id": item.key, "body": kept}) + b"\n"
+
+    def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
+        rows = tuple(self.rows(at, items))
+        order: dict[str, JSON] = {
+            "endpoint": at.target.endpoint,
+            "model": at.target.model,
+            "metadata": {TAG: tag},
+            "timeout_hours": 24,
+        }
+        if len(rows) <= INLINE_ROWS and sum(map(len, rows)) <= INLINE_BYTES:
+            pieces = [row.rstrip(b"\n") + b"," for row in rows]
+            pieces[-1] = pieces[-1][:-1] + b"]}"
+            opening = msgspec.json.encode(order)[:-1] + b',"requests":['
+            call = Request("POST", at.target.base_url + "/batch/jobs", (*at.headers, JSON_TYPE))
+            return Job(read_id(read_json((yield Call(call, (opening, *pieces), repeatable=False)))))
+        order["input_files"] = [read_id(read_json((yield self.form(at, rows, tag))))]
+        return Job(read_id(read_json((yield Call(request("POST", at, "/batch/jobs", order), repeatable=False)))))
+
+    def poll(self, at: Site, job: Job) -> Flow[Status]:
+        return _status(read_json((yield Call(request("GET", at, f"/batch/jobs/{segment(job.id)}")))))
+
+    def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
+        if status.outputs == ("",):
+            path = f"/batch/jobs/{segment(job.id)}?inline=true"
+            read_json((yield Call(request("GET", at, path), unpack=_unpack)))
+            return
+        yield from FileDialect.fetch(self, at, job, status)
+
+    def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
+        asked = segment(msgspec.json.encode({TAG: tag}).decode())
+        for number in range(MOST_PAGES):
+            path = f"/batch/jobs?page={number}&page_size=100&metadata={asked}&order_by=-created"
+            page = read_json((yield Call(request("GET", at, path))))
+            jobs = read_objects(page.get("data"))
+            for job in jobs:
+                if read_object(job.get("metadata")).get(TAG) == tag:
+                    return Job(read_id(job))
+            oldest = min((read_moment(job.get("created_at")) for job in jobs), default=0.0)
+            if not jobs or (number + 1) * 100 >= read_count(page.get("total")) or oldest < since - CLOCK_SLACK:
+                return None
+        raise Garbled("a list of jobs that does not come to its end")
+
+    def cancel(self, at: Site, job: Job) -> Flow[None]:
+        read_json((yield Call(request("POST", at, f"/batch/jobs/{segment(job.id)}/cancel"))))
+
+
+def _status(job: dict[str, JSON]) -> Status:
+    word = str(job.get("status") or "").lower()
+    state = State.ENDED if word in _ENDED else State.FAILED if word == "failed" else State.RUNNING
+    files = tuple(filter(None, map(read_text, (job.get("output_file"), job.get("error_file")))))
+    # A job whose rows came inline has them itself, and most times in a file as well.
+    outputs = files or (("",) if job.get("outputs") else ())
+    faults = [Fault(str(error.get("message") or "the job failed")) for error in read_objects(job.get("errors"))]
+    return Status(
+        state,
+        word,
+        done=read_count(job.get("completed_requests")),
+        total=read_count(job.get("total_requests")),
+        outputs=outputs,
+        errors=tuple(faults) if state is State.FAILED else (),
+        known=state is not State.RUNNING or word in _RUNNING,
+    )
+
+
+class _Job(msgspec.Struct):
+    outputs: list[msgspec.Raw] | None = None
+
+
+def _unpack(body: bytes) -> bytes:
+    """The rows of a job that holds them."""
+    try:
+        rows = msgspec.json.decode(body, type=_Job).outputs or []
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        raise ValueError("not a job with rows") from fault
+    return b"\n".join(bytes(row).replace(b"\n", b" ").replace(b"\r", b" ") for row in rows)
+
+
+MISTRAL = Mistral(
+    name="mistral",
+    roots=("https://api.mistral.ai/v1",),
+    endpoints=(
+        "/chat/completions",
+        "/fim/completions",
+        "/chat/moderations",
+        "/chat/classifications",
+        "/embeddings",
+        "/moderations",
+        "/classifications",
+        "/ocr",
+    ),
+    limits=Limits(rows=100_000, bytes=499_000_000),
+    facts=Facts(
+        "Mistral",
+        "24 h",
+        "metadata, searched by the server",
+        "24 h (one page) or for ever (another)",
+        ("MISTRAL_API_KEY",),
+        quirks=("api.mistral.ai only, not its EU and US hosts",),
+    ),
+)

@@ -1,0 +1,202 @@
+"""xAI's batch API: an uploaded file of OpenAI's rows, a job without a status, pages of results.
+
+Facts: xai-sdk 1.21, xAI's batch guide, and recorded traffic of August 2026. Rows could also be added to an open job
+one by one; with a file there is one call that creates it all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from batchling.core.model import (
+    JSON,
+    Bypass,
+    Call,
+    Fault,
+    Flow,
+    Item,
+    Job,
+    Request,
+    Response,
+    Row,
+    Site,
+    State,
+    Status,
+    Target,
+)
+from batchling.providers.base import (
+    CLOCK_SLACK,
+    JSON_TYPE,
+    MOST_PAGES,
+    Facts,
+    Garbled,
+    Limits,
+    Route,
+    Verdict,
+    read_count,
+    read_json,
+    read_moment,
+    read_object,
+    read_objects,
+    read_text,
+    request,
+    segment,
+)
+from batchling.providers.files import FileDialect
+from batchling.providers.rows import error_answer, status_of
+
+_NO_BATCH = ("grok-4.5", "grok-4.6", "grok-build")
+"""Beginnings of the names of models that refuse batches."""
+
+_NOT_YET = "not yet visible"
+"""A row that its store does not show yet says so as an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grok(FileDialect):
+    """OpenAI's rows and files; jobs of its own."""
+
+    def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
+        if str(body.get("model")).startswith(_NO_BATCH):
+            return Bypass(f"model {body['model']:.40} without a batch form")
+        if body.get("deferred"):
+            return Bypass("deferred completion")
+        return FileDialect.target(self, route, request, body)
+
+    def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
+        file_id = yield from self.upload(at, items, tag)
+        call = request("POST", at, "/batches", {"name": tag, "input_file_id": file_id})
+        job = read_json((yield Call(call, repeatable=False)))
+        return Job(_id(job), {"input_file_id": file_id})
+
+    def poll(self, at: Site, job: Job) -> Flow[Status]:
+        return _status(read_json((yield Call(request("GET", at, f"/batches/{segment(job.id)}")))))
+
+    def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
+        token = ""
+        for _ in range(MOST_PAGES):
+            path = f"/batches/{segment(job.id)}/results?limit=100{token}"
+            page = read_json((yield Call(request("GET", at, path), unpack=_unpack)))
+            if (following := read_text(page.get("pagination_token"))) is None:
+                return
+            if (last := f"&pagination_token={segment(following)}") == token:
+                break
+            token = last
+        raise Garbled("results that do not come to their end")
+
+    def row(self, line: bytes) -> Row:
+        try:
+            said = msgspec.json.decode(line, type=_Line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+            raise ValueError("not a result") from fault
+        result = said.batch_result
+        answer = bytes(result.response.chat_get_completion)
+        if answer.startswith(b"{"):
+            return Row(said.batch_request_id, Response(200, (JSON_TYPE,), answer))
+        text = read_text(result.error) or read_text(result.error_message) or read_text(said.error_message)
+        if text is None:
+            return Row(said.batch_request_id, None, "no answer")
+        if _NOT_YET in text:
+            raise ValueError("a row that cannot be seen yet")
+        if "cancel" in text.lower():
+            return Row(said.batch_request_id, None, "cancelled")
+        return Row(said.batch_request_id, error_answer(status_of("", text), text))
+
+    def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
+        token = ""
+        for _ in range(MOST_PAGES):
+            page = read_json((yield Call(request("GET", at, f"/batches?limit=100{token}"))))
+            jobs = read_objects(page.get("batches")) or read_objects(page.get("data"))
+            for job in jobs:
+                if job.get("name") == tag:
+                    return Job(_id(job))
+            # Times are dates alone: a day more is looked at.
+            oldest = min((read_moment(job.get("create_time")) for job in jobs), default=0.0)
+            following = read_text(page.get("pagination_token"))
+            if following is None or oldest < since - CLOCK_SLACK - 2 * 86_400:
+                return None
+            if (last := f"&pagination_token={segment(following)}") == token:
+                break
+            token = last
+        raise Garbled("a list of jobs that does not come to its end")
+
+    def cancel(self, at: Site, job: Job) -> Flow[None]:
+        read_json((yield Call(request("POST", at, f"/batches/{segment(job.id)}:cancel"))))
+
+    def judge(self, status: int, fault: Fault) -> Verdict:
+        if status == 400 and "batch" in fault.message and "model" in fault.message:
+            return Verdict.REAL_TIME
+        return FileDialect.judge(self, status, fault)
+
+
+def _id(job: dict[str, JSON]) -> str:
+    if (found := read_text(job.get("batch_id"))) is None:
+        raise Garbled("a job without an id")
+    return found
+
+
+def _status(job: dict[str, JSON]) -> Status:
+    """There is no word for it: the counters tell. All are 0 before the file is read, and after it was refused."""
+    counts = {name: read_count(count) for name, count in read_object(job.get("state")).items()}
+    total = counts.get("num_requests", 0)
+    refused = read_text(job.get("cancel_by_xai_message"))
+    if refused is not None and not counts.get("num_success"):
+        return Status(State.FAILED, "refused", total=total, errors=(Fault(refused),))
+    done = counts.get("num_success", 0) + counts.get("num_error", 0)
+    over = total > 0 and counts.get("num_pending", 0) == 0
+    if job.get("cancel_time"):  # the counters change for a while
+        over = done + counts.get("num_cancelled", 0) >= total
+    word = ("cancelled" if job.get("cancel_time") else "done") if over else "running" if total else "reading"
+    state = State.ENDED if over else State.RUNNING
+    return Status(state, word, done=done, total=total, outputs=("results",) if over else ())
+
+
+class _Completion(msgspec.Struct):
+    chat_get_completion: msgspec.Raw = msgspec.Raw()
+
+
+class _Result(msgspec.Struct):
+    response: _Completion = msgspec.field(default_factory=_Completion)
+    error: JSON = None
+    error_message: JSON = None
+
+
+class _Line(msgspec.Struct):
+    batch_request_id: str
+    batch_result: _Result = msgspec.field(default_factory=_Result)
+    error_message: JSON = None
+
+
+class _Page(msgspec.Struct):
+    results: list[msgspec.Raw] | None = None
+
+
+def _unpack(body: bytes) -> bytes:
+    """The rows of one page."""
+    try:
+        rows = msgspec.json.decode(body, type=_Page).results or []
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        raise ValueError("not a page of results") from fault
+    return b"\n".join(bytes(row).replace(b"\n", b" ").replace(b"\r", b" ") for row in rows)
+
+
+XAI = Grok(
+    name="xai",
+    roots=("https://api.x.ai/v1",),
+    endpoints=("/chat/completions",),
+    limits=Limits(
+        rows=50_000, bytes=199_000_000, row=25_000_000, creates_per_hour=7_200, price=0.8, window=2_592_000.0
+    ),
+    facts=Facts(
+        "xAI",
+        "24 h aimed at, data kept 30 days",
+        "name",
+        "30 days",
+        ("XAI_API_KEY",),
+        discount="20 %, by model up to 50 %",
+        quirks=("chat completions only", "xai-sdk speaks gRPC, which is out of reach: use the OpenAI SDK"),
+    ),
+)

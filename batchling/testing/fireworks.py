@@ -1,0 +1,211 @@
+"""Fireworks' API at the embedded server: datasets, jobs with ids of the caller's, signed links.
+
+Shapes: its API reference.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from batchling.core.fingerprint import digest
+from batchling.core.model import JSON
+from batchling.samples import openai as samples
+from batchling.testing.openai_files import error, json_object, reply
+from batchling.testing.world import Refusal, Served, World, encode, shuffled
+
+_ORDER = {"model", "inputDatasetId", "outputDatasetId", "displayName", "inferenceParameters"}
+
+
+class FireworksApi:
+    """The handlers below its place."""
+
+    name = "fireworks"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.jobs: dict[str, Served] = {}
+        self._datasets: dict[str, bytes | None] = {}
+        self._looks: dict[str, int] = {}
+
+    def routes(self, prefix: str) -> list[web.RouteDef]:
+        """Every call that this API answers."""
+        own = prefix + "/v1/accounts/{account}"
+        jobs = own + "/batchInferenceJobs"
+        return [
+            web.post(prefix + "/inference/v1/chat/completions", self._real_time),
+            web.get(prefix + "/v1/accounts", self._accounts),
+            web.post(own + "/datasets", self._make_dataset),
+            web.post(own + "/datasets/{id}:upload", self._upload),
+            web.get(own + "/datasets/{id}:getDownloadEndpoint", self._links),
+            web.get(own + "/datasets/{id}", self._dataset),
+            web.get(prefix + "/signed/{id}/{part}", self._signed),
+            web.post(jobs, self._create),
+            web.get(jobs + "/{id}", self._get),
+            web.delete(jobs + "/{id}", self._cancel),
+        ]
+
+    def creates(self, method: str, path: str) -> bool:
+        """Whether this call creates a job."""
+        return method == "POST" and path.endswith("/batchInferenceJobs")
+
+    def account(self, request: web.Request) -> str:
+        """A digest of who asks. Raises the 403 of a missing or refused key."""
+        credential = request.headers.get("authorization", "")
+        if not credential.startswith("Bearer ") or credential.startswith("Bearer sk-bad"):
+            body = {"error": {"message": "The API key you provided is invalid.", "code": "UNAUTHORIZED"}}
+            raise Refusal(reply(body, 403))
+        return digest(credential)[:12]
+
+    def _own(self, request: web.Request) -> str:
+        account = self.account(request)
+        if request.match_info["account"] != account:
+            raise _refusal(403, 7, "not your account")
+        return account
+
+    async def _accounts(self, request: web.Request) -> web.Response:
+        return reply({"accounts": [{"name": f"accounts/{self.account(request)}"}]})
+
+    async def _real_time(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        body = await json_object(request)
+        status, answer = self._answer(body)
+        if status == 200:
+            self._world.bill(self.name, "/v1/chat/completions", account, body, answer, None)
+        return reply(answer, status)
+
+    def _answer(self, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+        if (fault := self._world.row_fault_for(body)) is not None:
+            return fault.status, fault.error
+        if not body.get("messages"):
+            return 400, error("Missing required parameter: 'messages'.", "messages")
+        return 200, samples.answer("/v1/chat/completions", body)
+
+    async def _make_dataset(self, request: web.Request) -> web.Response:
+        account = self._own(request)
+        order = await json_object(request)
+        name = f"{account}/{order.get('datasetId')}"
+        if not isinstance(order.get("dataset", {}).get("exampleCount"), str):
+            raise _refusal(400, 3, "exampleCount is required")
+        if name in self._datasets:
+            raise _refusal(409, 6, "dataset already exists")
+        self._datasets[name] = None
+        return reply({"name": f"accounts/{account}/datasets/{order['datasetId']}", "state": "UPLOADING"})
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        name = f"{self._own(request)}/{request.match_info['id']}"
+        if name not in self._datasets:
+            raise _refusal(404, 5, "no such dataset")
+        async for part in await request.multipart():
+            field: Any = part
+            if field.name == "file":
+                self._datasets[name] = bytes(await field.read())
+        return reply({})
+
+    async def _dataset(self, request: web.Request) -> web.Response:
+        """The first look finds it not ready yet."""
+        name = f"{self._own(request)}/{request.match_info['id']}"
+        if name not in self._datasets:
+            raise _refusal(404, 5, "no such dataset")
+        self._looks[name] = self._looks.get(name, 0) + 1
+        ready = self._datasets[name] is not None and self._looks[name] > 1
+        return reply({"name": request.path, "state": "READY" if ready else "UPLOADING"})
+
+    async def _create(self, request: web.Request) -> web.Response:
+        account = self._own(request)
+        order = await json_object(request)
+        name = request.query.get("batchInferenceJobId", "")
+        job_id = f"{account}/{name}"
+        if not name or job_id in self.jobs:
+            raise _refusal(409, 6, "batch inference job already exists")
+        if set(order) - _ORDER or not order.get("model"):
+            raise _refusal(400, 3, "unknown field, or no model")
+        content = self._datasets.get(order["inputDatasetId"].replace("accounts/", "").replace("/datasets/", "/"))
+        if content is None:
+            raise _refusal(404, 5, "no such dataset")
+        job = Served(job_id, account, "/v1/chat/completions", [], time.time())
+        job.words = {"name": name, "model": order["model"], "output": order["outputDatasetId"]}
+        rows = [msgspec.json.decode(line) for line in content.split(b"\n") if line]
+        if any(set(row) != {"custom_id", "body"} or "model" in row["body"] for row in rows):
+            job.words["errors"] = {"message": "a row has custom_id and body, and the model is the job's"}
+        elif self._world.job_faults:
+            job.words["errors"] = self._world.job_faults.pop(0)
+        else:
+            job.rows = [(row["custom_id"], {**row["body"], "model": order["model"]}) for row in rows]
+        self.jobs[job.id] = job
+        return reply(self._shown(job))
+
+    def _job(self, request: web.Request) -> Served:
+        job = self.jobs.get(f"{self._own(request)}/{request.match_info['id']}")
+        if job is None or job.words.get("deleted"):
+            raise _refusal(404, 5, "job not found")
+        return job
+
+    async def _get(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        job.polls += 1
+        if not job.over and self._world.ready(job):
+            self._finish(job)
+        shown = self._shown(job)
+        if job.cancelled and job.over:
+            job.words["deleted"] = True
+        return reply(shown)
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        self._job(request).cancelled = True
+        return reply({})
+
+    def _finish(self, job: Served) -> None:
+        if job.words.get("errors"):
+            job.over = "FAILED"
+            return
+        word, done = self._world.ending(job)
+        job.over = word.upper() or "COMPLETED"
+        lines: list[tuple[str, bytes]] = []
+        failed: list[tuple[str, bytes]] = []
+        for key, body in job.rows[:done]:
+            status, answer = self._answer({**body, "seed": key} if self._world.varied else body)
+            if status == 200:
+                lines.append((key, encode({"custom_id": key, "response": answer})))
+                self._world.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
+            else:
+                fault = {"message": answer["error"]["message"], "code": str(status)}
+                failed.append((key, encode({"custom_id": key, "error": fault})))
+        job.counts = {"successfullyProcessedRequests": len(lines), "failedRequests": len(failed)}
+        job.words["parts"] = {"BIJOutputSet.jsonl": shuffled(lines), "error-data": shuffled(failed)}
+
+    async def _links(self, request: web.Request) -> web.Response:
+        output = f"accounts/{self._own(request)}/datasets/{request.match_info['id']}"
+        job = next((job for job in self.jobs.values() if job.words["output"] == output and "parts" in job.words), None)
+        if job is None:
+            raise _refusal(404, 5, "no such dataset")
+        place = f"{request.scheme}://{request.host}/fireworks/signed/{job.id.replace('/', '.')}"
+        links = {f"dataset/{part}": f"{place}/{part}" for part, lines in job.words["parts"].items() if lines}
+        return reply({"filenameToSignedUrls": links})
+
+    async def _signed(self, request: web.Request) -> web.Response:
+        if "authorization" in request.headers:
+            raise _refusal(400, 3, "a signed link takes no credential")
+        job = self.jobs[request.match_info["id"].replace(".", "/")]
+        return web.Response(body=b"\n".join(job.words["parts"][request.match_info["part"]]) + b"\n")
+
+    def _shown(self, job: Served) -> dict[str, JSON]:
+        fault = job.words["errors"]["message"] if job.over == "FAILED" else ""
+        state = job.over or ("DELETING_CLEANING_UP" if job.cancelled else "RUNNING" if job.polls else "CREATING")
+        expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created_at + 86_400))
+        return {
+            "name": f"accounts/{job.account}/batchInferenceJobs/{job.words['name']}",
+            "state": f"JOB_STATE_{state}",
+            "status": {"code": "OK" if not fault else "INVALID_ARGUMENT", "message": fault},
+            "expireTime": expires,
+            "model": job.words["model"],
+            "outputDatasetId": job.words["output"],
+            "jobProgress": {"totalInputRequests": len(job.rows), **job.counts},
+        }
+
+
+def _refusal(status: int, code: int, message: str) -> Refusal:
+    return Refusal(reply({"code": code, "message": message, "details": []}, status))

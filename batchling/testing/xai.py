@@ -1,0 +1,174 @@
+"""xAI's API at the embedded server: no status, dates alone, pages of results.
+
+Shapes: recorded traffic of August 2026.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from aiohttp import web
+
+from batchling.core.fingerprint import digest
+from batchling.core.model import JSON
+from batchling.samples import openai as samples
+from batchling.testing.accents import Accent
+from batchling.testing.openai_files import OpenAIFiles, json_object, reply
+from batchling.testing.openai_rows import BadLine, read_rows
+from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
+
+_ACCENT = Accent("xai", "/v1", ("/chat/completions",))
+
+
+class XaiApi:
+    """The handlers below its place."""
+
+    name = "xai"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.jobs: dict[str, Served] = {}
+        self._files = OpenAIFiles(world, self.account, _ACCENT)
+
+    def routes(self, prefix: str) -> list[web.RouteDef]:
+        """Every call that this API answers."""
+        jobs = prefix + "/v1/batches"
+        return [
+            web.post(prefix + "/v1/chat/completions", self._real_time),
+            *self._files.routes(prefix + "/v1"),
+            web.post(jobs, self._create),
+            web.get(jobs, self._list),
+            web.get(jobs + "/{id}", self._get),
+            web.get(jobs + "/{id}/results", self._results),
+            web.post(jobs + "/{id}:cancel", self._cancel),
+        ]
+
+    def creates(self, method: str, path: str) -> bool:
+        """Whether this call creates a job."""
+        return method == "POST" and path.endswith("/batches")
+
+    def account(self, request: web.Request) -> str:
+        """A digest of who asks. Raises the 400 of a missing or refused key."""
+        credential = request.headers.get("authorization", "")
+        if not credential.startswith("Bearer ") or credential.startswith("Bearer sk-bad"):
+            raise _refusal(400, "Incorrect API key provided")
+        return digest(credential)
+
+    async def _real_time(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        body = await json_object(request)
+        status, answer = self._answer(body)
+        if status == 200:
+            self._world.bill(self.name, "/v1/chat/completions", account, body, answer, None)
+        return reply(answer, status)
+
+    def _answer(self, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+        if (fault := self._world.row_fault_for(body)) is not None:
+            return fault.status, fault.error
+        return 200, samples.answer("/v1/chat/completions", body)
+
+    async def _create(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        order = await json_object(request)
+        if set(order) != {"name", "input_file_id"}:
+            raise _refusal(400, "name and input_file_id are required, and nothing else")
+        content = self._files.content_of(order["input_file_id"], account)
+        if content is None:
+            raise _refusal(404, "no such file")
+        job = Served(f"batch_{self._world.number():08d}", account, "/v1/chat/completions", [], time.time())
+        job.words = {"name": order["name"], "input_file_id": order["input_file_id"]}
+        try:
+            if self._world.job_faults:
+                job.words["errors"] = self._world.job_faults.pop(0)
+            else:
+                job.rows = read_rows(_ACCENT, job.endpoint, content, {})
+        except BadLine as bad:
+            job.words["errors"] = bad.fault
+        self.jobs[job.id] = job
+        return reply(self._shown(job))
+
+    def _job(self, request: web.Request) -> Served:
+        job = self.jobs.get(request.match_info["id"])
+        if job is None or job.account != self.account(request):
+            raise _refusal(404, "Batch not found")
+        return job
+
+    async def _get(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        self._go_on(job)
+        return reply(self._shown(job))
+
+    async def _list(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
+        for job in jobs:
+            self._go_on(job)
+        page, token = _page(request, jobs)
+        return reply({"batches": list(map(self._shown, page)), "pagination_token": token})
+
+    async def _results(self, request: web.Request) -> web.Response:
+        page, token = _page(request, self._job(request).lines)
+        return reply({"results": [msgspec.Raw(line) for line in page], "pagination_token": token})
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        job.cancelled = not job.over
+        return reply(self._shown(job))
+
+    def _go_on(self, job: Served) -> None:
+        """Time passes whenever somebody looks."""
+        job.polls += 1
+        if not job.over and self._world.ready(job):
+            self._finish(job)
+
+    def _finish(self, job: Served) -> None:
+        if job.words.get("errors"):
+            job.over = "refused"
+            return
+        word, done = self._world.ending(job)
+        job.over = word or "done"
+        lines: list[tuple[str, bytes]] = []
+        good = 0
+        for place, (key, body) in enumerate(job.rows):
+            status = 0
+            answer: dict[str, JSON] = {}
+            if place < done:
+                status, answer = self._answer({**body, "seed": key} if self._world.varied else body)
+            result: dict[str, JSON] = {"response": {"chat_get_completion": answer}}
+            if status == 200:
+                good += 1
+                self._world.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
+            else:
+                result = {"error": answer["error"]["message"] if status else "Request was cancelled"}
+            lines.append((key, encode({"batch_request_id": key, "batch_result": result})))
+        job.counts = {"num_success": good, "num_error": done - good, "num_cancelled": len(job.rows) - done}
+        job.lines = shuffled(lines)
+
+    def _shown(self, job: Served) -> dict[str, JSON]:
+        known = len(job.rows) if job.polls else 0
+        counts = {"num_requests": known, "num_pending": known, "num_success": 0, "num_error": 0, "num_cancelled": 0}
+        if job.over:
+            counts |= {"num_pending": 0, **job.counts}
+        day = time.strftime("%Y-%m-%d", time.gmtime(job.created_at))
+        return {
+            "batch_id": job.id,
+            "name": job.words["name"],
+            "create_time": day,
+            "expire_time": day,
+            "create_api_key_id": "k",
+            "cancel_time": day if job.over in ("cancelled", "expired") or job.cancelled else None,
+            "cancel_by_xai_message": job.words["errors"]["message"] if job.over == "refused" else None,
+            "state": counts,
+            "input_file_id": job.words["input_file_id"],
+        }
+
+
+def _page(request: web.Request, items: list[JSON]) -> tuple[list[JSON], str | None]:
+    start = int(request.query.get("pagination_token") or 0)
+    end = start + page_size(request)
+    return items[start:end], str(end) if end < len(items) else None
+
+
+def _refusal(status: int, message: str) -> Refusal:
+    return Refusal(reply({"code": "Some error", "error": message}, status))
