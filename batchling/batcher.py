@@ -12,6 +12,7 @@ import os
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from batchling.core.model import JSON, Bypass, Item, Request, Response, Target, 
 from batchling.core.window import ROW_OVERHEAD, Window, split
 from batchling.driver import Driver
 from batchling.errors import Detached
-from batchling.hooks.gate import Gate
+from batchling.hooks.gate import Gate, decided
 from batchling.loop import Mailbox
 from batchling.providers import Routes
 from batchling.providers.base import Provider
@@ -66,7 +67,7 @@ class Batcher:
 
     def _reset(self) -> None:
         """The state of a scope that has seen nothing yet; also that of a forked child."""
-        self._mailbox = Mailbox(self._check_drained)
+        self._mailbox = Mailbox(self._check_drained, _as_ourselves)
         self._accesses = Accesses(self._routes.providers)
         self._without: dict[str | Target, str] = {}
         self._callers = Callers()
@@ -343,6 +344,13 @@ class Batcher:
             self._store.close()
             self._disk.shutdown(wait=False)
             resolve([done], None)
+
+
+def _as_ourselves() -> Context:
+    """An empty context, in which no hook looks at our own calls."""
+    context = Context()
+    context.run(decided.set, True)
+    return context
 
 
 def _too_large(provider: Provider, request: Request, body: dict[str, JSON]) -> Bypass | None:

@@ -41,7 +41,7 @@ class Mailbox:
 
     One wake-up of the loop serves all that is posted until it comes. In a burst the loop looks again a moment later
     instead of being woken for each post, which would cost two system calls and a thread switch. `afterwards` is
-    called on the loop thread each time the box has been emptied.
+    called on the loop thread each time the box has been emptied; `context` makes the context that work runs in.
     """
 
     _PORTION = 500
@@ -50,7 +50,8 @@ class Mailbox:
     _LINGER = 0.002
     """Seconds after which the loop looks again in a burst."""
 
-    def __init__(self, afterwards: Callable[[], None]) -> None:
+    def __init__(self, afterwards: Callable[[], None], context: Callable[[], Context]) -> None:
+        self._context = context
         self._work: deque[Callable[[], None]] = deque()
         self._awake = False
         self._afterwards = afterwards
@@ -65,7 +66,7 @@ class Mailbox:
         # forgotten: the flag falls before the box is emptied.
         if not self._awake:
             self._awake = True
-            engine_loop().call_soon_threadsafe(self._empty, context=Context())
+            engine_loop().call_soon_threadsafe(self._empty, context=self._context())
 
     def _empty(self) -> None:
         self._awake = False

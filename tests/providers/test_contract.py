@@ -56,6 +56,12 @@ def test_success(provider_server: ProviderServer, kit: Kit) -> None:
     assert len(provider_server.creates()) == len(kit.paths)
 
 
+def test_our_own_calls_are_no_bypasses(provider_server: ProviderServer, kit: Kit, capsys: Any) -> None:
+    ask(provider_server, kit, texts(kit))
+
+    assert "0 went real time" in capsys.readouterr().err
+
+
 def without_batch(answer: dict[str, Any]) -> dict[str, Any]:
     """Without what tells that a batch made it."""
     if answer.get("usage", {}).get("service_tier") == "batch":
@@ -166,7 +172,7 @@ def test_cancel(provider_server: ProviderServer, kit: Kit) -> None:
     with opened:
         caller = threading.Thread(target=program)
         caller.start()
-        while not any(seen.status == 200 for seen in provider_server.calls("GET")):
+        while not provider_server.jobs():
             threading.Event().wait(0.01)
         opened._batcher.detach().result(5)
         opened._batcher.cancel().result(10)
