@@ -14,6 +14,7 @@ from batchling.errors import OptionError
 from batchling.providers import PROVIDERS
 from batchling.providers.azure import AZURE
 from batchling.providers.base import Provider
+from batchling.providers.vertex import VERTEX
 
 _log = logging.getLogger(__name__)
 
@@ -79,4 +80,7 @@ def _from_environment() -> dict[str, Provider]:
     prefix = os.environ.get(PREFIX_VARIABLE, "")
     if prefix and not prefix.startswith("gs://"):
         raise OptionError(PREFIX_VARIABLE, "must look like gs://bucket/folder")
-    return {AZURE.name: replace(AZURE, deployments=deployments)}
+    return {
+        AZURE.name: replace(AZURE, deployments=deployments),
+        VERTEX.name: replace(VERTEX, gcs_prefix=prefix),
+    }

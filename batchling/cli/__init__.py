@@ -1,4 +1,7 @@
-"""The command line: `batchling script.py:function ...` and `batchling demo`. Nothing a script could not do itself."""
+"""The command line: `batchling script.py:function ...`, `batchling demo` and `batchling providers`.
+
+Nothing that a script could not do itself.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from batchling.cli.demo import demo
 
             return demo(arguments[1:])
+        if arguments[0] == "providers":
+            from batchling.cli.providers import show
+
+            return show(arguments[1:])
         from batchling.cli.arguments import scan
         from batchling.cli.script import run
 

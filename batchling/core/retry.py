@@ -22,7 +22,7 @@ SPARED = 20
 
 def passing(status: int) -> bool:
     """Whether an answer with this status says "not now" rather than "no"."""
-    return status in (408, 425, 429) or status >= 500
+    return status in (408, 425, 429) or (status >= 500 and status != 501)
 
 
 def refused_unseen(status: int) -> bool:

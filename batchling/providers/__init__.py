@@ -16,6 +16,7 @@ from batchling.providers.gemini_openai import GEMINI_COMPATIBLE
 from batchling.providers.inline import OPENROUTER, SFERENCE
 from batchling.providers.mistral import MISTRAL
 from batchling.providers.openai import OPENAI
+from batchling.providers.vertex import VERTEX
 from batchling.providers.voyage import VOYAGE
 from batchling.providers.xai import XAI
 
@@ -23,6 +24,7 @@ _BUILT_IN: tuple[Provider, ...] = (
     OPENAI,
     ANTHROPIC,
     GEMINI,
+    VERTEX,
     AZURE,
     MISTRAL,
     XAI,
@@ -36,6 +38,20 @@ _BUILT_IN: tuple[Provider, ...] = (
 
 PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in _BUILT_IN}
 """Every built-in provider by its name."""
+
+
+WITHOUT: Mapping[str, str] = {
+    "AWS Bedrock": "its batches read from S3, which neither the caller's signature nor a bearer key opens, and need a "
+    "role and at least 100 rows; boto3 is not hooked",
+    "Cohere": "batches take models of their own, which real-time calls do not name, and answer in Avro files",
+    "Nebius": "a batch takes messages and a few mapped parameters, not a whole request",
+    "Databricks": "batches exist for SQL functions, not for chat",
+    "Alibaba Batch Chat": "its calls are batch calls already: they pass untouched",
+    "Z.ai international": "no batch API is known at api.z.ai",
+    "Claude on Bedrock, Foundry": "no Message Batches there",
+    "vLLM production-stack": "its /v1/batches is a stub",
+}
+"""Who is not batched, and why."""
 
 
 class Routes:

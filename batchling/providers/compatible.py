@@ -49,7 +49,7 @@ DOUBLEWORD = FileDialect(
         "30 days",
         ("DOUBLEWORD_API_KEY",),
         discount="40 to 75 %, by model",
-        quirks=("the 1 h window is no longer sold", "never expires: late rows still come"),
+        quirks=('`replace(DOUBLEWORD, window="1h")` where the account has it', "late rows still come"),
     ),
     listing="limit=100&search=%s",
 )

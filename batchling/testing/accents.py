@@ -210,6 +210,7 @@ ACCENTS: Mapping[str, Accent] = {
             "doubleword",
             "/v1",
             (_CHAT, "/completions", "/embeddings", "/responses"),
+            windows=("24h", "1h"),
             created=201,
             line=_doubleword_line,
         ),

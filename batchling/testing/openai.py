@@ -83,7 +83,8 @@ class OpenAIApi:
         credential = request.headers.get("authorization", "")
         if self.name == "azure" and "api-key" in request.headers:
             credential = f"Bearer {request.headers['api-key']}"
-        if not credential.startswith("Bearer ") or credential.startswith("Bearer sk-bad"):
+        revoked = credential.removeprefix("Bearer ") in self._world.revoked
+        if not credential.startswith("Bearer ") or credential.startswith("Bearer sk-bad") or revoked:
             shown = credential[7:13] + "***" if credential else ""
             raise refusal(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
         if self.name == "azure" and credential.startswith("Bearer ey"):

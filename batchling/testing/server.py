@@ -20,6 +20,7 @@ from batchling.testing.inline import InlineApi
 from batchling.testing.ledger import Bill, Seen
 from batchling.testing.mistral import MistralApi
 from batchling.testing.openai import OpenAIApi
+from batchling.testing.vertex import VertexApi
 from batchling.testing.world import WORLD, Fault, Predicate, Refusal, RowFault, Served, World
 from batchling.testing.xai import XaiApi
 
@@ -54,6 +55,7 @@ def _apis(world: World) -> list[Api]:
         MistralApi(world),
         XaiApi(world),
         FireworksApi(world),
+        VertexApi(world),
         GeminiApi(world, "gemini"),
         GeminiApi(world, "gemini-openai"),
     ]
@@ -209,6 +211,10 @@ class ProviderServer:
     def show_per_page(self, most: int) -> None:
         """Let lists of jobs, and results that come in pages, have no more than this on a page."""
         self._world.most_per_page = most
+
+    def revoke(self, key: str) -> None:
+        """Refuse this key or token from now on, at the APIs that speak OpenAI's dialect."""
+        self._world.revoked.add(key)
 
     def vary(self) -> None:
         """Answer identical rows of a batch differently, as a model that samples does: each by its key."""

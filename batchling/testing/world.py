@@ -94,6 +94,7 @@ class World:
     """How the next jobs end instead of well: "expired" or "cancelled", after which share of their rows."""
     most_rows_enqueued: float = float("inf")
     most_per_page: int = 1_000_000
+    revoked: set[str] = field(default_factory=set)
     counter: int = 0
 
     def number(self) -> int:

@@ -19,7 +19,7 @@ QUICK = {"batch_window_seconds": 0.15, "batch_poll_interval_seconds": 0.02}
 
 def scope(server: ProviderServer, **options: object) -> AbstractContextManager[None]:
     """A scope on the embedded server, with short times."""
-    return batchify(gateways=server.gateways, **{**QUICK, **options})  # type: ignore[arg-type]
+    return batchify(**{"gateways": server.gateways, **QUICK, **options})  # type: ignore[arg-type]
 
 
 def chat(text: str, **more: object) -> dict[str, object]:

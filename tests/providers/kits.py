@@ -9,6 +9,7 @@ from typing import Any
 
 from batchling.providers.azure import Azure
 from batchling.providers.base import Provider
+from batchling.providers.vertex import Vertex
 from batchling.testing import ProviderServer
 
 Body = dict[str, Any]
@@ -90,6 +91,13 @@ def google_error(text: str) -> Body:
     return {"error": {"code": 400, "message": text, "status": "INVALID_ARGUMENT"}}
 
 
+def vertex_claude(text: str) -> Body:
+    messages = [{"role": "user", "content": text}]
+    return {"anthropic_version": "vertex-2023-10-16", "max_tokens": 9, "messages": messages}
+
+
+VERTEX = "/v1/projects/p/locations/us-central1/publishers/"
+
 NO_CANCEL = {"cancel": "there is no call that stops a job"}
 
 KITS = [
@@ -112,6 +120,17 @@ KITS = [
         google_key,
         google_error,
         word={"name": "batches/j", "metadata": {"state": "BATCH_STATE_DAYDREAMING"}},
+    ),
+    Kit(
+        "vertex",
+        {
+            VERTEX + "google/models/m:generateContent": gemini,
+            VERTEX + "anthropic/models/c:rawPredict": vertex_claude,
+        },
+        error=google_error,
+        providers=lambda server: [Vertex(gcs_prefix="gs://bucket/batches", storage=f"{server.url}/vertex/storage")],
+        word={"name": "j", "state": "JOB_STATE_DAYDREAMING"},
+        refuses={"credentials": "the account is the project; a token lasts an hour"},
     ),
     compatible("gemini-openai", "/v1beta/openai", CHAT, EMBEDDING),
     compatible("azure", "/openai/v1", CHAT, RESPONSE, providers=azure, headers=lambda key: {"api-key": key}),

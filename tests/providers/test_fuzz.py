@@ -77,7 +77,9 @@ def play(flow: Flow[Any], answers: list[Response]) -> Any:
 
 
 def site(provider: Provider) -> Site:
-    endpoint = {"voyage": "/v1/embeddings", "gemini": ":generateContent"}.get(provider.name, "/v1/chat/completions")
+    endpoint = {"voyage": "/v1/embeddings", "gemini": ":generateContent", "vertex": ":generateContent"}.get(
+        provider.name, "/v1/chat/completions"
+    )
     return Site(Target(provider.name, "https://host/v1", endpoint, "m", "a"), (("authorization", "Bearer k"),))
 
 

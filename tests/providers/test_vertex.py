@@ -333,7 +333,7 @@ def test_rows_that_never_ran(text: str) -> None:
     st.binary(max_size=80)
     | st.builds(
         lambda status, response: json.dumps({"custom_id": "rk", "status": status, "response": response}).encode(),
-        st.text(max_size=20) | st.integers() | st.sampled_from(['{"error":{"code":%d}}' % 10**30, "{" * 3_000]),
+        st.text(max_size=20) | st.integers() | st.sampled_from([f'{{"error":{{"code":{10**30}}}}}', "{" * 3_000]),
         st.none() | st.text(max_size=5) | st.dictionaries(st.sampled_from(["type", "error"]), st.text(max_size=5)),
     )
 )
@@ -360,7 +360,7 @@ def test_find_by_label() -> None:
     assert found({}) == ([first], None)
     assert found({"batchPredictionJobs": [other], "nextPageToken": "n"}, {"batchPredictionJobs": [ours]}) == (
         [first, f"{first}&pageToken=n"],
-        Job(ours["name"], {"output": "gs://bkt/a b/out/t1"}),
+        Job(str(ours["name"]), {"output": "gs://bkt/a b/out/t1"}),
     )
     assert found({"batchPredictionJobs": [{**ours, "outputConfig": destination}]})[1] == Job(
         str(ours["name"]), {"output": "gs://old/out/t1"}

@@ -1,0 +1,34 @@
+"""`batchling providers`: what is batched, at which price, and what is worth knowing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from batchling.display.providers import markdown, rows
+from batchling.errors import ScriptError
+from batchling.providers import WITHOUT
+from batchling.registry import providers
+
+
+def show(arguments: Sequence[str]) -> int:
+    """Print the table, as text or with `--markdown` as the docs have it. 0. Raises `ScriptError` for other words."""
+    known = providers().values()
+    if list(arguments) == ["--markdown"]:
+        print(markdown(known, WITHOUT))
+        return 0
+    if arguments:
+        raise ScriptError(f"batchling providers takes --markdown or nothing; not {arguments[0]!r}")
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0))
+    for heading in ("provider", "calls", "price", "takes", "worth knowing"):
+        table.add_column(heading, overflow="fold")
+    for title, calls, price, _, window, _, _, _, quirks in rows(known):
+        table.add_row(title.replace("`", ""), calls.replace(", ", "\n"), price, window, quirks)
+    console = Console()
+    console.print(table)
+    console.print("Not batched, although there is a batch API:")
+    for name, reason in WITHOUT.items():
+        console.print(f"  {name}: {reason}", highlight=False)
+    return 0

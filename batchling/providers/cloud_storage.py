@@ -1,0 +1,57 @@
+"""Google Cloud Storage's JSON API, as far as a batch needs it: put rows there, and read the files of a folder.
+
+Facts: Cloud Storage's JSON API reference (v1).
+"""
+
+from __future__ import annotations
+
+import re
+
+from batchling.core.model import Call, Flow, Headers, Request
+from batchling.providers.base import MOST_PAGES, Garbled, Refused, read_json, read_objects, read_text, segment
+
+_IS_THERE = 412
+"""What `ifGenerationMatch=0` answers for an object that exists: an upload that is repeated does no harm."""
+
+
+def upload(address: str, headers: Headers, uri: str, rows: tuple[bytes, ...]) -> Flow[None]:
+    """Make an object (`gs://bucket/name`) of rows, unless it is there already."""
+    bucket, name = _place(uri)
+    query = f"uploadType=media&name={segment(name)}&ifGenerationMatch=0"
+    url = f"{address}/upload/storage/v1/b/{segment(bucket)}/o?{query}"
+    response = yield Call(Request("POST", url, (*headers, ("content-type", "application/jsonl"))), rows)
+    if not response.ok and response.status != _IS_THERE:
+        raise Refused(response)
+
+
+def download(address: str, headers: Headers, folder: str, wanted: re.Pattern[str]) -> Flow[None]:
+    """Yield a `Call(rows=True)` for each object in a folder or below it whose last name is wanted."""
+    bucket, prefix = _place(folder)
+    objects = f"{address}/storage/v1/b/{segment(bucket)}/o"
+    for name in (yield from _names(objects, headers, f"{prefix}/" if prefix else "")):
+        if wanted.fullmatch(name.rpartition("/")[2]):
+            response = yield Call(Request("GET", f"{objects}/{segment(name)}?alt=media", headers), rows=True)
+            if not response.ok:
+                raise Refused(response)
+
+
+def _names(objects: str, headers: Headers, prefix: str) -> Flow[list[str]]:
+    found: dict[str, None] = {}
+    place = ""
+    for _ in range(MOST_PAGES):
+        page = read_json((yield Call(Request("GET", f"{objects}?prefix={segment(prefix)}{place}", headers))))
+        names = (read_text(each.get("name")) for each in read_objects(page.get("items")))
+        found |= dict.fromkeys(filter(None, names))
+        token = read_text(page.get("nextPageToken"))
+        if token is None:
+            return list(found)
+        if (last := f"&pageToken={segment(token)}") == place:
+            break
+        place = last
+    raise Garbled("a list of files that does not come to its end")
+
+
+def _place(uri: str) -> tuple[str, str]:
+    """Bucket and name of `gs://bucket/name`."""
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    return bucket, name.strip("/")

@@ -1,0 +1,329 @@
+"""Google Vertex AI: rows as a file in Cloud Storage, a batch prediction job over it, results in a folder beside it.
+
+Facts: Vertex's batch guides for Gemini and for Claude, the reference of v1, Cloud Storage's JSON API, and saved rows
+of public samples. UNSURE: that `custom_id` comes back in Gemini's rows (the samples show it), and all that
+`vertex_rows` knows of the importer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import msgspec
+
+from batchling.core.model import (
+    JSON,
+    Bypass,
+    Call,
+    Fault,
+    Flow,
+    Headers,
+    Item,
+    Job,
+    Request,
+    Response,
+    Row,
+    Site,
+    State,
+    Status,
+    Target,
+    header,
+)
+from batchling.providers import cloud_storage, google
+from batchling.providers.base import (
+    CLOCK_SLACK,
+    JSON_TYPE,
+    MOST_PAGES,
+    Facts,
+    Garbled,
+    Limits,
+    Refused,
+    Route,
+    Verdict,
+    account_of,
+    chosen,
+    lasting,
+    read_count,
+    read_fault,
+    read_json,
+    read_moment,
+    read_object,
+    read_objects,
+    read_text,
+    request,
+    row_pieces,
+    segment,
+)
+from batchling.providers.vertex_rows import NotTabular, read_row, shape
+from batchling.samples import anthropic as claude
+from batchling.samples import gemini
+
+_CALL = re.compile(
+    r"(?P<base>.+/projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+))"
+    r"/publishers/(?P<publisher>[^/]+)/models/(?P<model>[^/:]+):(?P<method>\w+)"
+)
+_TUNED = re.compile(r".+/projects/[^/]+/locations/[^/]+/(endpoints/\d+|models/[^/:]+):\w+")
+_BATCHED = {("google", "generateContent"): ":generateContent", ("anthropic", "rawPredict"): ":rawPredict"}
+_PUBLISHERS = {":generateContent": "google", ":rawPredict": "anthropic"}
+_PAID = re.compile(
+    r".+(:\w*([gG]enerateContent|[pP]redict|[eE]mbedContent|predictLongRunning)|/chat/completions|/embeddings)"
+)
+
+_IDENTITY = ("authorization", "x-goog-user-project")
+_PASSING = ("authorization", "x-goog-api-client", "x-goog-user-project")
+"""Headers that say nothing of who the tenant of a gateway is: the token is another one each hour."""
+
+_CAPACITY = "x-vertex-ai-llm-"
+"""How the headers begin that ask for a kind of capacity (provisioned, priority): no batch has it."""
+
+_RUNNING = frozenset({"unspecified", "queued", "pending", "running", "cancelling", "paused", "updating"})
+_ENDED = frozenset({"succeeded", "cancelled", "expired", "partially_succeeded"})
+
+_NO_BATCH_MODEL = re.compile(
+    r"model\b.{0,200}\b(not found|not exist|not supported|not support|unsupported)", re.IGNORECASE | re.DOTALL
+)
+_RESULTS = re.compile(r"predictions[^/]*\.jsonl")
+_LABEL = "batchling"
+
+
+@dataclass(frozen=True, slots=True)
+class Vertex:
+    """Vertex AI. `gcs_prefix` is where inputs and results are kept: `gs://bucket/folder`, which the caller and Vertex's
+    service agent may read and write, for Claude in the region of its jobs. `storage` is Cloud Storage's address.
+
+    `base_url` of its targets goes as far as the location.
+    """
+
+    name: str = "vertex"
+    gcs_prefix: str = ""
+    storage: str = "https://storage.googleapis.com"
+    roots: tuple[str, ...] = tuple(
+        f"https://{place}aiplatform.googleapis.com/{version}" for place in ("", "*-") for version in ("v1", "v1beta1")
+    )
+    # 1 GB for a file of rows; it may be queued for 72 h and run for 24 h.
+    limits: Limits = field(default_factory=lambda: Limits(rows=200_000, bytes=999_000_000, window=4 * 86_400.0))
+    facts: Facts = field(
+        default_factory=lambda: Facts(
+            "Vertex AI",
+            "24 h, after up to 72 h in the queue",
+            "label",
+            "the bucket's own",
+            ("GOOGLE_APPLICATION_CREDENTIALS",),
+            discount="50 %; cached tokens have the cache's discount instead",
+            quirks=(
+                "needs a Cloud Storage folder: Vertex(gcs_prefix=...)",
+                "only bodies of one shape (the same keys, of the same types) share a batch",
+                "bodies that its importer cannot take go real time: JSON schemas with $ keys, empty objects",
+                "tokens are renewed by google-auth",
+            ),
+        )
+    )
+    endpoints: tuple[str, ...] = (
+        "publishers/google/models/*:generateContent",
+        "publishers/anthropic/models/*:rawPredict",
+    )
+    renew: Callable[[], Headers] | None = None
+
+    def __post_init__(self) -> None:
+        if self.gcs_prefix and not re.match("gs://[^/]", self.gcs_prefix):
+            raise ValueError("gcs_prefix must look like gs://bucket/folder")
+
+    def route(self, method: str, url: str, *, official: bool) -> Route | None:
+        head, _, query = url.partition("?")
+        if method != "POST" or (official and not any(_is_below(head, root) for root in self.roots)):
+            return None
+        found = _CALL.fullmatch(head)
+        if found and (found["publisher"], found["method"]) in _BATCHED:
+            return Route(found["base"], head[len(found["base"]) :], query, official)
+        return Route(head.partition("/projects/")[0], "", query, official) if _PAID.fullmatch(head) else None
+
+    def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
+        head = request.url.partition("?")[0]
+        found = _CALL.fullmatch(head)
+        if not route.endpoint or found is None:
+            return Bypass("tuned model" if _TUNED.fullmatch(head) else "endpoint without a batch form")
+        if not self.gcs_prefix:
+            return Bypass("no gcs_prefix: batchify(providers=[Vertex(gcs_prefix='gs://...')]) or BATCHLING_GCS_PREFIX")
+        if reason := _unbatchable(route, request, found["publisher"], found["location"]) or _refuses(body):
+            return Bypass(reason)
+        try:
+            options = (("shape", shape(body)),)
+        except NotTabular as fault:
+            return Bypass(str(fault))
+        quota = chosen(request.headers, ("x-goog-user-project",))
+        return Target(
+            self.name,
+            route.base_url,
+            _BATCHED[found["publisher"], found["method"]],
+            unquote(found["model"]),
+            account_of((("project", found["project"]), *self._tenant(route, request))),
+            (*options, *quota),
+        )
+
+    def _tenant(self, route: Route, request: Request) -> Headers:
+        """What besides the project tells the accounts of a gateway apart."""
+        return () if route.official else tuple(pair for pair in lasting(request.headers) if pair[0] not in _PASSING)
+
+    def site(self, target: Target, route: Route, request: Request) -> Site:
+        headers = chosen(request.headers, _IDENTITY) if route.official else lasting(request.headers)
+        return Site(target, headers, route.official)
+
+    def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
+        source, output = f"{self._folder()}/in/{tag}.jsonl", self._output(tag)
+        # What looks like a number may come back as one: keys begin with a letter.
+        rows = tuple(row_pieces('{"custom_id":"r%s","request":', items, b"}\n"))
+        yield from cloud_storage.upload(self.storage, _stored(at), source, rows)
+        order = {
+            "displayName": f"{_LABEL}-{tag}",
+            "model": f"publishers/{_PUBLISHERS.get(at.target.endpoint, 'google')}/models/{at.target.model}",
+            "labels": {_LABEL: tag},
+            "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": [source]}},
+            "outputConfig": {"predictionsFormat": "jsonl", "gcsDestination": {"outputUriPrefix": output}},
+        }
+        job = read_json((yield Call(request("POST", at, "/batchPredictionJobs", order), repeatable=False)))
+        return Job(_name(job), {"output": output})
+
+    def _folder(self) -> str:
+        return self.gcs_prefix.rstrip("/")
+
+    def _output(self, tag: str) -> str:
+        return f"{self._folder()}/out/{tag}"
+
+    def poll(self, at: Site, job: Job) -> Flow[Status]:
+        said = read_json((yield Call(request("GET", at, _path(job)))))
+        return _status(said, job.notes.get("output"))
+
+    def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
+        for folder in status.outputs:
+            yield from cloud_storage.download(self.storage, _stored(at), folder, _RESULTS)
+
+    def row(self, line: bytes) -> Row:
+        return read_row(line)
+
+    def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
+        place = ""
+        for _ in range(MOST_PAGES):
+            path = f"/batchPredictionJobs?filter={segment(f'labels.{_LABEL}={tag}')}&pageSize=100{place}"
+            page = read_json((yield Call(request("GET", at, path))))
+            jobs = read_objects(page.get("batchPredictionJobs"))
+            for job in jobs:
+                if read_object(job.get("labels")).get(_LABEL) == tag:
+                    return Job(_name(job), {"output": _destination(job) or self._output(tag)})
+            newest = max((read_moment(job.get("createTime")) for job in jobs), default=since)
+            token = read_text(page.get("nextPageToken"))
+            if token is None or newest < since - CLOCK_SLACK:
+                return None
+            if (last := f"&pageToken={segment(token)}") == place:
+                break
+            place = last
+        raise Garbled("a list of jobs that does not come to its end")
+
+    def cancel(self, at: Site, job: Job) -> Flow[None]:
+        response = yield Call(request("POST", at, f"{_path(job)}:cancel", {}))
+        if not response.ok and read_fault(response).code != "FAILED_PRECONDITION":  # which says that it is over
+            raise Refused(response)
+
+    def judge(self, status: int, fault: Fault) -> Verdict:
+        if fault.code == "RESOURCE_EXHAUSTED" and status == 400:  # of a job that failed for it
+            return Verdict.FULL
+        if status in (400, 404) and _NO_BATCH_MODEL.search(fault.message):
+            return Verdict.REAL_TIME
+        return google.judge(status, fault)
+
+    def weight(self, body: dict[str, JSON]) -> int:
+        return 0
+
+    def failure(self, status: int, fault: Fault) -> Response:
+        return google.failure(status, fault)
+
+    def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
+        if target.endpoint == ":rawPredict":
+            said = claude.answer({**body, "model": target.model})
+        else:
+            said = gemini.answer("generateContent", target.model, body)
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
+
+
+def _stored(at: Site) -> Headers:
+    """The headers for Cloud Storage, which gets nothing of what else a gateway is told."""
+    return chosen(at.headers, _IDENTITY)
+
+
+def _is_below(url: str, root: str) -> bool:
+    """Whether a URL is below a root, whose host may begin with `*`."""
+    return re.match(re.escape(root).replace(r"\*", r"[^/]+") + "/", url) is not None
+
+
+def _unbatchable(route: Route, request: Request, publisher: str, location: str) -> str | None:
+    """Why a call with this URL and these headers cannot be a row of a batch; None when it can."""
+    if route.query not in ("", "alt=json"):
+        return "query parameters"
+    if route.official and not header(request.headers, "authorization"):
+        return "no OAuth token: batches with an API key are not documented"
+    if any(name.startswith(_CAPACITY) for name, _ in request.headers):
+        return "a kind of capacity is asked for"
+    if publisher == "anthropic" and location == "global":
+        return "Claude has no batches at the global location"
+    if publisher == "anthropic" and header(request.headers, "anthropic-beta"):
+        return "anthropic-beta header"
+    return None
+
+
+def _refuses(body: dict[str, JSON]) -> str | None:
+    """Why this body cannot be a row of a batch; None when it can. REST takes both spellings of a key."""
+    if body.get("stream"):
+        return "streaming"
+    if body.get("cachedContent") or body.get("cached_content"):
+        return "explicit context cache"
+    for tool in read_objects(body.get("tools")):
+        retrieval = read_object(tool.get("retrieval"))
+        if retrieval.get("vertexRagStore") or retrieval.get("vertex_rag_store"):
+            return "RAG grounding"
+    config = read_object(body.get("generationConfig") or body.get("generation_config"))
+    image = read_object(config.get("imageConfig") or config.get("image_config"))
+    if (image.get("imageSize") or image.get("image_size") or "1K") != "1K":
+        return "images larger than 1K"
+    return None
+
+
+def _status(job: dict[str, JSON], output: str | None) -> Status:
+    word = str(job.get("state") or "").lower().removeprefix("job_state_")
+    counts = read_object(job.get("completionStats"))
+    good, bad, left = (
+        max(0, read_count(counts.get(name))) for name in ("successfulCount", "failedCount", "incompleteCount")
+    )
+    failed = word == "failed" and not good  # what ran has been paid for
+    ended = word in _ENDED or (word == "failed" and not failed)
+    folder = read_text(read_object(job.get("outputInfo")).get("gcsOutputDirectory")) or output or _destination(job)
+    return Status(
+        State.FAILED if failed else State.ENDED if ended else State.RUNNING,
+        word,
+        done=good + bad,
+        total=good + bad + left,
+        outputs=(folder,) if ended and folder else (),
+        errors=(google.job_fault(job),) if failed else (),
+        known=failed or ended or word in _RUNNING,
+    )
+
+
+def _destination(job: dict[str, JSON]) -> str | None:
+    """The folder that a job was told to write to."""
+    config = read_object(job.get("outputConfig"))
+    return read_text(read_object(config.get("gcsDestination")).get("outputUriPrefix"))
+
+
+def _name(job: dict[str, JSON]) -> str:
+    if (name := read_text(job.get("name"))) is None:
+        raise Garbled("a job without a name")
+    return name
+
+
+def _path(job: Job) -> str:
+    """A job's path below its location. Its name has the project's number, where the caller's URL has its id."""
+    return f"/batchPredictionJobs/{segment(job.id.rpartition('/')[2])}"
+
+
+VERTEX = Vertex()

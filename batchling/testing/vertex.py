@@ -1,0 +1,359 @@
+"""Vertex AI's generateContent, rawPredict and batch prediction jobs at the embedded server, with Cloud Storage below
+`/storage`, as strict as the originals.
+
+Shapes: Vertex's reference of v1, its batch guides, and saved rows of public samples. What a job cannot import makes it
+fail after its creation, as does an input that is not there.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+
+import msgspec
+from aiohttp import web
+
+from batchling.core.fingerprint import digest
+from batchling.core.model import JSON
+from batchling.samples import anthropic as claude
+from batchling.samples import gemini
+from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
+
+_MAX_ROWS = 200_000
+_MAX_BYTES = 1_000_000_000
+_LEVELS = 15
+_NAMES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND", 412: "FAILED_PRECONDITION"}
+_CODES = {"INVALID_ARGUMENT": 3, "FAILED_PRECONDITION": 9}
+_ORDER = frozenset({"displayName", "model", "labels", "inputConfig", "outputConfig"})
+_LABEL = re.compile(r"[a-z0-9_-]{1,64}")
+_BODY = frozenset(
+    {"contents", "systemInstruction", "tools", "toolConfig", "safetySettings", "generationConfig", "labels", "seed"}
+)
+
+
+class VertexApi:
+    """The handlers below `/vertex`. An account is a project."""
+
+    name = "vertex"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.jobs: dict[str, Served] = {}
+        self._objects: dict[tuple[str, str], bytes] = {}
+
+    def routes(self, prefix: str) -> list[web.RouteDef]:
+        """Every call that this API answers."""
+        root = prefix + "/{version:v1|v1beta1}/projects/{project}/locations/{location}"
+        jobs = root + "/batchPredictionJobs"
+        models = root + "/publishers/{publisher:google|anthropic}/models"
+        stored = prefix + "/storage/storage/v1/b/{bucket}/o"
+        return [
+            web.post(models + "/{model}:{method:generateContent|rawPredict}", self._real_time),
+            web.post(jobs, self._create),
+            web.get(jobs, self._list),
+            web.get(jobs + "/{id}", self._get),
+            web.post(jobs + "/{id}:cancel", self._cancel),
+            web.post(prefix + "/storage/upload/storage/v1/b/{bucket}/o", self._upload),
+            web.get(stored, self._objects_below),
+            web.get(stored + "/{object:.+}", self._download),
+        ]
+
+    def account(self, request: web.Request) -> str:
+        """A digest of who asks. Raises the 401 of a missing or refused token."""
+        token = request.headers.get("authorization", "")
+        if not token.startswith("Bearer ") or token.startswith("Bearer sk-bad"):
+            raise _refusal(401, "Request had invalid authentication credentials. Expected OAuth 2 access token.")
+        found = re.search("/projects/([^/]+)/", request.path)
+        return digest("project", found[1] if found else "")
+
+    def creates(self, method: str, path: str) -> bool:
+        """Whether this call creates a job."""
+        return method == "POST" and path.endswith("/batchPredictionJobs")
+
+    async def _real_time(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        place = request.match_info
+        if (place["publisher"] == "google") != (place["method"] == "generateContent"):
+            raise _refusal(404, f"{place['method']} is not found")
+        body = await _json_object(request)
+        status, answer = self._answer(place["publisher"], place["model"], body)
+        if status == 200:
+            self._world.bill("vertex", f":{place['method']}", account, {**body, "model": place["model"]}, answer, None)
+        return _json(answer, status)
+
+    def _answer(self, publisher: str, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+        if (fault := self._world.row_fault_for(body)) is not None:
+            return fault.status, fault.error
+        if publisher == "anthropic":
+            return _claude(model, body)
+        if unknown := set(body) - _BODY:
+            return 400, _error(400, f'Invalid JSON payload received. Unknown name "{min(unknown)}"')
+        contents = body.get("contents")
+        if not isinstance(contents, list) or not contents:
+            return 400, _error(400, "at least one contents field is required")
+        if any(not isinstance(each, dict) or each.get("role") not in ("user", "model") for each in contents):
+            return 400, _error(400, "Please use a valid role: user, model.")
+        return 200, gemini.answer("generateContent", model, body)
+
+    async def _create(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        order = await _json_object(request)
+        if unknown := set(order) - _ORDER:
+            raise _refusal(400, f'Invalid JSON payload received. Unknown name "{min(unknown)}"')
+        publisher, _, model = str(order.get("model")).removeprefix("publishers/").partition("/models/")
+        location = request.match_info["location"]
+        if not order.get("displayName") or publisher not in ("google", "anthropic") or not model:
+            raise _refusal(400, "display_name and the model's resource name are required")
+        if publisher == "anthropic" and location == "global":
+            raise _refusal(400, f"Model {model} does not support batch prediction in global.")
+        if model == "no-such-model":
+            raise _refusal(404, f"Publisher Model `publishers/{publisher}/models/{model}` was not found.")
+        labels = order.get("labels") or {}
+        if not all(_LABEL.fullmatch(part) for pair in labels.items() for part in pair):
+            raise _refusal(400, "labels must be of lower case letters, digits, _ and -")
+        source, output = _uris(order)
+        job = Served(str(self._world.number()), account, f"{publisher}/{model}", [], time.time())
+        job.words = {
+            "location": location,
+            "order": order,
+            "output": output,
+            "errors": self._why_not(job, self._objects.get(_split(source))),
+        }
+        if self._world.job_faults:
+            job.words["errors"] = ("INVALID_ARGUMENT", self._world.job_faults.pop(0)["message"])
+        self.jobs[job.id] = job
+        return _json(self._shown(job))
+
+    def _why_not(self, job: Served, content: bytes | None) -> tuple[str, str] | None:
+        """Read the rows of a job; why they cannot be."""
+        if content is None:
+            return "FAILED_PRECONDITION", "Cannot read the input"
+        try:
+            lines = [msgspec.json.decode(line, type=dict) for line in content.split(b"\n") if line]
+            job.rows = [(line["custom_id"], line["request"]) for line in lines]
+            if not lines or len(lines) > _MAX_ROWS or len(content) > _MAX_BYTES:
+                return "INVALID_ARGUMENT", f"between 1 and {_MAX_ROWS} rows are allowed, in 1 GB"
+            columns: dict[str, str] = {}
+            for line in lines:
+                _import(columns, "", line, 0)
+        except (msgspec.MsgspecError, KeyError, _NotImported) as fault:
+            return "INVALID_ARGUMENT", f"Failed to import data. {fault}"
+        return None
+
+    def _job(self, request: web.Request) -> Served:
+        job = self.jobs.get(request.match_info["id"])
+        account = self.account(request)
+        if job is None or (job.account, job.words["location"]) != (account, request.match_info["location"]):
+            raise _refusal(404, "The BatchPredictionJob does not exist.")
+        return job
+
+    async def _get(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        self._go_on(job)
+        return _json(self._shown(job))
+
+    async def _list(self, request: web.Request) -> web.Response:
+        account = self.account(request)
+        asked = re.fullmatch(r"labels\.([a-z0-9_-]+)=([a-z0-9_-]+)", request.query.get("filter", ""))
+        if asked is None and request.query.get("filter"):
+            raise _refusal(400, "Invalid filter")
+        mine = [job for job in reversed(self.jobs.values()) if job.account == account]
+        found = [job for job in mine if job.words["location"] == request.match_info["location"]]
+        for job in found:
+            self._go_on(job)
+        if asked is not None:
+            found = [job for job in found if (job.words["order"].get("labels") or {}).get(asked[1]) == asked[2]]
+        page, more = _page(request, found, "pageSize")
+        jobs = {"batchPredictionJobs": [self._shown(job) for job in page]} if page else {}
+        return _json({**jobs, **more})
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        if job.over:
+            error = _error(400, f"The job is in state {job.over} already")
+            error["error"]["status"] = "FAILED_PRECONDITION"
+            return _json(error, 400)
+        job.cancelled = True
+        return _json({})
+
+    def _go_on(self, job: Served) -> None:
+        """Time passes whenever somebody looks."""
+        job.polls += 1
+        if not job.over and self._world.ready(job):
+            self._finish(job)
+
+    def _finish(self, job: Served) -> None:
+        if job.words["errors"]:
+            job.over = "JOB_STATE_FAILED"
+            return
+        word, done = self._world.ending(job)
+        job.over = f"JOB_STATE_{word.upper() or 'SUCCEEDED'}"
+        publisher, _, model = job.endpoint.partition("/")
+        job.counts = {"successfulCount": 0, "failedCount": 0, "incompleteCount": len(job.rows) - done}
+        lines: list[tuple[str, bytes]] = []
+        for key, body in job.rows[:done]:
+            varied = {**body, "labels": {"row": key}} if publisher == "google" else {**body, "user": key}
+            status, answer = self._answer(publisher, model, varied if self._world.varied else body)
+            job.counts["successfulCount" if status == 200 else "failedCount"] += 1
+            said = {"status": "", "response": answer}
+            if status == 200:
+                method = ":generateContent" if publisher == "google" else ":rawPredict"
+                bill = {**body, "model": model}
+                self._world.bill("vertex", method, job.account, bill, answer, (key, job.id))
+            elif publisher == "google":
+                said = {"status": f"Bad Request: {encode(answer).decode()}", "response": {}}
+            line = {"custom_id": key, **said, "processed_time": _time(time.time()), "request": body}
+            lines.append((key, encode(line)))
+        job.lines = shuffled(lines)
+        half = (len(job.lines) + 1) // 2
+        for shard, part in enumerate((job.lines[:half], job.lines[half:])):
+            if part:
+                place = _split(f"{self._directory(job)}/predictions_{shard:05}.jsonl")
+                self._objects[place] = b"\n".join(part) + b"\n"
+
+    def _directory(self, job: Served) -> str:
+        return f"{job.words['output'].rstrip('/')}/prediction-model-{_time(job.created_at)}"
+
+    def _shown(self, job: Served) -> dict[str, JSON]:
+        state = job.over or ("JOB_STATE_CANCELLING" if job.cancelled else "JOB_STATE_PENDING")
+        shown: dict[str, JSON] = {
+            "name": f"projects/123456789012/locations/{job.words['location']}/batchPredictionJobs/{job.id}",
+            **job.words["order"],
+            "state": "JOB_STATE_RUNNING" if state == "JOB_STATE_PENDING" and job.polls else state,
+            "createTime": _time(job.created_at),
+            "updateTime": _time(time.time()),
+        }
+        if job.over == "JOB_STATE_FAILED":
+            word, message = job.words["errors"]
+            shown["error"] = {"code": _CODES[word], "message": message}
+        elif job.over:
+            shown["completionStats"] = {name: str(count) for name, count in job.counts.items() if count}
+            if job.lines:
+                shown["outputInfo"] = {"gcsOutputDirectory": self._directory(job)}
+        return shown
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        self.account(request)
+        name = request.query.get("name", "")
+        if request.query.get("uploadType") != "media" or not name:
+            raise _refusal(400, "Required parameter: name")
+        place = (request.match_info["bucket"], name)
+        content = await request.read()
+        if request.query.get("ifGenerationMatch") == "0" and place in self._objects:
+            raise _refusal(412, "At least one of the pre-conditions you specified did not hold.")
+        self._objects[place] = content
+        return _json(_described(place, content))
+
+    async def _objects_below(self, request: web.Request) -> web.Response:
+        self.account(request)
+        bucket, prefix = request.match_info["bucket"], request.query.get("prefix", "")
+        found = sorted(place for place in self._objects if place[0] == bucket and place[1].startswith(prefix))
+        page, more = _page(request, found, "maxResults")
+        items = {"items": [_described(place, self._objects[place]) for place in page]} if page else {}
+        return _json({"kind": "storage#objects", **items, **more})
+
+    async def _download(self, request: web.Request) -> web.Response:
+        self.account(request)
+        place = (request.match_info["bucket"], request.match_info["object"])
+        content = self._objects.get(place)
+        if content is None:
+            raise _refusal(404, f"No such object: {place[0]}/{place[1]}")
+        if request.query.get("alt") != "media":
+            return _json(_described(place, content))
+        return web.Response(body=content, content_type="application/octet-stream")
+
+
+class _NotImported(Exception):
+    """The importer cannot make columns of a row."""
+
+
+def _import(columns: dict[str, str], path: str, value: JSON, level: int) -> None:
+    """Make columns of a row, as a table with one type for each has them."""
+    if value is None:
+        return
+    kind = "number" if type(value) in (int, float) else type(value).__name__
+    if columns.setdefault(path, kind) != kind:
+        raise _NotImported(f"{path} is of type {kind}, and was of type {columns[path]}")
+    if isinstance(value, dict):
+        if level > _LEVELS or not value:
+            raise _NotImported(f"{path} is empty or nested too deep")
+        for name, inner in value.items():
+            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+                raise _NotImported(f"Invalid field name {name}")
+            _import(columns, f"{path}.{name}", inner, level + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _import(columns, f"{path}[]", inner, level)
+
+
+def _claude(model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+    for name in ("messages", "max_tokens", "anthropic_version"):
+        if not body.get(name):
+            return 400, _claude_error(f"{name}: Field required")
+    for name in ("model", "custom_id"):
+        if name in body:
+            return 400, _claude_error(f"{name}: Extra inputs are not permitted")
+    if body.get("stream"):
+        return 400, _claude_error("stream: use streamRawPredict")
+    return 200, claude.answer({**body, "model": model})
+
+
+def _claude_error(message: str) -> dict[str, JSON]:
+    return {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
+
+
+def _uris(order: dict[str, JSON]) -> tuple[str, str]:
+    """Where a job's rows come from and where its results go. Raises the 400 of anything but JSONL in Cloud Storage."""
+    try:
+        (source,) = order["inputConfig"]["gcsSource"]["uris"]
+        output = order["outputConfig"]["gcsDestination"]["outputUriPrefix"]
+        formats = {order["inputConfig"]["instancesFormat"], order["outputConfig"]["predictionsFormat"]}
+    except (KeyError, TypeError, ValueError):
+        raise _refusal(400, "inputConfig and outputConfig are required") from None
+    if formats != {"jsonl"} or not all(str(uri).startswith("gs://") for uri in (source, output)):
+        raise _refusal(400, "only JSONL in Cloud Storage is served here")
+    return source, output
+
+
+def _split(uri: str) -> tuple[str, str]:
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    return bucket, name
+
+
+def _described(place: tuple[str, str], content: bytes) -> dict[str, JSON]:
+    return {"kind": "storage#object", "bucket": place[0], "name": place[1], "size": str(len(content))}
+
+
+def _page(request: web.Request, found: list[JSON], size: str) -> tuple[list[JSON], dict[str, str]]:
+    """The part of a list that a call asks for, and the token of what follows."""
+    token = request.query.get("pageToken", "0")
+    begin = int(token) if token.isdecimal() else 0
+    end = begin + page_size(request, size)
+    return found[begin:end], {"nextPageToken": str(end)} if end < len(found) else {}
+
+
+async def _json_object(request: web.Request) -> dict[str, JSON]:
+    try:
+        body = msgspec.json.decode(await request.read())
+    except msgspec.MsgspecError:
+        body = None
+    if not isinstance(body, dict):
+        raise _refusal(400, "Invalid JSON payload received.")
+    return body
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _error(status: int, message: str) -> dict[str, JSON]:
+    return {"error": {"code": status, "message": message, "status": _NAMES[status]}}
+
+
+def _refusal(status: int, message: str) -> Refusal:
+    return Refusal(_json(_error(status, message), status))
+
+
+def _json(value: JSON, status: int = 200) -> web.Response:
+    return web.Response(body=encode(value), status=status, content_type="application/json")

@@ -1,0 +1,98 @@
+"""Credentials that run out while a job runs: the newest of the account is used, or a fresh one is got."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import httpx
+
+from batchling.core.model import Headers
+from batchling.providers.azure import Azure
+from batchling.testing import ProviderServer
+from tests.engine.calls import TLS, chat, scope
+
+DENIED = b'{"error": {"code": "401", "message": "The token has expired."}}'
+
+
+def post(server: ProviderServer, token: str, text: str) -> httpx.Response:
+    url = f"{server.url}/azure/openai/v1/chat/completions"
+    return httpx.post(url, json=chat(text), headers={"authorization": f"Bearer {token}"}, verify=TLS, timeout=20)
+
+
+def test_a_fresh_token_is_got_when_the_old_one_has_run_out(provider_server: ProviderServer) -> None:
+    got: list[str] = []
+
+    def renew() -> Headers:
+        got.append("ey-fresh")
+        return (("authorization", "Bearer ey-fresh"),)
+
+    provider_server.fail_call("GET", "/batches/", 401, DENIED)
+    with scope(provider_server, providers=[Azure(deployments={"m": "m-batch"}, renew=renew)]):
+        answer = post(provider_server, "ey-old", "a")
+
+    assert answer.status_code == 200
+    assert got == ["ey-fresh"]
+    assert len(provider_server.billed(batch=True)) == 1
+
+
+def test_a_credential_that_cannot_be_renewed_is_told(provider_server: ProviderServer, caplog: Any) -> None:
+    """The callers get that 401; the job is kept, and a later run collects it."""
+
+    def renew() -> Headers:
+        raise LookupError("nobody is logged in")
+
+    azure = Azure(deployments={"m": "m-batch"}, renew=renew)
+    provider_server.fail_call("GET", "/batches/", 401, DENIED)
+    with scope(provider_server, providers=[azure]):
+        refused = post(provider_server, "ey-old", "a")
+    assert refused.status_code == 401
+    assert refused.json()["error"]["message"] == "The token has expired."
+    assert "azure: no fresh credential (LookupError)" in caplog.text
+
+    with scope(provider_server, providers=[azure]):
+        assert post(provider_server, "ey-new", "a").status_code == 200
+    assert len(provider_server.creates()) == 1
+
+
+def test_tokens_of_one_account_share_its_batches(provider_server: ProviderServer) -> None:
+    """An Entra token is another one each hour; whose it is stays."""
+
+    async def both() -> list[int]:
+        url = f"{provider_server.url}/azure/openai/v1/chat/completions"
+        async with httpx.AsyncClient(verify=TLS) as client:
+            calls = [
+                client.post(url, json=chat(text), headers={"authorization": f"Bearer ey-{text}"}) for text in ("a", "b")
+            ]
+            return [answer.status_code for answer in await asyncio.gather(*calls)]
+
+    with scope(provider_server, batch_size=2, providers=[Azure(deployments={"m": "m-batch"})]):
+        assert asyncio.run(both()) == [200, 200]
+    assert len(provider_server.creates()) == 1
+
+
+def test_a_newer_call_brings_the_token_for_an_older_job(provider_server: ProviderServer) -> None:
+    """Without a source of fresh tokens: a call that comes later has one."""
+
+    def refuse() -> Headers:
+        raise AssertionError("not needed")
+
+    provider_server.hold()
+    answers: list[int] = []
+    options = {"batch_size": 1, "providers": [Azure(deployments={"m": "m-batch"}, renew=refuse)]}
+    with scope(provider_server, **options):
+        first = threading.Thread(target=lambda: answers.append(post(provider_server, "ey-old", "a").status_code))
+        first.start()
+        while not provider_server.calls("GET", "/batches/"):
+            threading.Event().wait(0.01)
+        second = threading.Thread(target=lambda: answers.append(post(provider_server, "ey-new", "b").status_code))
+        second.start()
+        while len(provider_server.creates()) < 2:
+            threading.Event().wait(0.01)
+        provider_server.revoke("ey-old")
+        provider_server.release()
+        first.join()
+        second.join()
+
+    assert answers == [200, 200]
