@@ -68,6 +68,7 @@ _ENDED = frozenset({"completed", "expired", "cancelled", "canceled", "done", "su
 _FREE = frozenset(
     {
         "assistants",
+        "batch",
         "batches",
         "chatkit",
         "containers",

@@ -29,8 +29,9 @@ def read_row(line: bytes) -> Row:
     error = read_object(said.error)
     code = str(error.get("code") or "")
     message = read_text(said.error) or read_text(error.get("message")) or ""
-    if said.status in NEVER_RAN or code in NEVER_RAN or not (code or message):
-        return Row(said.custom_id, None, code or said.status or "no answer")
+    status = read_text(said.status) or ""
+    if status in NEVER_RAN or code in NEVER_RAN or not (code or message):
+        return Row(said.custom_id, None, code or status or "no answer")
     return Row(said.custom_id, _from_error(error, code, message))
 
 

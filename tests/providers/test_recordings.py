@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from batchling.core.model import Job, Response, Site, State, Target
+from batchling.core.model import Flow, Job, Response, Site, State, Status, Target
 from batchling.providers.anthropic import ANTHROPIC
+from batchling.providers.base import Provider
+from batchling.providers.compatible import GROQ
+from batchling.providers.gemini import GEMINI
+from batchling.providers.mistral import MISTRAL
 from batchling.providers.openai import OPENAI
+from batchling.providers.xai import XAI
 from tests.providers.flows import play
 
 FOLDER = Path(__file__).parents[3] / "shared" / "recordings"
@@ -71,3 +76,89 @@ def test_anthropic_from_the_first_poll_to_the_rows() -> None:
     assert statuses[-1].state is State.ENDED
     assert len(rows) == 2
     assert all(row.response is not None and row.response.ok for row in rows)
+
+
+def lines(flow: Flow[None], *entries: dict[str, object]) -> list[bytes]:
+    """The rows that a download keeps when its calls get these answers."""
+    kept: list[bytes] = []
+    queue = [response(entry) for entry in entries]
+    call = next(flow, None)
+    while call is not None:
+        answer = queue.pop(0)
+        kept += call.unpack(answer.body).split(b"\n") if call.unpack else answer.body.split(b"\n")
+        try:
+            call = flow.send(answer)
+        except StopIteration:
+            call = None
+    assert not queue
+    return [line for line in kept if line]
+
+
+def polled(provider: Provider, at: Site, entries: list[dict[str, object]]) -> list[Status]:
+    return [play(provider.poll(at, Job("b")), response(entry))[1] for entry in entries]
+
+
+def test_gemini_from_pending_to_the_rows() -> None:
+    at = site("gemini", "https://generativelanguage.googleapis.com")
+    entries = recorded("gemini/ruby_llm_inline.jsonl")
+    polls = [entry for entry in entries if entry["method"] == "GET"]
+    statuses = polled(GEMINI, at, polls)
+    # Whoever recorded this named the key after OpenAI's.
+    last = {**polls[-1], "body": str(polls[-1]["body"]).replace("custom_id", "key")}
+    rows = [GEMINI.row(line) for line in lines(GEMINI.fetch(at, Job("b"), statuses[-1]), last)]
+
+    assert {status.word for status in statuses} <= {"pending", "running", "succeeded"}
+    assert all(status.known for status in statuses)
+    assert statuses[-1].state is State.ENDED
+    assert statuses[-1].done == statuses[-1].total == len(rows)
+    assert all(row.response is not None and row.response.ok for row in rows)
+
+
+def test_gemini_by_a_file() -> None:
+    saved = json.loads((FOLDER / "gemini/ellmer_state-capitals-gemini.json").read_bytes())
+    at = site("gemini", "https://generativelanguage.googleapis.com")
+    body = json.dumps(saved["batch"]).encode()
+    status = play(GEMINI.poll(at, Job("b")), Response(200, (), body))[1]
+
+    assert (status.state, status.done, status.total) == (State.ENDED, 4, 4)
+    assert status.outputs == (saved["batch"]["response"]["responsesFile"],)
+
+
+def test_mistral_from_queued_to_the_rows() -> None:
+    at = site("mistral", "https://api.mistral.ai/v1")
+    entries = recorded("mistral/ruby_llm_answers.jsonl")
+    polls = [entry for entry in entries if entry["method"] == "GET" and "inline" not in str(entry["url"])]
+    statuses = polled(MISTRAL, at, polls)
+    inline = next(entry for entry in entries if "inline" in str(entry["url"]))
+    rows = [
+        MISTRAL.row(line) for line in lines(MISTRAL.fetch(at, Job("b"), Status(State.ENDED, "", outputs=("",))), inline)
+    ]
+
+    assert [status.state for status in statuses] == [State.RUNNING, State.RUNNING, State.ENDED]
+    assert all(status.known for status in statuses)
+    assert statuses[-1].outputs
+    assert {row.key for row in rows} == {"0", "1"}
+    assert all(row.response is not None and row.response.ok for row in rows)
+
+
+def test_xai_from_reading_to_the_rows() -> None:
+    at = site("xai", "https://api.x.ai/v1")
+    entries = recorded("xai/ruby_llm_answers.jsonl")
+    polls = [entry for entry in entries if entry["method"] == "GET" and "results" not in str(entry["url"])]
+    statuses = polled(XAI, at, polls)
+    pages = [entry for entry in entries if "results" in str(entry["url"])]
+    rows = [XAI.row(line) for line in lines(XAI.fetch(at, Job("b"), statuses[-1]), *pages)]
+
+    assert statuses[0].state is State.RUNNING
+    assert statuses[-1].state is State.ENDED
+    assert statuses[-1].done == statuses[-1].total == len(rows) == 2
+    assert all(row.response is not None and b'"chat.completion"' in row.response.body for row in rows)
+
+
+def test_groq_with_empty_objects_for_nulls() -> None:
+    saved = json.loads((FOLDER / "groq/ellmer_state-capitals-groq.json").read_bytes())
+    at = site("groq", "https://api.groq.com/openai/v1")
+    status = play(GROQ.poll(at, Job("b")), Response(200, (), json.dumps(saved["batch"]).encode()))[1]
+
+    assert (status.state, status.done, status.errors) == (State.ENDED, 4, ())
+    assert status.outputs == (saved["batch"]["output_file_id"],)
