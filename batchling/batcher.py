@@ -238,7 +238,7 @@ class Batcher:
             return provider.weight(decode_body(item.request.body) or {})
 
         for target, items in window.take().items():
-            inputs = limits.inputs if target.endpoint.endswith("/embeddings") else None
+            inputs = limits.inputs if "mbed" in target.endpoint else None
             for batch in split(items, rows=rows, size=limits.bytes, inputs=inputs, weight=weight):
                 if len(batch) < limits.least:
                     self._let_go(target, [item.key for item in batch], f"a batch needs {limits.least} requests")

@@ -21,8 +21,10 @@ GROQ = FileDialect(
 )
 TOGETHER = FileDialect(
     name="together",
-    roots=("https://api.together.ai/v1", "https://api.together.xyz/v1"),
+    roots=("https://api.together.ai/v1", "https://api.together.xyz/v1", "https://api-inference.together.ai/v1"),
     endpoints=(_CHAT,),
+    # Where together 3.1 sends its chats; its files and jobs are at the other host.
+    elsewhere={"https://api-inference.together.ai/v1": "https://api.together.ai/v1"},
     limits=Limits(rows=50_000, bytes=99_000_000, row=10_000_000, price=1.0),
     facts=Facts(
         "Together AI",

@@ -107,6 +107,7 @@ class FileDialect:
 
     - `endpoints`: the paths below a root that have a batch form, longest first; `prefix` is what their names in a batch
       put before them.
+    - `elsewhere`: roots of real time whose batches live below another root.
     - `identity`: lower-case names of the headers that say who asks.
     - `window`: the completion window that is asked for; `order`: what else a create call says.
     - `tag`: the metadata key that carries our batch id. Where it is empty there is no metadata, and a lost job is found
@@ -130,6 +131,7 @@ class FileDialect:
     prefix: str = "/v1"
     window: str = "24h"
     order: Mapping[str, JSON] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
     tag: str = TAG
     listing: str = "limit=100"
     uploads: str = "/files"
@@ -152,6 +154,7 @@ class FileDialect:
             if root is None:
                 return None
             path = head[len(root) :]
+            root = self.elsewhere.get(root, root)
         else:
             root = head[: -len(path)] if path else head.rpartition("/v1/")[0] + "/v1"
             path = path or head[len(root) :]

@@ -54,17 +54,24 @@ from batchling.providers.base import (
     row_pieces,
     segment,
 )
+from batchling.providers.gemini_texts import joined, parts
 from batchling.samples import gemini as samples
 
 _CALL = re.compile(r"(?P<root>.+)/(?P<version>v1|v1beta)/models/(?P<model>[^/:]+):(?P<method>\w+)")
-_BATCHED = {"generateContent": "batchGenerateContent", "embedContent": "asyncBatchEmbedContent"}
-_PAID = frozenset({"streamGenerateContent", "batchEmbedContents", "predict", "predictLongRunning"})
+_BATCHED = {
+    "generateContent": "batchGenerateContent",
+    "embedContent": "asyncBatchEmbedContent",
+    "batchEmbedContents": "asyncBatchEmbedContent",
+}
+_PAID = frozenset({"streamGenerateContent", "predict", "predictLongRunning"})
 _IDENTITY = ("x-goog-api-key", "authorization", "x-goog-user-project")
 
 INLINE_ROWS = 100
 """Rows above which a file is used: their answers come in one document, which memory has to hold."""
 INLINE_BYTES = 10_000_000
 """Google allows 20 MB."""
+INLINE_TEXTS = 1_000
+"""Texts of calls that embed several: each is a row, and they are put together again where all are at hand."""
 
 _RUNNING = frozenset({"unspecified", "pending", "running", "queued", "cancelling"})
 
@@ -77,7 +84,7 @@ class Gemini:
     roots: tuple[str, ...]
     limits: Limits
     facts: Facts
-    endpoints: tuple[str, ...] = ("models/*:generateContent", "models/*:embedContent")
+    endpoints: tuple[str, ...] = tuple(f"models/*:{method}" for method in _BATCHED)
     renew: Callable[[], Headers] | None = None
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
@@ -110,7 +117,9 @@ class Gemini:
         return (*headers, *(("x-goog-api-key", key) for key in keys))
 
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
-        if len(items) <= INLINE_ROWS and "image" not in at.target.model and _size(items) < INLINE_BYTES:
+        if at.target.endpoint == ":batchEmbedContents":
+            source = [msgspec.json.encode({"requests": {"requests": parts(items)}})]
+        elif len(items) <= INLINE_ROWS and "image" not in at.target.model and _size(items) < INLINE_BYTES:
             source = [b'{"requests":{"requests":[', *_inline(items), b"]}}"]
         else:
             source = [msgspec.json.encode({"fileName": (yield from self._upload(at, items, tag))})]
@@ -181,7 +190,8 @@ class Gemini:
         return google.judge(status, fault)
 
     def weight(self, body: dict[str, JSON]) -> int:
-        return 0
+        asked = body.get("requests")
+        return len(asked) if isinstance(asked, list) else 0
 
     def failure(self, status: int, fault: Fault) -> Response:
         return google.failure(status, fault)
@@ -264,14 +274,14 @@ def _unpack(body: bytes) -> bytes:
     for output in (job.response, job.metadata.output if job.metadata else None):
         if output is not None and output.inlinedResponses is not None:
             rows = output.inlinedResponses.inlinedResponses or []
-            return b"\n".join(bytes(row).replace(b"\n", b" ").replace(b"\r", b" ") for row in rows)
+            return b"\n".join(joined([bytes(row).replace(b"\n", b" ").replace(b"\r", b" ") for row in rows]))
     raise ValueError("an operation without rows")
 
 
 GEMINI = Gemini(
     name="gemini",
     roots=("https://generativelanguage.googleapis.com",),
-    limits=Limits(rows=200_000, bytes=1_999_000_000, in_flight=100, window=172_800.0),
+    limits=Limits(rows=200_000, bytes=1_999_000_000, inputs=INLINE_TEXTS, in_flight=100, window=172_800.0),
     facts=Facts(
         "Gemini",
         "24 h, at most 48 h",

@@ -90,7 +90,8 @@ class GeminiApi:
         body = await json_object(request)
         status, answer = self._answer(method, model, body)
         if status == 200:
-            self._world.bill(self.name, f":{method}", account, {**body, "model": model}, answer, None)
+            for each in body["requests"] if method == "batchEmbedContents" else [body]:
+                self._world.bill(self.name, f":{method}", account, {**each, "model": model}, answer, None)
         return reply(answer, status)
 
     def _answer(self, method: str, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
@@ -122,11 +123,14 @@ class GeminiApi:
             if len(raw) > _MAX_INLINE:
                 raise _refusal(400, "Request payload size exceeds the limit: 20971520 bytes.")
             asked = source["requests"]["requests"]
-            rows = [(each["metadata"]["key"], each["request"]) for each in asked]
+            echoes = {f"{each['metadata']['key']}~{number}": each["metadata"] for number, each in enumerate(asked)}
+            rows = list(zip(echoes, (each["request"] for each in asked), strict=True))
         if model == "no-such-model":
             raise _refusal(404, "models/no-such-model is not found")
         job = self._new_job(account, f":{method}", rows)
         job.words = {"displayName": batch["displayName"], "model": f"models/{model}", "inline": not name}
+        if not name:
+            job.words["echoes"] = echoes
         if self._world.job_faults:
             job.words["errors"] = self._world.job_faults.pop(0)
         return reply(self._shown(job))
@@ -213,7 +217,7 @@ class GeminiApi:
         for key, body in job.rows[:done]:
             status, answer = self._run(job, model, {**body, "x": key} if self._world.varied else body)
             good += status == 200
-            lines.append((key, encode(_row(key, status, answer, compatible, bool(job.words.get("inline"))))))
+            lines.append((key, encode(_row(key, status, answer, compatible, job.words.get("echoes")))))
             if status == 200:
                 known = body if compatible else {**body, "model": model}
                 self._world.bill(self.name, job.endpoint, job.account, known, answer, (key, job.id))
@@ -304,10 +308,10 @@ class GeminiApi:
         return reply(_as_openai(job))
 
 
-def _row(key: str, status: int, answer: dict[str, JSON], compatible: bool, inline: bool) -> dict[str, JSON]:
+def _row(key: str, status: int, answer: dict[str, JSON], compatible: bool, echoes: JSON) -> dict[str, JSON]:
     if compatible:
         return {"id": f"r-{key}", "custom_id": key, "response": {"status_code": status, "body": answer}, "error": None}
-    named: dict[str, JSON] = {"metadata": {"key": key}} if inline else {"key": key}
+    named: dict[str, JSON] = {"metadata": echoes[key]} if echoes else {"key": key}
     if status == 200:
         return {"response": answer, **named}
     code = {400: 3, 404: 5, 429: 8, 500: 13}.get(status, 2)

@@ -67,6 +67,8 @@ class MistralApi:
             return fault.status, fault.error
         if endpoint == "/v1/fim/completions":
             body = {**body, "messages": [{"role": "user", "content": body.get("prompt")}]}
+        # `stream: false`, which the SDK sends, changes nothing.
+        body = {name: value for name, value in body.items() if name != "stream" or value}
         return 200, samples.answer(_SAMPLES.get(endpoint, endpoint), body)
 
     async def _create(self, request: web.Request) -> web.Response:

@@ -115,6 +115,7 @@ KITS = [
         {
             "/v1beta/models/m:generateContent": gemini,
             "/v1beta/models/m:embedContent": lambda text: {"content": {"parts": [{"text": text}]}},
+            "/v1/models/m:batchEmbedContents": lambda text: {"requests": [{"content": {"parts": [{"text": text}]}}]},
             "/v1/models/m-image:generateContent": gemini,  # by a file
         },
         google_key,

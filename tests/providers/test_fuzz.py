@@ -23,6 +23,7 @@ NAMES = (
     "processing_status succeeded errored result type details error_code detail paging next_cursor items results "
     "result_json error_json request_count filename input_file_id files displayName operations batchStats state done "
     "requestCount successfulRequestCount inlinedResponses responsesFile output key name labels batchPredictionJobs "
+    "requests metadata part of embedding content "
     "completionStats outputInfo gcsOutputDirectory num_requests num_pending num_success cancel_by_xai_message batch_id "
     "batch_request_id batch_result chat_get_completion pagination_token jobProgress filenameToSignedUrls accounts outputs "
     "total_requests completed_requests output_file error_file"

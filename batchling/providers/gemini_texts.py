@@ -1,0 +1,44 @@
+"""Calls to Gemini that embed several texts: a row for each, and one answer again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from batchling.core.fingerprint import decode_body
+from batchling.core.model import JSON, Item
+from batchling.providers.base import read_count, read_object, read_objects
+
+
+def parts(items: Sequence[Item]) -> list[JSON]:
+    """A row for each text of calls that embed several."""
+    rows: list[JSON] = []
+    for item in items:
+        texts = read_objects((decode_body(item.request.body) or {}).get("requests"))
+        places = ({"key": item.key, "part": part, "of": len(texts)} for part in range(len(texts)))
+        rows += [{"request": text, "metadata": place} for text, place in zip(texts, places, strict=True)]
+    return rows
+
+
+def joined(rows: Sequence[bytes]) -> list[bytes]:
+    """The rows, those of one call made one: an embedding that failed is the answer of its call."""
+    whole: list[bytes] = []
+    calls: dict[str, dict[int, dict[str, JSON]]] = {}
+    for row in rows:
+        said = read_object(msgspec.json.decode(row))
+        place = read_object(said.get("metadata"))
+        if "of" not in place:
+            whole.append(row)
+            continue
+        calls.setdefault(str(place.get("key")), {})[read_count(place.get("part"))] = said
+    for key, parts in calls.items():
+        failed = [said for said in parts.values() if not isinstance(said.get("response"), dict)]
+        said = {**failed[0]} if failed else {"response": {"embeddings": _embeddings(parts)}}
+        if failed or len(parts) == read_count(read_object(parts[min(parts)].get("metadata")).get("of")):
+            whole.append(msgspec.json.encode({**said, "metadata": {"key": key}}))
+    return whole
+
+
+def _embeddings(parts: dict[int, dict[str, JSON]]) -> list[JSON]:
+    return [parts[number]["response"].get("embedding") for number in sorted(parts)]
