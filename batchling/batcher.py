@@ -275,7 +275,6 @@ class Batcher:
         for name in names:
             for arrival in self._callers.release(name):
                 parts = urlsplit(arrival.request.url)
-                self._emit(events.Withdrawn(target))
                 self._emit(events.Bypassed(parts.hostname or "", parts.path, reason))
         self._check_drained()
 

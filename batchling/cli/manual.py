@@ -7,7 +7,7 @@ Run a Python function with its LLM API calls sent at batch prices.
 
 usage: batchling SCRIPT.py:FUNCTION [ARGUMENT ...] [OPTION ...]
        batchling demo [--rows N]
-       batchling providers [--markdown]
+       batchling providers [--markdown | --summary]
 
 The script is loaded, then the function is called (awaited, if it is async)
 inside `with batchify(...)`. What it returns is printed, unless it is None.
@@ -45,8 +45,9 @@ Values are strings, unless the parameter is annotated int, float or bool.
 environment:
   BATCHLING_CACHE_DIR  the cache folder (default: the platform's)
   BATCHLING_GATEWAYS   further base URLs, as http://localhost:4000=openai,...
-  BATCHLING_GCS_PREFIX          where Vertex batches put files: gs://bucket/folder
-  BATCHLING_AZURE_DEPLOYMENTS   real-time to batch deployments: gpt-5=gpt-5-batch,...
+  BATCHLING_GCS_PREFIX where Vertex batches keep files, as gs://bucket/folder
+  BATCHLING_AZURE_DEPLOYMENTS
+                       real-time to batch deployments, as gpt-5=gpt-5-batch,...
 
 Ctrl-C leaves at once; jobs go on at the provider, and the same command collects
 what they answer.

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from batchling.display.providers import markdown, rows
+from batchling.display.providers import markdown, rows, summary
 from batchling.errors import ScriptError
 from batchling.providers import WITHOUT
 from batchling.registry import providers
 
 
 def show(arguments: Sequence[str]) -> int:
-    """Print the table, as text or with `--markdown` as the docs have it. 0. Raises `ScriptError` for other words."""
+    """Print the table: as text, with `--markdown` as the docs have it, with `--summary` as the README has it. 0. Raises
+    `ScriptError` for other words."""
     known = providers().values()
     if list(arguments) == ["--markdown"]:
         print(markdown(known, WITHOUT))
         return 0
+    if list(arguments) == ["--summary"]:
+        print(summary(known))
+        return 0
     if arguments:
-        raise ScriptError(f"batchling providers takes --markdown or nothing; not {arguments[0]!r}")
+        raise ScriptError(f"batchling providers takes --markdown, --summary or nothing; not {arguments[0]!r}")
     from rich.console import Console
     from rich.table import Table
 

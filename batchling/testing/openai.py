@@ -53,6 +53,7 @@ class OpenAIApi:
         """Every call that this API answers."""
         root = prefix + self._accent.base
         found = [web.post(root + path, self._real_time) for path in self._accent.endpoints]
+        found += [web.get(root + "/models", self._models)]
         found += [*self._files.routes(root), *self._job_routes(root)]
         if self.name == "azure":
             legacy = prefix + "/openai"
@@ -91,6 +92,11 @@ class OpenAIApi:
             credential = "a tenant"  # Entra tokens change, and their holder does not
         scope = [request.headers.get(name, "") for name in ("openai-organization", "openai-project")]
         return digest(credential, *scope)
+
+    async def _models(self, request: web.Request) -> web.Response:
+        self.account(request)
+        model = {"id": "m", "object": "model", "created": samples.CREATED, "owned_by": "batchling"}
+        return reply({"object": "list", "data": [model]})
 
     async def _real_time(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)

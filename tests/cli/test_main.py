@@ -129,3 +129,22 @@ def test_the_demo() -> None:
     assert "20 calls batched in 1 batch, 0 from cache, 0 went real time" in done.stderr
     assert "0 calls batched, 20 from cache" in done.stderr
     assert run("demo", "--rows", "x").returncode == 2
+
+
+def test_the_table_of_providers() -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "batchling", "providers"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "120"},
+    ).stdout
+
+    assert "Mistral (mistral)" in said
+    assert "Cohere: batches take models of their own" in said
+    assert max(map(len, said.splitlines())) <= 160
+    wrong = subprocess.run([sys.executable, "-m", "batchling", "providers", "x"], capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "batchling: batchling providers takes --markdown, --summary or nothing; not 'x'\n",
+    )

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from batchling import batchify
+from batchling import batchify, registry
+from batchling.cli import main
 from batchling.cli.manual import HELP
+from batchling.core.model import Job, Site, State, Target
 from batchling.hooks import _HOOKS
 from batchling.providers import PROVIDERS
 from batchling.testing import ProviderServer
+from tests.engine.calls import QUICK, ask
+from tests.providers.flows import answer, play
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,8 +60,53 @@ def test_the_readme_names_every_provider_and_every_library() -> None:
 
 def test_the_options_are_told_where_they_are_looked_for() -> None:
     readme = (ROOT / "README.md").read_text()
-    options = [name for name in batchify.__kwdefaults__ or () if name not in ("gateways", "duplicates")]
+    options = [name for name in batchify.__kwdefaults__ or () if name not in ("gateways", "providers", "duplicates")]
     for option in options:
         assert "--" + option.replace("_", "-") in HELP
     for option in batchify.__kwdefaults__ or ():
         assert f"`{option}`" in readme
+
+
+@pytest.mark.parametrize(("page", "option"), [("README.md", "--summary"), ("docs/providers.md", "--markdown")])
+def test_the_tables_of_providers_are_what_the_code_says(
+    page: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["providers", option]) == 0
+    made = re.search(r"<!-- made by: [^\n]* -->\n(.*?)<!-- end -->", (ROOT / page).read_text(), re.DOTALL)
+    assert made is not None
+    assert made[1] == capsys.readouterr().out
+
+
+def test_the_page_on_providers_does_what_it_says(
+    provider_server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Python runs, the provider it writes batches, and a package that names it is found."""
+    page = (ROOT / "docs" / "write_a_provider.md").read_text()
+    names: dict[str, Any] = {"__name__": "acme_batchling"}
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for block in blocks:
+        exec(compile(block, "write_a_provider.md", "exec"), names)
+    with batchify(gateways={f"{provider_server.url}/openai": "acme"}, providers=[names["ACME"]], **QUICK):
+        assert ask(provider_server, "hi").status_code == 200
+    assert len(provider_server.billed(batch=True)) == 1
+    at = Site(Target("acme", "https://api.acme.example/v1", "/v1/chat/completions", "m", "a"))
+    running = play(names["Queued"].poll(names["ACME"], at, Job("j")), answer({"phase": "on its way"}))[1]
+    over = play(names["Queued"].poll(names["ACME"], at, Job("j")), answer({"phase": "over", "output_file_id": "f"}))[1]
+    assert (running.state, over.state, over.outputs) == (State.RUNNING, State.ENDED, ("f",))
+
+    (tmp_path / "acme_batchling.py").write_text(blocks[0])
+    package = tmp_path / "acme_batchling-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-batchling\nVersion: 1\n")
+    entry = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert entry is not None
+    named = tomllib.loads(entry[1])["project"]["entry-points"]["batchling.providers"]
+    lines = [f"{name} = {place}" for name, place in named.items()] + ["broken = no_such_module:X", "none = json:dumps"]
+    (package / "entry_points.txt").write_text("\n".join(["[batchling.providers]", *lines]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.installed.cache_clear()
+    try:
+        assert set(registry.installed()) == {"acme"}
+        assert registry.providers()["acme"].roots == ("https://api.acme.example/v1",)
+    finally:
+        registry.installed.cache_clear()
