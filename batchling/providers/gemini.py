@@ -43,6 +43,7 @@ from batchling.providers.base import (
     Route,
     Verdict,
     account_of,
+    as_lines,
     chosen,
     lasting,
     read_count,
@@ -274,7 +275,7 @@ def _unpack(body: bytes) -> bytes:
     for output in (job.response, job.metadata.output if job.metadata else None):
         if output is not None and output.inlinedResponses is not None:
             rows = output.inlinedResponses.inlinedResponses or []
-            return b"\n".join(joined([bytes(row).replace(b"\n", b" ").replace(b"\r", b" ") for row in rows]))
+            return b"\n".join(joined(as_lines(rows)))
     raise ValueError("an operation without rows")
 
 

@@ -42,6 +42,7 @@ from batchling.providers.base import (
     Unsettled,
     Verdict,
     account_of,
+    as_lines,
     chosen,
     lasting,
     read_count,
@@ -244,7 +245,7 @@ def _unpack(body: bytes) -> bytes:
         rows = msgspec.json.decode(body, type=_Results).results or []
     except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
         raise ValueError("not a list of results") from fault
-    return b"\n".join(row.replace(b"\n", b" ") for row in map(bytes, rows))
+    return b"\n".join(as_lines(rows))
 
 
 class _Results(msgspec.Struct):

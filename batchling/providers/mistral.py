@@ -20,6 +20,7 @@ from batchling.providers.base import (
     Facts,
     Garbled,
     Limits,
+    as_lines,
     read_count,
     read_id,
     read_json,
@@ -124,7 +125,7 @@ def _unpack(body: bytes) -> bytes:
         rows = msgspec.json.decode(body, type=_Job).outputs or []
     except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
         raise ValueError("not a job with rows") from fault
-    return b"\n".join(bytes(row).replace(b"\n", b" ").replace(b"\r", b" ") for row in rows)
+    return b"\n".join(as_lines(rows))
 
 
 MISTRAL = Mistral(

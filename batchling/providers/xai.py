@@ -36,6 +36,7 @@ from batchling.providers.base import (
     Limits,
     Route,
     Verdict,
+    as_lines,
     read_count,
     read_json,
     read_moment,
@@ -180,7 +181,7 @@ def _unpack(body: bytes) -> bytes:
         rows = msgspec.json.decode(body, type=_Page).results or []
     except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
         raise ValueError("not a page of results") from fault
-    return b"\n".join(bytes(row).replace(b"\n", b" ").replace(b"\r", b" ") for row in rows)
+    return b"\n".join(as_lines(rows))
 
 
 XAI = Grok(

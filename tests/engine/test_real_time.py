@@ -24,7 +24,7 @@ def test_a_gateway_without_a_batch_api(
 ) -> None:
     """Found out at the first submission; the calls after it do not try again."""
     provider_server.fail_call("POST", "/files", status, BODY, times=9)
-    with scope(provider_server):
+    with scope(provider_server, batch_size=3, batch_window_seconds=5.0):
         first = ask_all(provider_server, ["a", "b", "c"])
         second = ask_all(provider_server, ["d"])
 
@@ -39,7 +39,7 @@ def test_a_gateway_without_a_batch_api(
 
 def test_a_batch_api_that_ends_after_the_upload(provider_server: ProviderServer) -> None:
     provider_server.fail_call("POST", "/batches", 405, BODY)
-    with scope(provider_server):
+    with scope(provider_server, batch_size=2, batch_window_seconds=5.0):
         assert [answer.status_code for answer in ask_all(provider_server, ["a", "b"])] == [200, 200]
     assert len(provider_server.billed(batch=False)) == 2
 
@@ -65,7 +65,7 @@ def test_an_official_host_that_says_404_is_believed(provider_server: ProviderSer
 def test_a_model_without_a_batch_form(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
     """The job fails because of its model; real time has it. Other models are batched all the same."""
     provider_server.fail_job("model_not_found", "The model `m` is not supported in a batch.", 1, "body.model")
-    with scope(provider_server):
+    with scope(provider_server, batch_size=2, batch_window_seconds=1.0):
         first = ask_all(provider_server, ["a", "b"])
         second = ask_all(provider_server, ["c"])
         other = httpx.post(

@@ -18,7 +18,7 @@ TEXTS = ["a", "b", "c"]
 
 
 def run(server: ProviderServer, provider: str) -> list[int]:
-    return ask_all(server, provider, TEXTS)
+    return ask_all(server, provider, TEXTS, batch_window_seconds=5.0)
 
 
 def refuse_once(monkeypatch: pytest.MonkeyPatch, step: Step) -> list[str]:
@@ -60,9 +60,11 @@ def test_a_fault_loses_nothing_and_buys_nothing(
     second = run(provider_server, step.provider)
 
     assert happened or not waiting, "the fault did not happen"
-    told = fault.status if fault.status == 401 or step.final else 0
+    # A gateway that does not know these calls has no batch API: real time then, once, until the next run.
+    unknown = fault.status == 404 and step.method == "POST"
+    told = fault.status if fault.status == 401 or (step.final and not unknown) else 0
     assert first == [told or 200] * 3
     assert second == [200] * 3
     assert len(provider_server.billed(batch=True)) == 3
-    assert provider_server.billed(batch=False) == []
+    assert len(provider_server.billed(batch=False)) == (3 if unknown else 0)
     assert len(provider_server.jobs()) == 1

@@ -91,7 +91,7 @@ def test_all_rows_failed(provider_server: ProviderServer, kit: Kit) -> None:
 def test_partial_end(provider_server: ProviderServer, kit: Kit, word: str) -> None:
     """Finished rows are answered, the others are asked again, and nothing is billed twice."""
     (provider_server.expire_job if word == "expire" else provider_server.cancel_job)(0.5)
-    answers = ask(provider_server, kit, texts(kit), batch_window_seconds=0.3)
+    answers = ask(provider_server, kit, texts(kit), batch_window_seconds=0.6)
 
     assert [answer.status_code for answer in answers] == [200] * kit.texts
     if kit.name == "cerebras":  # too few are left for a batch
@@ -118,7 +118,7 @@ def test_limits(provider_server: ProviderServer, kit: Kit) -> None:
     count = 2 * max(3, limits.least)
     small = replace(provider, limits=replace(limits, rows=count // 2))
     asked = [f"text {number:02}" for number in range(count)]
-    answers = ask(provider_server, kit, asked, providers=[small], batch_size=None, batch_window_seconds=0.5)
+    answers = ask(provider_server, kit, asked, providers=[small], batch_size=None)
 
     assert [answer.status_code for answer in answers] == [200] * count
     assert sorted(provider_server.jobs().values()) == [count // 2] * 2
