@@ -67,7 +67,9 @@ def test_tokens_of_one_account_share_its_batches(provider_server: ProviderServer
             ]
             return [answer.status_code for answer in await asyncio.gather(*calls)]
 
-    with scope(provider_server, batch_size=2, batch_window_seconds=5.0, providers=[Azure(deployments={"m": "m-batch"})]):
+    with scope(
+        provider_server, batch_size=2, batch_window_seconds=5.0, providers=[Azure(deployments={"m": "m-batch"})]
+    ):
         assert asyncio.run(both()) == [200, 200]
     assert len(provider_server.creates()) == 1
 

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from batchling.core.fingerprint import decode_body
-from batchling.core.model import Bypass, Request, Target
+from batchling.core.model import Bypass, Item, Request, Site, Target
 from batchling.providers import PROVIDERS, Routes
 from batchling.providers.azure import Azure
+from batchling.providers.compatible import DOUBLEWORD
 from batchling.providers.openai import OPENAI
 from batchling.providers.vertex import Vertex
+from tests.providers.flows import answer, play
 
 ROUTES = Routes({})
 CHAT = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}'
@@ -216,3 +218,30 @@ def test_providers_of_a_scope_are_its_own() -> None:
     routes = Routes({}, {"openai": mine})
     assert routes.match("POST", "https://llm.example.org/v1/chat/completions")
     assert routes.match("POST", "https://api.openai.com/v1/chat/completions") is None
+
+
+def test_portkeys_headers_part_accounts_and_go_along() -> None:
+    url = "https://portkey.example.org/v1/chat/completions"
+    provider, route = Routes({"https://portkey.example.org": "openai"}).match("POST", url) or pytest.fail("not matched")
+    seen = set()
+    for upstream in ("a", "b"):
+        headers = (("x-portkey-api-key", "k"), ("x-portkey-virtual-key", upstream))
+        request = Request("POST", url, headers, CHAT)
+        target = provider.target(route, request, decode_body(CHAT) or {})
+        assert isinstance(target, Target)
+        assert provider.site(target, route, request).headers == headers
+        seen.add(target)
+    assert len(seen) == 2
+
+
+def test_another_window_is_a_setting() -> None:
+    hour = replace(DOUBLEWORD, window="1h")
+    at = Site(Target("doubleword", "https://api.doubleword.ai/v1", "/v1/chat/completions", "m", "a"))
+    items = [Item("k-0", Request("POST", "", (), CHAT))]
+    calls, _ = play(hour.submit(at, items, "tag"), answer({"id": "f"}), answer({"id": "b"}, 201))
+    assert decode_body(calls[1].request.body) == {
+        "input_file_id": "f",
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "1h",
+        "metadata": {"batchling": "tag"},
+    }
