@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +27,7 @@ from batchling.core.window import ROW_OVERHEAD, Window, split
 from batchling.driver import Driver
 from batchling.errors import Detached
 from batchling.hooks.gate import Gate, decided
-from batchling.loop import Mailbox
+from batchling.loop import Mailbox, in_forked_children
 from batchling.providers import Routes
 from batchling.providers.base import Provider
 from batchling.sender import Sender
@@ -370,4 +369,4 @@ def _start_anew_after_fork() -> None:
         batcher.after_fork()
 
 
-os.register_at_fork(after_in_child=_start_anew_after_fork)
+in_forked_children(_start_anew_after_fork)

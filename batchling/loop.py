@@ -16,24 +16,38 @@ from contextvars import Context
 
 _log = logging.getLogger(__name__)
 
-_running: asyncio.AbstractEventLoop | None = None
-_starting = threading.Lock()
+_engine: dict[str, asyncio.AbstractEventLoop] = {}
+"""The loop that runs, under its one name; a dictionary, since `setdefault` needs no lock."""
 _inherited: list[asyncio.AbstractEventLoop] = []
 """Loops of parent processes. Kept for good: a loop that is collected closes itself, and that would take
 the parent's wake-up pipe out of the epoll set which a forked child shares with it."""
 
 
 def engine_loop() -> asyncio.AbstractEventLoop:
-    """The running loop of this process's engine thread, which is started by the first call. Thread-safe."""
-    global _running
-    with _starting:
-        if _running is None:
-            _running = asyncio.new_event_loop()
-            thread = threading.Thread(target=_running.run_forever, name="batchling", daemon=True)
-            # Started in an empty context: neither a Python that lets threads inherit one nor our own
-            # thread hook then carries the caller's scope over.
-            Context().run(thread.start)
-        return _running
+    """The running loop of this process's engine thread, which is started by the first call. Thread-safe, and without
+    a lock: a signal's handler may call it from within itself."""
+    loop = _engine.get("loop")
+    if loop is None:
+        made = asyncio.new_event_loop()
+        thread = threading.Thread(target=_run, args=(made,), name="batchling", daemon=True)
+        # Started in an empty context: neither a Python that lets threads inherit one nor our own
+        # thread hook then carries the caller's scope over.
+        Context().run(thread.start)
+        loop = _engine.setdefault("loop", made)
+        if loop is not made:
+            made.call_soon_threadsafe(made.stop)
+    return loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
+
+
+def in_forked_children(work: Callable[[], None]) -> None:
+    """Have `work` called in every forked child, on systems that fork."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=work)
 
 
 class Mailbox:
@@ -89,11 +103,8 @@ class Mailbox:
 
 
 def _forget_after_fork() -> None:
-    global _running, _starting
-    _starting = threading.Lock()
-    if _running is not None:
-        _inherited.append(_running)
-        _running = None
+    _inherited.extend(_engine.values())
+    _engine.clear()
 
 
-os.register_at_fork(after_in_child=_forget_after_fork)
+in_forked_children(_forget_after_fork)

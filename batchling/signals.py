@@ -8,12 +8,13 @@ order.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from batchling.loop import in_forked_children
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -29,7 +30,6 @@ class Signals:
         """How often Ctrl-C has come."""
         self.leaving = False
         """Set while the scope puts its things away: signals raise nothing then, before `restore`."""
-        self._process = os.getpid()
         self._missed: tuple[int, FrameType | None] | None = None
 
     def install(self) -> None:
@@ -49,13 +49,17 @@ class Signals:
         that came while the scope was being left."""
         if threading.current_thread() is not threading.main_thread():
             return
-        previous, self._previous = self._previous, {}
-        for number, (before, ours) in previous.items():
+        for number, (before, ours) in self._previous.items():
             if signal.getsignal(number) == ours:
                 signal.signal(number, signal.SIG_DFL if before is _exit else before)
+        previous, self._previous = self._previous, {}
         if self._missed is not None:
             number, frame = self._missed
             previous[number][0](number, frame)
+
+    def before(self, number: int) -> Handler | None:
+        """What a signal did before it was taken over; None when it was not."""
+        return self._previous[number][0] if number in self._previous else None
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.interrupts += 1
@@ -66,11 +70,7 @@ class Signals:
             self._missed = number, frame
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process and self._previous[number][0] is _exit:
-            # A forked child has no block to leave, and pools end their workers like this.
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        elif self.leaving:
+        if self.leaving:
             self._missed = number, frame
         else:
             self._detach()
@@ -80,3 +80,19 @@ class Signals:
 def _exit(number: int, frame: FrameType | None) -> None:
     """What SIGTERM does by default, but with the blocks of the program left in order."""
     raise SystemExit(128 + number)
+
+
+def _let_children_end() -> None:
+    """In a forked child: let SIGTERM end it, unless the program has a handler of its own.
+
+    A child has no block to leave, and pools end their workers like this. It has to be the system that does it: when the
+    signal comes just before a worker begins to wait for work, a handler in Python is not run, and its pool waits on.
+    """
+    handler: Any = signal.getsignal(signal.SIGTERM)
+    while isinstance(scope := getattr(handler, "__self__", None), Signals):
+        handler = scope.before(signal.SIGTERM)
+    if handler is _exit:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+in_forked_children(_let_children_end)

@@ -201,3 +201,24 @@ def test_a_forked_worker_is_ended_like_any_other(provider_server: ProviderServer
         child.terminate()
         child.join(20)
     assert child.exitcode == -signal.SIGTERM
+
+
+@needs_fork
+def test_a_handler_of_the_programs_own_goes_along_into_forked_children(provider_server: ProviderServer) -> None:
+    context = multiprocessing.get_context("fork")
+    seen = context.Queue()
+
+    def in_child() -> None:
+        seen.put(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        for inherited in (lambda *_: None, signal.SIG_DFL):
+            signal.signal(signal.SIGTERM, inherited)
+            with scope(provider_server), scope(provider_server):
+                child = context.Process(target=in_child)
+                child.start()
+                child.join(20)
+            assert seen.get(timeout=5) is (inherited is signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGTERM, before)
