@@ -22,6 +22,11 @@ def scope(server: ProviderServer, **options: object) -> AbstractContextManager[N
     return batchify(**{"gateways": server.gateways, **QUICK, **options})  # type: ignore[arg-type]
 
 
+def together(calls: int) -> dict[str, object]:
+    """Options of a scope whose calls leave in one batch, however slow the machine: as many as are asked at once."""
+    return {"batch_size": calls, "batch_window_seconds": 2.0}
+
+
 def chat(text: str, **more: object) -> dict[str, object]:
     return {"model": "m", "messages": [{"role": "user", "content": text}], **more}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchling.testing import ProviderServer
-from tests.engine.calls import ask, ask_all, ask_claude, scope
+from tests.engine.calls import ask, ask_all, ask_claude, scope, together
 
 LIMITED = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down", "details": None}}
 
@@ -23,7 +23,7 @@ def test_a_refused_key_is_the_providers_401(provider_server: ProviderServer) -> 
 def test_a_bad_row_fails_alone(provider_server: ProviderServer) -> None:
     error = {"error": {"message": "bad row", "type": "invalid_request_error", "param": None, "code": None}}
     provider_server.fail_rows(lambda body: body["messages"][0]["content"] == "3", 400, error)
-    with scope(provider_server):
+    with scope(provider_server, **together(6)):
         answers = ask_all(provider_server, [f"{n}" for n in range(6)])
 
     assert [r.status_code for r in answers] == [200, 200, 200, 400, 200, 200]
@@ -49,7 +49,7 @@ def test_a_job_that_fails_as_a_whole_concerns_every_row(provider_server: Provide
     assert (answer.status_code, answer.json()["error"]["message"]) == (404, "The model 'no-such-model' does not exist.")
 
     provider_server.fail_job("invalid_request", "your organisation is on hold")
-    with scope(provider_server):
+    with scope(provider_server, **together(2)):
         answers = ask_all(provider_server, ["a", "b"])
     assert [(r.status_code, r.json()["error"]["message"]) for r in answers] == [
         (400, "your organisation is on hold")
@@ -58,7 +58,7 @@ def test_a_job_that_fails_as_a_whole_concerns_every_row(provider_server: Provide
 
 def test_a_job_that_fails_for_one_row_spares_the_others(provider_server: ProviderServer) -> None:
     provider_server.fail_job("invalid_request", "this line is bad", line=2)
-    with scope(provider_server):
+    with scope(provider_server, **together(3)):
         answers = ask_all(provider_server, ["a", "b", "c"])
 
     assert sorted(r.status_code for r in answers) == [200, 200, 400]
@@ -90,7 +90,7 @@ def test_rows_that_never_run_are_told_in_the_providers_shape(provider_server: Pr
 
 def test_half_an_expired_job_is_kept(provider_server: ProviderServer) -> None:
     provider_server.expire_job(done=0.5)
-    with scope(provider_server):
+    with scope(provider_server, **together(10)):
         answers = ask_all(provider_server, [f"{n}" for n in range(10)])
 
     assert [r.status_code for r in answers] == [200] * 10

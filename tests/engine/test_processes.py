@@ -27,7 +27,7 @@ from batchling.hooks.gate import open_gates
 from tests.engine.calls import ask, gather
 server = SimpleNamespace(openai_url=sys.argv[1] + "/openai/v1")
 gateways = {sys.argv[1]: "openai"}
-options = dict(gateways=gateways, batch_window_seconds=0.1, batch_poll_interval_seconds=0.05)
+options = dict(gateways=gateways, batch_size=3, batch_window_seconds=2.0, batch_poll_interval_seconds=0.05)
 print("ready", flush=True)
 """
 

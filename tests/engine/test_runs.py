@@ -14,7 +14,7 @@ from batchling import OptionError, batchify
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
 from batchling.testing import ProviderServer
-from tests.engine.calls import ask, ask_all, ask_claude, said, scope
+from tests.engine.calls import ask, ask_all, ask_claude, said, scope, together
 
 
 def test_a_second_run_makes_no_call_at_all(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,9 +45,9 @@ def test_ten_samples_are_the_same_ten_again(provider_server: ProviderServer) -> 
 
 
 def test_more_samples_buy_only_the_new_ones(provider_server: ProviderServer) -> None:
-    with scope(provider_server):
+    with scope(provider_server, **together(3)):
         ask_all(provider_server, ["same"] * 3)
-    with scope(provider_server):
+    with scope(provider_server, **together(2)):
         ask_all(provider_server, ["same"] * 5)
 
     assert len(provider_server.billed()) == 5

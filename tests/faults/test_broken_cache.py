@@ -21,13 +21,13 @@ from batchling.cache import locks
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
 from batchling.testing import ProviderServer
-from tests.engine.calls import ask, ask_all, scope
+from tests.engine.calls import ask, ask_all, scope, together
 
 TEXTS = ["a", "b", "c"]
 
 
 def statuses(server: ProviderServer, **options: object) -> list[int]:
-    with scope(server, **{"batch_window_seconds": 0.02, "batch_poll_interval_seconds": 0.01, **options}):
+    with scope(server, **{**together(3), "batch_poll_interval_seconds": 0.01, **options}):
         return [answer.status_code for answer in ask_all(server, TEXTS)]
 
 
@@ -93,7 +93,7 @@ def test_a_job_that_a_read_only_cache_knows_is_watched_and_not_bought_again(
     provider_server: ProviderServer, batchling_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider_server.hold()
-    with pytest.raises(RuntimeError), scope(provider_server):
+    with pytest.raises(RuntimeError), scope(provider_server, **together(3)):
         threading.Thread(target=ask_all, args=(provider_server, TEXTS), daemon=True).start()
         while not provider_server.calls("GET", "/batches/"):
             threading.Event().wait(0.01)
@@ -200,7 +200,7 @@ def test_foreign_newer_and_broken_files_in_the_folder(
 
 def test_a_cache_without_results_holds_no_answer(provider_server: ProviderServer, batchling_cache: Path) -> None:
     def answers() -> set[str]:
-        with scope(provider_server, cache="no-results"):
+        with scope(provider_server, cache="no-results", **together(3)):
             return {answer.json()["choices"][0]["message"]["content"] for answer in ask_all(provider_server, TEXTS)}
 
     first = answers()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from dataclasses import replace
 
 import httpx
@@ -14,7 +15,7 @@ from batchling import admission
 from batchling.providers import PROVIDERS
 from batchling.providers.base import Limits
 from batchling.testing import ProviderServer
-from tests.engine.calls import ask, ask_all, scope
+from tests.engine.calls import ask, ask_all, scope, together
 from tests.faults.calls import ask_all as ask_provider
 
 TEXTS = [f"{n}" for n in range(12)]
@@ -28,7 +29,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
 
 
 def statuses(server: ProviderServer, texts: list[str] = TEXTS, **options: object) -> list[int]:
-    with scope(server, **{"batch_window_seconds": 0.3, "batch_poll_interval_seconds": 0.01, **options}):
+    with scope(server, **{**together(len(texts)), "batch_poll_interval_seconds": 0.01, **options}):
         return [answer.status_code for answer in ask_all(server, texts)]
 
 
@@ -46,7 +47,7 @@ def test_a_full_queue_waits_for_the_batches_that_fill_it(provider_server: Provid
     provider_server.limit_queue(12)
     provider_server.hold()
     answers: list[int] = []
-    with scope(provider_server, batch_window_seconds=0.5, batch_poll_interval_seconds=0.01):
+    with scope(provider_server, batch_poll_interval_seconds=0.01, **together(12)):
         first = threading.Thread(target=lambda: answers.extend(r.status_code for r in ask_all(provider_server, TEXTS)))
         first.start()
         while 12 not in provider_server.jobs().values():
@@ -132,13 +133,18 @@ def test_so_many_batches_at_a_time(provider_server: ProviderServer) -> None:
 
 def test_so_many_batches_in_an_hour(provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "HOUR", 0.8)
-    counts: list[int] = []
-    timer = threading.Timer(0.6, lambda: counts.append(len(provider_server.jobs())))
-    timer.start()
+    answers: list[int] = []
+    caller = threading.Thread(
+        target=lambda: answers.extend(statuses(provider_server, batch_size=3, max_batches_per_hour=2))
+    )
+    began = time.monotonic()
+    caller.start()
+    while len(provider_server.jobs()) < 3:
+        threading.Event().wait(0.01)
+    assert time.monotonic() - began >= 0.8
+    caller.join()
 
-    assert statuses(provider_server, batch_size=3, max_batches_per_hour=2) == [200] * 12
-    timer.join()
-    assert counts == [2]
+    assert answers == [200] * 12
     assert sorted(provider_server.jobs().values()) == [3, 3, 3, 3]
 
 
@@ -191,7 +197,7 @@ def test_embeddings_are_split_by_their_inputs(
         headers = {"authorization": "Bearer sk-1"}
         found.append(httpx.post(f"{provider_server.openai_url}/embeddings", json=body, headers=headers).status_code)
 
-    with scope(provider_server):
+    with scope(provider_server, **together(5)):
         threads = [threading.Thread(target=embed, args=(asked,)) for asked in inputs]
         for thread in threads:
             thread.start()
