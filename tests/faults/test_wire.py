@@ -18,7 +18,7 @@ TEXTS = ["a", "b", "c"]
 
 
 def run(server: ProviderServer, provider: str) -> list[int]:
-    return ask_all(server, provider, TEXTS, batch_window_seconds=5.0)
+    return ask_all(server, provider, TEXTS, batch_window_seconds=1.5)
 
 
 def refuse_once(monkeypatch: pytest.MonkeyPatch, step: Step) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batchling import Detached, driver, registry
+from batchling.cache.files import FileStore
 from batchling.core.model import Job, Response, Site, State, Target
 from batchling.providers.base import Limits
 from batchling.testing import ProviderServer
@@ -157,7 +159,7 @@ def test_paging(provider_server: ProviderServer, kit: Kit) -> None:
     assert only_in_batches(provider_server, 2 * kit.texts)
 
 
-def test_cancel(provider_server: ProviderServer, kit: Kit) -> None:
+def test_cancel(provider_server: ProviderServer, kit: Kit, batchling_cache: Path) -> None:
     """Asked to, the job is stopped at the provider, and that is waited for."""
     provider_server.hold()
     opened = scope(provider_server, kit, kit.texts)
@@ -172,7 +174,7 @@ def test_cancel(provider_server: ProviderServer, kit: Kit) -> None:
     with opened:
         caller = threading.Thread(target=program)
         caller.start()
-        while not provider_server.jobs():
+        while not FileStore(str(batchling_cache)).jobs():
             threading.Event().wait(0.01)
         opened._batcher.detach().result(5)
         opened._batcher.cancel().result(10)
