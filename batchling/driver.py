@@ -241,7 +241,7 @@ class Driver:
                 await self._suffer(batch, refusal, unknown)
                 continue
             unknown = _Patience(PATIENCE_FOR_ID)
-            self._emit(events.Polled(record.id, status.word, status.done, status.total))
+            self._emit(events.Polled(record.id, status.word, status.done, status.total, status.expires_at))
             if not status.known:
                 _log.warning("batch %s: unknown status %r is taken for running", record.id, status.word[:40])
             pause = max(pause, min(status.retry_after or 0.0, retry.LONGEST_ASKED))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batchling.core.cost import Cost
 from batchling.core.model import Target
 
 
@@ -79,21 +80,24 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """The provider was asked how a job stands."""
+    """The provider was asked how a job stands. `expires_at` is Unix seconds, None when it does not say."""
 
     batch: str
     word: str
     done: int
     total: int
+    expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job is over and its rows were read."""
+    """A job is over and its rows were read. `cost` is that of all its rows, and None where another run or process
+    has counted it before."""
 
     batch: str
     answered: int
     failed: int
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from batchling.core.cost import Cost
 from batchling.core.model import Job, Target
 
 SCHEMA = 1
@@ -63,6 +64,9 @@ class Record:
     expires_at: float | None = None
     freed: frozenset[str] = field(default_factory=frozenset)
     reason: str = ""
+    cost: Cost | None = None
+    """Of its answers, counted by who read them first; None while they are not read, and in records that are older than
+    this field."""
 
     def move(self, phase: Phase, **changes: Any) -> Record:
         """This record in its next phase. Raises `IllegalMove` where `MOVES` has no way."""

@@ -1,0 +1,42 @@
+"""What answers cost: tokens as the provider counted them, and dollars as far as the price is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of a number of answers. `input` tokens include the `cached` ones, which were read from the provider's prompt
+    cache, and the `written` ones, which were put into it; `output` tokens include those of reasoning.
+
+    `full` are US dollars at real-time prices, `paid` at batch prices; None when the price of one of the answers is not
+    known. A sum of costs is known where all its parts are.
+    """
+
+    answers: int = 0
+    silent: int = 0
+    """Of the answers, those that do not tell their tokens."""
+    input: int = 0
+    cached: int = 0
+    written: int = 0
+    output: int = 0
+    full: float | None = 0.0
+    paid: float | None = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.answers + other.answers,
+            self.silent + other.silent,
+            self.input + other.input,
+            self.cached + other.cached,
+            self.written + other.written,
+            self.output + other.output,
+            None if self.full is None or other.full is None else self.full + other.full,
+            None if self.paid is None or other.paid is None else self.paid + other.paid,
+        )
+
+    @property
+    def saved(self) -> float | None:
+        """US dollars less than at real-time prices; None when that is not known."""
+        return None if self.full is None or self.paid is None else self.full - self.paid
