@@ -21,6 +21,8 @@ LITELLM = """
 model_list:
   - model_name: m
     litellm_params: {model: openai/m, api_base: "%(url)s", api_key: sk-1}
+  - model_name: no-such-model
+    litellm_params: {model: openai/m, api_base: "%(url)s", api_key: sk-1}
 general_settings: {master_key: sk-proxy}
 """
 FILES = """
@@ -55,7 +57,9 @@ def are_equal(batched: list[Any], plain: list[Any]) -> bool:
     return batched == plain and len(set(plain)) == len(TEXTS) and {status for status, _ in plain} == {200}
 
 
-def test_litellm(provider_server: ProviderServer, start: Start, tmp_path: Path) -> None:
+def test_litellm(
+    provider_server: ProviderServer, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     url = litellm(provider_server, start, tmp_path, LITELLM + FILES)
     answers = batched(url, "m")
 
@@ -63,6 +67,13 @@ def test_litellm(provider_server: ProviderServer, start: Start, tmp_path: Path) 
     assert provider_server.billed(batch=False) == []
     assert len(provider_server.creates()) == 1
     assert are_equal(answers, ask(url, "m"))
+
+    # A name of the proxy's own reaches the upstream as it is, which knows no such model.
+    provider_server.forget_bills()
+    renamed = batched(url, "no-such-model")
+    assert "model without a batch form" in capsys.readouterr().err
+    assert len(provider_server.billed(batch=False)) == len(TEXTS)
+    assert are_equal(renamed, answers)
 
 
 def test_litellm_without_its_batch_api(
