@@ -171,9 +171,9 @@ class Driver:
         except Refused as no:
             fault = read_fault(no.response)
             await self._die(batch, f"not submitted: {no}")
-            if not batch.site.official and no.response.status in _UNKNOWN_CALL:
-                raise NoBatches("the gateway has no batch API", place=True) from no
             verdict = judge(no.response)
+            if verdict is Verdict.ABSENT or (not batch.site.official and no.response.status in _UNKNOWN_CALL):
+                raise NoBatches("the gateway has no batch API", place=True) from no
             if verdict is Verdict.REAL_TIME:
                 raise NoBatches("model without a batch form", place=False) from no
             if verdict in (Verdict.FULL, Verdict.LARGE):

@@ -55,4 +55,6 @@ def summary(providers: Iterable[Provider]) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    """One row; two stars in it would be emphasis."""
+    row = " | ".join(cells).replace("*", r"\*")
+    return f"| {row} |"

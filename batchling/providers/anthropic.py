@@ -312,6 +312,6 @@ ANTHROPIC = Anthropic(
         find="time, number of rows and, once it has ended, keys",
         retention="29 days",
         variables=("ANTHROPIC_API_KEY",),
-        quirks=("equal beta headers only share a batch", "prompt caching counts in batches, too"),
+        quirks=("only requests with equal beta headers share a batch", "prompt caching counts in batches, too"),
     ),
 )

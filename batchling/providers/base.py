@@ -63,6 +63,8 @@ class Verdict(Enum):
     """Too much for one batch: send less at a time."""
     REAL_TIME = "real time"
     """The model has no batch form, or does not exist: real time has the answer."""
+    ABSENT = "absent"
+    """Nobody is there who takes batches, of whatever model: real time has the answer."""
 
 
 @dataclass(frozen=True, slots=True)

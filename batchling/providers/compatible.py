@@ -32,7 +32,7 @@ TOGETHER = FileDialect(
         "name of the uploaded file",
         "unknown",
         ("TOGETHER_API_KEY",),
-        discount="50 % for a few models, none for others",
+        discount="50 % off for a few models, none for others",
     ),
     tag="",
     listing="",  # one bare array
@@ -50,7 +50,7 @@ DOUBLEWORD = FileDialect(
         "metadata, searched by the server",
         "30 days",
         ("DOUBLEWORD_API_KEY",),
-        discount="40 to 75 %, by model",
+        discount="40 to 75 % off, by model",
         quirks=('`replace(DOUBLEWORD, window="1h")` where the account has it', "late rows still come"),
     ),
     listing="limit=100&search=%s",
@@ -76,7 +76,7 @@ NOVITA = FileDialect(
     endpoints=(_CHAT, "/completions"),
     limits=Limits(rows=50_000, bytes=99_000_000, window=172_800.0),
     facts=Facts(
-        "Novita", "48 h", "name of the uploaded file", "30 days", ("NOVITA_API_KEY",), discount="50 % (unconfirmed)"
+        "Novita", "48 h", "name of the uploaded file", "30 days", ("NOVITA_API_KEY",), discount="50 % off (unconfirmed)"
     ),
     window="48h",
     tag="",
@@ -152,7 +152,7 @@ PERPLEXITY = FileDialect(
         "metadata; a repeated create is harmless",
         "30 days",
         ("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
-        discount="none stated",
+        discount="no discount stated",
         quirks=("the Agent API only, not Sonar",),
     ),
     once="idempotency-key",

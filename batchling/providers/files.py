@@ -97,6 +97,9 @@ _NO_BATCH_FORM = frozenset({"model_not_found", "unknown_model", "model_not_suppo
 
 _NO_BATCH_MODEL = re.compile(r"model\b.{0,80}\b(not|n't) (yet )?(support|available).{0,40}\bbatch", re.IGNORECASE)
 
+_NO_BATCHES = re.compile(r"files_settings is not set|LiteLLM doesn't support .{1,80} for 'create_(file|batch)'")
+"""What a LiteLLM proxy says, with 500 or 400, when it has nobody to pass files and jobs on to."""
+
 TAG = "batchling"
 """The metadata key that carries our batch id."""
 
@@ -299,6 +302,8 @@ class FileDialect:
             return Verdict.FULL
         if fault.param == "file_id" and status in (400, 404):
             return Verdict.LATER  # "Cannot find file", right after its upload
+        if _NO_BATCHES.search(fault.message):
+            return Verdict.ABSENT
         if status == 413 or fault.code == "too_many_tasks":
             return Verdict.LARGE
         if fault.code in _NO_BATCH_FORM or _NO_BATCH_MODEL.search(fault.message):

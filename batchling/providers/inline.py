@@ -273,7 +273,7 @@ OPENROUTER = InlineDialect(
         "30 days",
         ("OPENROUTER_API_KEY",),
         cancel="no",
-        discount="about 50 % of the tokens' price, where the provider behind gives one",
+        discount="about 50 % off the tokens' price, where the provider behind gives one",
         quirks=("needs a batch variant of the model", "no media as data: URLs"),
     ),
     head={"endpoint": "{endpoint}", "model": "{model}", "completion_window": "24h"},

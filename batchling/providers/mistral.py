@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from batchling.core.fingerprint import decode_body
-from batchling.core.model import JSON, Call, Fault, Flow, Item, Job, Request, Site, State, Status
+from batchling.core.model import JSON, Call, Fault, Flow, Item, Job, Request, Response, Site, State, Status, Target
 from batchling.providers.base import (
     CLOCK_SLACK,
     JSON_TYPE,
@@ -32,6 +32,7 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.files import TAG, FileDialect
+from batchling.samples import mistral as samples
 
 INLINE_ROWS = 500
 """Rows above which a file is used; Mistral takes 10,000."""
@@ -95,6 +96,9 @@ class Mistral(FileDialect):
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         read_json((yield Call(request("POST", at, f"/batch/jobs/{segment(job.id)}/cancel"))))
+
+    def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(samples.answer(target.endpoint, body)))
 
 
 def _status(job: dict[str, JSON]) -> Status:

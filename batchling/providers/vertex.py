@@ -112,7 +112,7 @@ class Vertex:
             "label",
             "the bucket's own",
             ("GOOGLE_APPLICATION_CREDENTIALS",),
-            discount="50 %; cached tokens have the cache's discount instead",
+            discount="50 % off; cached tokens have the cache's discount instead",
             quirks=(
                 "needs a Cloud Storage folder: Vertex(gcs_prefix=...)",
                 "only bodies of one shape (the same keys, of the same types) share a batch",

@@ -197,7 +197,7 @@ XAI = Grok(
         "name",
         "30 days",
         ("XAI_API_KEY",),
-        discount="20 %, by model up to 50 %",
+        discount="20 % off, by model up to 50 %",
         quirks=("chat completions only", "xai-sdk speaks gRPC, which is out of reach: use the OpenAI SDK"),
     ),
 )

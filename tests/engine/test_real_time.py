@@ -16,14 +16,17 @@ from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, ask_all, chat, said, scope
 
 BODY = b'{"detail":"Not Found"}'
+LITELLM = b'{"error":{"message":"%s","type":"internal_server_error","param":null,"code":"%d"}}'
+NO_FILES = LITELLM % (b"files_settings is not set, set it on your config.yaml file.", 500)
+NO_GROQ = LITELLM % (b"litellm.BadRequestError: LiteLLM doesn't support groq for 'create_file'.", 400)
 
 
-@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize(("status", "body"), [(404, BODY), (405, BODY), (501, BODY), (500, NO_FILES), (400, NO_GROQ)])
 def test_a_gateway_without_a_batch_api(
-    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str], status: int
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str], status: int, body: bytes
 ) -> None:
     """Found out at the first submission; the calls after it do not try again."""
-    provider_server.fail_call("POST", "/files", status, BODY, times=9)
+    provider_server.fail_call("POST", "/files", status, body, times=9)
     with scope(provider_server, batch_size=3, batch_window_seconds=5.0):
         first = ask_all(provider_server, ["a", "b", "c"])
         second = ask_all(provider_server, ["d"])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from batchling.core.model import Bypass, Fault, Item, Job, Request, Site, State, Status, Target
 from batchling.providers import Routes
 from batchling.providers.base import Garbled, Refused
+from batchling.providers.files import read_status
 from batchling.providers.openai import OPENAI
 from tests.providers.flows import answer, body_of, play
 
@@ -240,6 +241,18 @@ def test_rows() -> None:
     assert bad.response.status == 400
     assert (expired.response, expired.reason) == (None, "batch_expired")
     assert nothing.response is None
+
+
+def test_what_aibrix_says() -> None:
+    """A gateway that leaves out what is null, and derives no status for a failed row."""
+    job = read_status(
+        {"id": "b", "status": "completed", "output_file_id": "f", "request_counts": {"total": 2, "completed": 1}}
+    )
+    failed = OPENAI.row(b'{"id":"x","custom_id":"a","error":{"code":"inference_failed","message":"m"},"response":null}')
+
+    assert (job.state, job.outputs, job.errors, job.done) == (State.ENDED, ("f",), (), 1)
+    assert failed.response is not None
+    assert (failed.response.status, failed.key) == (500, "a")
 
 
 @given(st.binary(max_size=80))
