@@ -310,10 +310,10 @@ def read_fault(response: Response) -> Fault:
     )
 
 
-def read_id(job: dict[str, JSON]) -> str:
-    """The id of what a call has created. Raises `Garbled` when there is none."""
-    if (found := read_text(job.get("id"))) is None:
-        raise Garbled("a success without an id")
+def read_id(job: dict[str, JSON], name: str = "id") -> str:
+    """The id of what a call has created, or what this API calls it. Raises `Garbled` when there is none."""
+    if (found := read_text(job.get(name))) is None:
+        raise Garbled(f"a success without {name}")
     return found
 
 

@@ -16,6 +16,7 @@ from batchling.core.fingerprint import digest
 from batchling.core.model import JSON, Response, Row
 from batchling.providers import google
 from batchling.providers.base import JSON_TYPE, read_object, read_text
+from batchling.providers.claude import STATUS_OF_TYPE
 
 MOST_LEVELS = 15
 """Records within records, the body itself being the first."""
@@ -23,19 +24,6 @@ MOST_LEVELS = 15
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 
 _STATUS_OF_PHRASE = {status.phrase.lower(): status.value for status in HTTPStatus if status >= 400}
-_STATUS_OF_TYPE = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "conflict_error": 409,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
-"""What Claude's errors mean; 500 for all others."""
 
 
 class NotTabular(ValueError):
@@ -109,7 +97,7 @@ def read_row(line: bytes) -> Row:
     key = said.custom_id[1:]
     if answer is not None and answer.type == "error":
         kind = read_text(read_object(answer.error).get("type")) or ""
-        return Row(key, Response(_STATUS_OF_TYPE.get(kind, 500), (JSON_TYPE,), bytes(said.response)))
+        return Row(key, Response(STATUS_OF_TYPE.get(kind, 500), (JSON_TYPE,), bytes(said.response)))
     if answer is not None and bytes(said.response).strip(b"{} \t\r"):
         return Row(key, Response(200, (JSON_TYPE,), bytes(said.response)))
     text = read_text(said.status) or (msgspec.json.encode(said.status).decode() if said.status else "")
@@ -126,7 +114,7 @@ def _failed(key: str, text: str) -> Row:
     error = read_object(said.get("error"))
     code = error.get("code")
     words = re.split("[:{]", text, maxsplit=1)[0].strip().lower()
-    status = _STATUS_OF_TYPE.get(read_text(error.get("type")) or "", _STATUS_OF_PHRASE.get(words, 500))
+    status = STATUS_OF_TYPE.get(read_text(error.get("type")) or "", _STATUS_OF_PHRASE.get(words, 500))
     if isinstance(code, int) and (1 <= code <= 16 or 400 <= code <= 599):
         status = google.http_status(code)
     if status == 499 or not text or words.startswith("cancel"):
