@@ -134,7 +134,17 @@ KITS = [
         refuses={"credentials": "the account is the project; a token lasts an hour"},
     ),
     compatible("gemini-openai", "/v1beta/openai", CHAT, EMBEDDING),
-    compatible("azure", "/openai/v1", CHAT, RESPONSE, providers=azure, headers=lambda key: {"api-key": key}),
+    Kit(
+        "azure",
+        {
+            "/openai/v1/chat/completions": chat,
+            "/openai/v1/responses": response,
+            "/openai/deployments/m/chat/completions?api-version=2024-10-21": chat,
+            "/openai/responses?api-version=2025-03-01-preview": response,
+        },
+        lambda key: {"api-key": key},
+        providers=azure,
+    ),
     compatible(
         "mistral",
         "/v1",

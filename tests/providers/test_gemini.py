@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from batchling.core.model import Bypass, Fault, Item, Job, Request, Response, Row, Site, State, Target
-from batchling.providers.base import Garbled, Verdict
+from batchling.providers.base import Garbled, Unsettled, Verdict
 from batchling.providers.gemini import GEMINI, INLINE_ROWS
+from batchling.providers.gemini_openai import GEMINI_COMPATIBLE
 from tests.providers.flows import answer, body_of, play
 
 BASE = "https://generativelanguage.googleapis.com"
@@ -193,3 +194,35 @@ def test_who_asks() -> None:
 def test_a_full_queue_is_waited_out() -> None:
     assert GEMINI.judge(429, Fault("", "RESOURCE_EXHAUSTED")) is Verdict.LATER
     assert GEMINI.judge(400, Fault("", "API_KEY_INVALID")) is Verdict.NO
+
+
+COMPATIBLE = Site(Target("gemini-openai", f"{BASE}/v1beta/openai", "/v1/x", "m", "a"), (("authorization", "Bearer k"),))
+
+
+def test_a_lost_compatible_job_is_found_on_any_page() -> None:
+    """By any of its files: an upload that was repeated made two of the same name."""
+    other, first, second = (
+        {"name": f"files/{n}", "displayName": name}
+        for n, name in (("0", "x"), ("1", "batchling-t"), ("2", "batchling-t"))
+    )
+    files = answer({"files": [other, second], "nextPageToken": "n"}), answer({"files": [first]})
+    jobs = [{"id": f"batches/{n}", "input_file_id": f"files/{n}", "created_at": 1} for n in "02"]
+    listed = answer({"data": jobs[:1], "has_more": True}), answer({"data": jobs[1:]})
+    calls, found = play(GEMINI_COMPATIBLE.find(COMPATIBLE, "t", ["k"], 1.7e9, frozenset()), *files, *listed)
+
+    assert found is not None
+    assert found.id == "batches/2"
+    assert calls[1].request.url == f"{BASE}/v1beta/files?pageSize=100&pageToken=n"
+    assert dict(calls[1].request.headers) == {"x-goog-api-key": "k"}
+
+
+def test_a_compatible_job_that_cannot_be_listed_is_not_bought_again() -> None:
+    file = answer({"files": [{"name": "files/1", "displayName": "batchling-t"}]})
+    with pytest.raises(Unsettled):
+        play(GEMINI_COMPATIBLE.find(COMPATIBLE, "t", ["k"], 0.0, frozenset()), file, answer({}, 404))
+
+
+def test_a_key_of_the_native_header_stays_there() -> None:
+    at = Site(COMPATIBLE.target, (("x-goog-api-key", "k"),))
+    calls, _ = play(GEMINI_COMPATIBLE.find(at, "t", ["k"], 0.0, frozenset()), answer({}))
+    assert calls[0].request.headers == (("x-goog-api-key", "k"),)
