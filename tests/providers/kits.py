@@ -151,6 +151,12 @@ KITS = [
         CHAT,
         EMBEDDING,
         ("/fim/completions", lambda text: {"model": "m", "prompt": text}),
+        ("/moderations", embedding),
+        ("/chat/moderations", lambda text: {"model": "m", "input": [[{"role": "user", "content": text}]]}),
+        ("/classifications", embedding),
+        ("/chat/classifications", lambda text: {"model": "m", "input": [[{"role": "user", "content": text}]]}),
+        ("/ocr", lambda text: {"model": "m", "document": {"type": "document_url", "document_url": text}}),
+        ("/conversations", lambda text: {"model": "m", "inputs": text, "store": False}),
     ),
     compatible("xai", "/v1", word={"batch_id": "j"}, refuses={"unknown_status": "its jobs have no status word"}),
     compatible(
