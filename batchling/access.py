@@ -27,7 +27,7 @@ class Access:
         if self.site.headers != refused:
             return True
         renew = self.provider.renew
-        if renew is None:
+        if renew is None or header(refused, "authorization") is None:  # a refused key is not replaced by a token
             return False
         try:
             fresh = await asyncio.get_running_loop().run_in_executor(None, renew)

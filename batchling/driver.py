@@ -74,6 +74,8 @@ class Batch:
     access: Access
     record: Record
     items: Sequence[Item] = ()
+    cancelled: bool = False
+    """Whether the provider has agreed to stop its job."""
 
     @property
     def provider(self) -> Provider:
@@ -151,6 +153,8 @@ class Driver:
             if refusal.response.status in (401, 403, 405):
                 raise
             # Too late, most likely: the job will say.
+        else:
+            batch.cancelled = True
         await self.drive(batch, tuple)
 
     async def _submit(self, batch: Batch) -> None:
@@ -238,7 +242,7 @@ class Driver:
                     self._errand(batch, "poll"), lambda: batch.provider.poll(batch.site, job)
                 )
             except Refused as refusal:
-                await self._suffer(batch, refusal, unknown)
+                await self._suffer(batch, refusal, unknown, stopped=batch.cancelled)
                 continue
             unknown = _Patience(PATIENCE_FOR_ID)
             self._emit(events.Polled(record.id, status.word, status.done, status.total))
@@ -253,14 +257,14 @@ class Driver:
                 continue
             return status
 
-    async def _suffer(self, batch: Batch, refusal: Refused, unknown: _Patience) -> None:
-        """A job or a file is refused. An unknown one may be too fresh; when it stays so long after its time, the
-        provider has forgotten it. Raises `Lapsed` then, and the refusal for everything else."""
+    async def _suffer(self, batch: Batch, refusal: Refused, unknown: _Patience, *, stopped: bool = False) -> None:
+        """A job or a file is refused. An unknown one may be too fresh; when it stays so long after its time, or was
+        `stopped`, the provider has forgotten it. Raises `Lapsed` then, and the refusal for everything else."""
         if refusal.response.status not in (404, 410):
             raise refusal
-        if not unknown.over():
+        if not stopped and not unknown.over():
             return
-        if time.time() > _deadline(batch):
+        if stopped or time.time() > _deadline(batch):
             await self._die(batch, "the provider knows it no longer")
             raise Lapsed from refusal
         raise refusal

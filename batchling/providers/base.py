@@ -265,11 +265,6 @@ def row_pieces(prefix: str, items: Sequence[Item], suffix: bytes) -> Iterable[by
         yield suffix
 
 
-def as_lines(rows: Iterable[msgspec.Raw]) -> list[bytes]:
-    """JSON values as lines: a line break stands between tokens only, as in `row_pieces`."""
-    return [bytes(row).replace(b"\r", b" ").replace(b"\n", b" ") for row in rows]
-
-
 def request(method: str, at: Site, path: str, body: JSON = None) -> Request:
     """A call to `path` under the API root of a site, as the site's account, with a JSON body if one is given."""
     if body is None:
@@ -312,10 +307,10 @@ def read_fault(response: Response) -> Fault:
     )
 
 
-def read_id(job: dict[str, JSON]) -> str:
-    """The id of what a call has created. Raises `Garbled` when there is none."""
-    if (found := read_text(job.get("id"))) is None:
-        raise Garbled("a success without an id")
+def read_id(job: dict[str, JSON], name: str = "id") -> str:
+    """The id of what a call has created, or what this API calls it. Raises `Garbled` when there is none."""
+    if (found := read_text(job.get(name))) is None:
+        raise Garbled(f"a success without {name}")
     return found
 
 

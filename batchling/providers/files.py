@@ -163,7 +163,7 @@ class FileDialect:
             path = path or head[len(root) :]
         if path in self.endpoints:
             return Route(root, self.prefix + path, query, official)
-        if not path.startswith("/") or _generates_nothing(path):
+        if not path.startswith("/") or generates_nothing(path):
             return None
         return Route(root, "", query, official)
 
@@ -263,8 +263,8 @@ class FileDialect:
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         listing = self.listing % tag if "%s" in self.listing else self.listing
-        file_id = None
-        if not self.tag and (file_id := (yield from self._find_file(at, tag))) is None:
+        files: frozenset[str] = frozenset()
+        if not self.tag and not (files := (yield from self.find_files(at, tag))):
             return None
         place = ""
         for _ in range(MOST_PAGES):
@@ -274,7 +274,7 @@ class FileDialect:
             jobs = read_objects(page.get("data"))
             for job in jobs:
                 input_file = read_text(job.get("input_file_id")) or ""
-                if input_file == file_id or (self.tag and read_object(job.get("metadata")).get(self.tag) == tag):
+                if input_file in files or (self.tag and read_object(job.get("metadata")).get(self.tag) == tag):
                     return Job(read_id(job), {"input_file_id": input_file})
             oldest = min((read_moment(job.get("created_at")) for job in jobs), default=0.0)
             cursor = read_text(read_object(page.get("paging")).get("next_cursor"))
@@ -286,10 +286,20 @@ class FileDialect:
             place = last
         raise Garbled("a list of jobs that does not come to its end")
 
-    def _find_file(self, at: Site, tag: str) -> Flow[str | None]:
-        page = read_page((yield Call(request("GET", at, self.path(at, "/files")))))
-        names = {file.get("filename"): read_text(file.get("id")) for file in read_objects(page.get("data"))}
-        return names.get(_file_name(tag))
+    def find_files(self, at: Site, tag: str) -> Flow[frozenset[str]]:
+        """The ids of the input files of a submission: an upload that was repeated made another one."""
+        found: set[str] = set()
+        place = ""
+        for _ in range(MOST_PAGES):
+            page = read_page((yield Call(request("GET", at, self.path(at, f"/files{place}")))))
+            files = read_objects(page.get("data"))
+            found.update(read_id(file) for file in files if file.get("filename") == _file_name(tag))
+            if not files or not page.get("has_more"):
+                return frozenset(found)
+            if (last := f"?after={segment(read_id(files[-1]))}") == place:
+                break
+            place = last
+        raise Garbled("a list of files that does not come to its end")
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         method, path = self.cancelling
@@ -349,7 +359,8 @@ def _concrete(url: str) -> Callable[[str], str]:
     return concrete
 
 
-def _generates_nothing(path: str) -> bool:
+def generates_nothing(path: str) -> bool:
+    """Whether a POST to this path below a root costs nothing."""
     first = path.split("/", 2)[1]
     if first == "threads":
         return not path.endswith("/runs")

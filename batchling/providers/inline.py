@@ -30,25 +30,21 @@ from batchling.core.model import (
     Target,
 )
 from batchling.core.retry import passing
+from batchling.providers import pages
 from batchling.providers.base import (
-    CLOCK_SLACK,
     JSON_TYPE,
-    MOST_PAGES,
     Facts,
-    Garbled,
     Limits,
     Refused,
     Route,
     Unsettled,
     Verdict,
     account_of,
-    as_lines,
     chosen,
     lasting,
     read_count,
     read_id,
     read_json,
-    read_moment,
     read_object,
     read_objects,
     read_text,
@@ -57,7 +53,7 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.files import read_status, unbatchable
-from batchling.providers.rows import error_answer, read_row
+from batchling.providers.rows import error_answer, read_row, rows_within
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
 
@@ -181,29 +177,19 @@ class InlineDialect:
         return read_row(line)
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
-        place, running = "", 0
-        for _ in range(MOST_PAGES):
-            page = read_json((yield Call(request("GET", at, f"/batches?limit=100{place}"))))
-            jobs = read_objects(page.get(self.listed))
-            recent = [job for job in jobs if read_moment(job.get("created_at")) >= since - CLOCK_SLACK]
-            for job in recent:
-                job_id, status = read_id(job), read_status(_sference(job))
-                if job_id in taken or status.total != len(keys) or job.get("model", at.target.model) != at.target.model:
-                    continue
-                if status.state is not State.ENDED:
-                    running += status.state is State.RUNNING
-                elif (yield from self._is_ours(at, job_id, keys)):
-                    return Job(job_id)
-            if not jobs or not page.get("has_more") or len(recent) < len(jobs):
-                if running:
-                    raise Unsettled(
-                        f"{running} running jobs of {len(keys)} rows could be ours; their results will tell"
-                    )
-                return None
-            if (last := f"&after={segment(read_id(jobs[-1]))}") == place:
-                break
-            place = last
-        raise Garbled("a list of jobs that does not come to its end")
+        model = at.target.model
+        return (
+            yield from pages.find_untagged(
+                lambda place: request("GET", at, f"/batches?limit=100{place}"),
+                self.listed,
+                "after",
+                lambda job: read_status(_sference(job)) if job.get("model", model) == model else None,
+                lambda job_id: self._is_ours(at, job_id, keys),
+                len(keys),
+                since,
+                taken,
+            )
+        )
 
     def _is_ours(self, at: Site, job_id: str, keys: Sequence[str]) -> Flow[bool]:
         response = yield Call(request("GET", at, f"/batches/{segment(job_id)}{self.results}"))
@@ -240,16 +226,7 @@ class _Line(msgspec.Struct):
 
 
 def _unpack(body: bytes) -> bytes:
-    """The rows of a document that has them under `results`."""
-    try:
-        rows = msgspec.json.decode(body, type=_Results).results or []
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise ValueError("not a list of results") from fault
-    return b"\n".join(as_lines(rows))
-
-
-class _Results(msgspec.Struct):
-    results: list[msgspec.Raw] | None = None
+    return b"\n".join(rows_within(body, "results") or [])
 
 
 def _sference(job: dict[str, JSON]) -> dict[str, JSON]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchling.core.model import JSON
 from batchling.samples import openai
-from batchling.samples.text import number, seed_of, sentence, tokens
+from batchling.samples.text import number, said, seed_of, sentence, tokens
 
 _HARMS = (
     "sexual",
@@ -34,17 +34,19 @@ def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
         several = isinstance(given, list) and ("chat" not in endpoint or (given and isinstance(given[0], list)))
         results = [judge(seed_of(each)) for each in (given if isinstance(given, list) and several else [given])]
         return {"id": f"mod-{seed[:24]}", "model": body.get("model"), "results": results}
+    if endpoint == "/v1/conversations":
+        return _conversation(body, seed)
     if endpoint == "/v1/fim/completions":
         body = {**body, "messages": [{"role": "user", "content": body.get("prompt")}]}
         endpoint = "/v1/chat/completions"
     if endpoint == "/v1/embeddings":
         body = {**body, "dimensions": body.get("output_dimension") or 1024}
-    said = openai.answer(endpoint, body)
-    if "id" not in said:
+    found = openai.answer(endpoint, body)
+    if "id" not in found:
         used = tokens(body.get("input"))
         usage = {"prompt_tokens": used, "completion_tokens": 0, "total_tokens": used}
-        said = {"id": f"embd-{seed[:24]}", **said, "usage": usage}
-    return said
+        found = {"id": f"embd-{seed[:24]}", **found, "usage": usage}
+    return found
 
 
 def _moderated(seed: str) -> dict[str, JSON]:
@@ -55,3 +57,22 @@ def _moderated(seed: str) -> dict[str, JSON]:
 def _classified(seed: str) -> dict[str, JSON]:
     yes = number(seed, "yes", 1_000) / 1_000
     return {"label": {"scores": {"yes": yes, "no": 1 - yes}}}
+
+
+def _conversation(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
+    text = sentence(seed)
+    entry = {
+        "object": "entry",
+        "type": "message.output",
+        "id": f"msg_{seed[:24]}",
+        "role": "assistant",
+        "content": text,
+    }
+    used, made = tokens(said(body.get("inputs"))), tokens(text)
+    return {
+        "object": "conversation.response",
+        "model": body.get("model"),
+        "conversation_id": f"conv_{seed[:24]}",
+        "outputs": [entry],
+        "usage": {"prompt_tokens": used, "completion_tokens": made, "total_tokens": used + made},
+    }

@@ -49,6 +49,8 @@ class Accent:
     """Whether a list is an array."""
     cursors: bool = False
     """Whether a list is paged with cursors."""
+    pending: bool = False
+    """Whether a fresh file is pending until somebody looks, and no job takes it before."""
     file: Callable[[Words], Words] = _same
     job: Callable[[Words], Words] = _same
     created_job: Callable[[Words], Words] = _same
@@ -256,6 +258,6 @@ ACCENTS: Mapping[str, Accent] = {
             job=_iso,
             line=_voyage_line,
         ),
-        Accent("azure", "/openai/v1", (_CHAT, "/responses"), job=_azure, line=_azure_line),
+        Accent("azure", "/openai/v1", (_CHAT, "/responses"), pending=True, job=_azure, line=_azure_line),
     )
 }

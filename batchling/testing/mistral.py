@@ -16,12 +16,13 @@ from batchling.testing.world import Refusal, Served, World, encode, page_size, s
 
 _ENDPOINTS = (
     "/v1/chat/completions",
-    "/v1/fim/completions",
-    "/v1/chat/moderations",
-    "/v1/chat/classifications",
     "/v1/embeddings",
+    "/v1/fim/completions",
     "/v1/moderations",
+    "/v1/chat/moderations",
     "/v1/classifications",
+    "/v1/chat/classifications",
+    "/v1/conversations",
     "/v1/ocr",
 )
 _ORDER = frozenset({"endpoint", "model", "metadata", "timeout_hours", "requests", "input_files"})
@@ -117,11 +118,9 @@ class MistralApi:
 
     async def _list(self, request: web.Request) -> web.Response:
         account = self.account(request)
-        wanted = msgspec.json.decode(request.query.get("metadata") or "{}")
         jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
         for job in jobs:
             self._go_on(job)
-        jobs = [job for job in jobs if wanted.items() <= (job.words["metadata"] or {}).items()]
         size = page_size(request, "page_size")
         start = int(request.query.get("page", 0)) * size
         return reply({"object": "list", "data": list(map(self._shown, jobs[start : start + size])), "total": len(jobs)})

@@ -57,9 +57,8 @@ class OpenAIApi:
         found += [*self._files.routes(root), *self._job_routes(root)]
         if self.name == "azure":
             legacy = prefix + "/openai"
-            found += [
-                web.post(legacy + "/deployments/{model}" + path, self._real_time) for path in self._accent.endpoints
-            ]
+            found += [web.post(legacy + "/deployments/{model}/chat/completions", self._real_time)]
+            found += [web.post(legacy + "/responses", self._real_time)]
             found += [*self._files.routes(legacy), *self._job_routes(legacy)]
         return found
 
@@ -82,6 +81,8 @@ class OpenAIApi:
     def account(self, request: web.Request) -> str:
         """A digest of who asks. Raises the 401 of a missing or refused key."""
         credential = request.headers.get("authorization", "")
+        if self.name == "azure" and "/openai/v1/" not in request.path and "api-version" not in request.query:
+            raise refusal(404, "Resource not found", code="404")
         if self.name == "azure" and "api-key" in request.headers:
             credential = f"Bearer {request.headers['api-key']}"
         revoked = credential.removeprefix("Bearer ") in self._world.revoked
@@ -136,6 +137,8 @@ class OpenAIApi:
         content = self._files.content_of(file_id, account)
         if content is None:
             raise refusal(400, f"Cannot find file {order.get('input_file_id')}", param="file_id")
+        if self._files.is_pending(file_id):
+            raise refusal(400, "The input file is not processed yet.", code="invalid_request")
         accent = self._accent
         if order.get("endpoint") not in {accent.prefix + path for path in accent.endpoints}:
             raise refusal(400, f"Invalid value: '{order.get('endpoint')}'.", param="endpoint", code="invalid_value")

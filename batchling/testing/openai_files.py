@@ -42,6 +42,10 @@ class OpenAIFiles:
         file = self._files.get(file_id)
         return self._contents[file_id] if file is not None and file["account"] == account else None
 
+    def is_pending(self, file_id: str) -> bool:
+        """Whether a file is not processed yet."""
+        return file_id in self._files and self._files[file_id]["status"] == "pending"
+
     async def _upload(self, request: web.Request) -> web.Response:
         account = self._account(request)
         purpose, name, content = "", "", b""
@@ -55,7 +59,10 @@ class OpenAIFiles:
             raise refusal(400, f"'{purpose}' is not one of ['{self._accent.purpose}'] - 'purpose'", param="purpose")
         if len(content) > _MOST_BYTES:
             raise refusal(400, "File is too large.")
-        return reply(self._accent.file(self.add(account, name, purpose, content)))
+        file = self.add(account, name, purpose, content)
+        if self._accent.pending:
+            self._files[file["id"]]["status"] = file["status"] = "pending"
+        return reply(self._accent.file(file))
 
     def add(self, account: str, name: str, purpose: str, content: bytes) -> dict[str, JSON]:
         """Keep a new file; what the API says of it."""
@@ -82,7 +89,9 @@ class OpenAIFiles:
         return file
 
     async def _get(self, request: web.Request) -> web.Response:
-        return reply(_public(self._file(request)))
+        file = self._file(request)
+        file["status"] = "processed"
+        return reply(_public(file))
 
     async def _list(self, request: web.Request) -> web.Response:
         account = self._account(request)

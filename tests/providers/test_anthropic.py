@@ -73,6 +73,8 @@ def test_what_may_share_a_batch() -> None:
         aim(headers=(("x-api-key", "sk-other"), HEADERS[1])),
     ]
     assert len(set(different)) == len(different)
+    # One key under both headers: a newer SDK is not another account.
+    assert aim(headers=(("authorization", "Bearer sk-ant"), HEADERS[1])) == aim()
 
 
 def test_submit_is_one_call_that_is_never_repeated() -> None:
@@ -121,6 +123,9 @@ def test_polls() -> None:
         ("api_error", 500),
         ("timeout_error", 504),
         ("overloaded_error", 529),
+        ("conflict_error", 409),
+        ("memory_path_conflict_error", 409),
+        ("memory_precondition_failed_error", 409),
         ("new_error", 500),
     ],
 )

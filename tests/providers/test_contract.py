@@ -58,6 +58,15 @@ def test_success(provider_server: ProviderServer, kit: Kit) -> None:
     assert len(provider_server.creates()) == len(kit.paths)
 
 
+def test_dry_run(provider_server: ProviderServer, kit: Kit) -> None:
+    """Every endpoint has a synthetic answer, and nothing leaves."""
+    for path in kit.paths:
+        answers = ask(provider_server, kit, texts(kit), path, dry_run=True)
+        assert [answer.status_code for answer in answers] == [200] * kit.texts, path
+        assert {answer.headers["x-batchling-dry-run"] for answer in answers} == {"1"}
+    assert provider_server.calls() == []
+
+
 def test_our_own_calls_are_no_bypasses(provider_server: ProviderServer, kit: Kit, capsys: Any) -> None:
     ask(provider_server, kit, texts(kit))
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from batchling.core.model import Bypass, Fault, Item, Job, Request, Site, State, Status, Target
 from batchling.providers import Routes
 from batchling.providers.base import Garbled, Refused
+from batchling.providers.compatible import TOGETHER
 from batchling.providers.files import read_status
 from batchling.providers.openai import OPENAI
 from tests.providers.flows import answer, body_of, play
@@ -282,6 +283,18 @@ def test_find_stops_at_older_jobs() -> None:
     assert (
         play(OPENAI.find(site(), "mine", ["k"], 1000.0, frozenset()), answer({"data": [], "has_more": True}))[1] is None
     )
+
+
+def test_a_job_without_metadata_is_found_by_any_of_its_files() -> None:
+    """An upload that was repeated made two of the same name, and the list has pages."""
+    at = Site(Target("together", "https://api.together.ai/v1", "/v1/chat/completions", "m", "a"))
+    first = {"data": [{"id": "f1", "filename": "batchling-mine.jsonl"}], "has_more": True}
+    second = {"data": [{"id": "f2", "filename": "batchling-mine.jsonl"}, {"id": "f3", "filename": "x"}]}
+    listed = answer([{"id": "b3", "input_file_id": "f3"}, {"id": "b1", "input_file_id": "f1"}])
+    calls, job = play(TOGETHER.find(at, "mine", ["k"], 1000.0, frozenset()), answer(first), answer(second), listed)
+
+    assert [call.request.url.rpartition("/v1")[2] for call in calls] == ["/files", "/files?after=f1", "/batches"]
+    assert job == Job("b1", {"input_file_id": "f1"})
 
 
 def test_failures_have_the_providers_shape() -> None:
