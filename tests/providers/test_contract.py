@@ -126,6 +126,7 @@ def test_all_rows_failed(provider_server: ProviderServer, kit: Kit) -> None:
     answers = ask(provider_server, kit, texts(kit))
 
     assert [answer.status_code for answer in answers] == [400] * kit.texts
+    assert all("invalid messages" in answer.text for answer in answers)
     assert len(provider_server.creates()) == 1
 
 
