@@ -41,8 +41,8 @@ PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in _BU
 
 
 WITHOUT: Mapping[str, str] = {
-    "AWS Bedrock": "its batches read from S3, which neither the caller's signature nor a bearer key opens, and need a "
-    "role and at least 100 rows; boto3 is not hooked",
+    "AWS Bedrock": "its batches, the OpenAI-compatible ones too, read from S3, which neither the caller's signature "
+    "nor a bearer key opens, and need a role and at least 100 rows; boto3 is not hooked",
     "Cohere": "batches take models of their own, which real-time calls do not name, and answer in Avro files",
     "Nebius": "a batch takes messages and a few mapped parameters, not a whole request",
     "Databricks": "batches exist for SQL functions, not for chat",

@@ -263,11 +263,6 @@ def row_pieces(prefix: str, items: Sequence[Item], suffix: bytes) -> Iterable[by
         yield suffix
 
 
-def as_lines(rows: Iterable[msgspec.Raw]) -> list[bytes]:
-    """JSON values as lines: a line break stands between tokens only, as in `row_pieces`."""
-    return [bytes(row).replace(b"\r", b" ").replace(b"\n", b" ") for row in rows]
-
-
 def request(method: str, at: Site, path: str, body: JSON = None) -> Request:
     """A call to `path` under the API root of a site, as the site's account, with a JSON body if one is given."""
     if body is None:

@@ -42,7 +42,6 @@ from batchling.providers.base import (
     Route,
     Verdict,
     account_of,
-    as_lines,
     chosen,
     lasting,
     read_count,
@@ -55,6 +54,7 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.gemini_texts import joined, parts
+from batchling.providers.rows import rows_within
 from batchling.samples import gemini as samples
 
 _CALL = re.compile(r"(?P<root>.+)/(?P<version>v1|v1beta)/models/(?P<model>[^/:]+):(?P<method>\w+)")
@@ -280,34 +280,13 @@ def _status(job: dict[str, JSON]) -> Status:
     )
 
 
-class _Inlined(msgspec.Struct):
-    inlinedResponses: list[msgspec.Raw] | None = None  # noqa: N815 - Google's name
-
-
-class _Output(msgspec.Struct):
-    inlinedResponses: _Inlined | None = None  # noqa: N815
-
-
-class _Detail(msgspec.Struct):
-    output: _Output | None = None
-
-
-class _Operation(msgspec.Struct):
-    response: _Output | None = None
-    metadata: _Detail | None = None
-
-
 def _unpack(body: bytes) -> bytes:
-    """The rows of an operation that holds them."""
-    try:
-        job = msgspec.json.decode(body, type=_Operation)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise ValueError("not an operation with rows") from fault
-    for output in (job.response, job.metadata.output if job.metadata else None):
-        if output is not None and output.inlinedResponses is not None:
-            rows = output.inlinedResponses.inlinedResponses or []
-            return b"\n".join(joined(as_lines(rows)))
-    raise ValueError("an operation without rows")
+    """The rows of an operation that holds them, at one of two places or at both."""
+    inlined = "inlinedResponses.inlinedResponses"
+    rows = rows_within(body, f"response.{inlined}", f"metadata.output.{inlined}")
+    if rows is None:
+        raise ValueError("an operation without rows")
+    return b"\n".join(joined(rows))
 
 
 GEMINI = Gemini(

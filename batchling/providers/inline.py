@@ -40,7 +40,6 @@ from batchling.providers.base import (
     Unsettled,
     Verdict,
     account_of,
-    as_lines,
     chosen,
     lasting,
     read_count,
@@ -54,7 +53,7 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.files import read_status, unbatchable
-from batchling.providers.rows import error_answer, read_row
+from batchling.providers.rows import error_answer, read_row, rows_within
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
 
@@ -237,16 +236,7 @@ class _Line(msgspec.Struct):
 
 
 def _unpack(body: bytes) -> bytes:
-    """The rows of a document that has them under `results`."""
-    try:
-        rows = msgspec.json.decode(body, type=_Results).results or []
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise ValueError("not a list of results") from fault
-    return b"\n".join(as_lines(rows))
-
-
-class _Results(msgspec.Struct):
-    results: list[msgspec.Raw] | None = None
+    return b"\n".join(rows_within(body, "results") or [])
 
 
 def _sference(job: dict[str, JSON]) -> dict[str, JSON]:

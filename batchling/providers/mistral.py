@@ -38,7 +38,6 @@ from batchling.providers.base import (
     Garbled,
     Limits,
     Route,
-    as_lines,
     read_count,
     read_id,
     read_json,
@@ -50,7 +49,7 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.files import TAG, FileDialect
-from batchling.providers.rows import read_row
+from batchling.providers.rows import read_row, rows_within
 from batchling.samples import mistral as samples
 
 INLINE_ROWS = 500
@@ -164,17 +163,8 @@ def _status(job: dict[str, JSON]) -> Status:
     )
 
 
-class _Job(msgspec.Struct):
-    outputs: list[msgspec.Raw] | None = None
-
-
 def _unpack(body: bytes) -> bytes:
-    """The rows of a job that holds them."""
-    try:
-        rows = msgspec.json.decode(body, type=_Job).outputs or []
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise ValueError("not a job with rows") from fault
-    return b"\n".join(as_lines(rows))
+    return b"\n".join(rows_within(body, "outputs") or [])
 
 
 MISTRAL = Mistral(

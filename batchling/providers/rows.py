@@ -19,6 +19,26 @@ NEVER_RAN = frozenset(
 """Codes, and words for the status of a row, which say that a row can be asked again as if it had never been."""
 
 
+def rows_within(body: bytes, *places: str) -> list[bytes] | None:
+    """The rows of a document that has them in an array, at the first of these places (`response.rows`) that has one;
+    each as a line, since a line break in a JSON text stands between tokens only. None when no place has any.
+
+    Raises `ValueError` for what is no such document.
+    """
+    try:
+        for place in places:
+            raw: msgspec.Raw | None = msgspec.Raw(body)
+            for name in place.split("."):
+                if raw is not None:
+                    raw = (msgspec.json.decode(raw, type=dict[str, msgspec.Raw] | None) or {}).get(name)
+            rows = None if raw is None else msgspec.json.decode(raw, type=list[msgspec.Raw] | None)
+            if rows is not None:
+                return [bytes(row).replace(b"\r", b" ").replace(b"\n", b" ") for row in rows]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        raise ValueError("not a document with rows") from fault
+    return None
+
+
 def error_answer(status: int, message: str, code: str | None = None) -> Response:
     """An error response in OpenAI's shape."""
     kind = "invalid_request_error" if status < 500 else "server_error"

@@ -2,7 +2,7 @@
 
 Facts: Vertex's batch guides for Gemini and for Claude, the reference of v1, Cloud Storage's JSON API, and saved rows
 of public samples. UNSURE: that `custom_id` comes back in Gemini's rows (the samples show it), whether Claude's rows
-take betas in their body (such calls go real time), and all that `vertex_rows` knows of the importer.
+take betas in their body (such calls go real time), and all that `bigquery` knows of the importer.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ from batchling.providers.base import (
     row_pieces,
     segment,
 )
-from batchling.providers.vertex_rows import NotTabular, read_row, shape
+from batchling.providers.bigquery import NotTabular, shape
+from batchling.providers.vertex_rows import read_row
 from batchling.samples import anthropic as claude
 from batchling.samples import gemini
 

@@ -39,7 +39,6 @@ from batchling.providers.base import (
     Limits,
     Route,
     Verdict,
-    as_lines,
     read_count,
     read_id,
     read_json,
@@ -50,7 +49,7 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.files import FileDialect
-from batchling.providers.rows import status_of
+from batchling.providers.rows import rows_within, status_of
 
 _NO_BATCH = ("grok-4.5", "grok-4.6", "grok-build")
 """Beginnings of the names of models that refuse batches."""
@@ -191,17 +190,8 @@ class _Line(msgspec.Struct):
     error_message: JSON = None
 
 
-class _Page(msgspec.Struct):
-    results: list[msgspec.Raw] | None = None
-
-
 def _unpack(body: bytes) -> bytes:
-    """The rows of one page."""
-    try:
-        rows = msgspec.json.decode(body, type=_Page).results or []
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise ValueError("not a page of results") from fault
-    return b"\n".join(as_lines(rows))
+    return b"\n".join(rows_within(body, "results") or [])
 
 
 XAI = Grok(
