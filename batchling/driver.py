@@ -253,7 +253,9 @@ class Driver:
                 if time.time() > _deadline(batch):
                     raise GivenUp(f"job {job.id[:80]} is still {status.word[:40]} long after its expiry", None)
                 continue
-            if status.state is State.ENDED and status.done and not status.outputs and not bare.over():
+            # Together counts nothing: a completed job of which it names no file is not whole yet, either.
+            ran = status.done or (not status.total and status.word == "completed")
+            if status.state is State.ENDED and ran and not status.outputs and not bare.over():
                 continue
             return status
 

@@ -296,7 +296,7 @@ def read_fault(response: Response) -> Fault:
     try:
         body = read_object(msgspec.json.decode(response.body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        body = {}
+        body = {"message": _plain_text(response.body)}
     error = read_object(body.get("error")) or read_object(body.get("detail")) or body
     code = read_text(read_object(error.get("details")).get("error_code"))
     texts = map(read_text, (error.get("message"), error.get("error"), error.get("detail")))
@@ -305,6 +305,12 @@ def read_fault(response: Response) -> Fault:
         code or read_text(error.get("code")) or read_text(error.get("status")) or read_text(error.get("type")),
         read_text(error.get("param")),
     )
+
+
+def _plain_text(body: bytes) -> str | None:
+    """An error that a provider says in plain words (Doubleword, Parasail); None for the HTML of a proxy."""
+    text = " ".join(body[:500].decode(errors="replace").split())
+    return text if text.isprintable() and not text.startswith("<") else None
 
 
 def read_id(job: dict[str, JSON], name: str = "id") -> str:

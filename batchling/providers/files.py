@@ -47,6 +47,7 @@ from batchling.providers.base import (
     chosen,
     lasting,
     read_count,
+    read_fault,
     read_id,
     read_json,
     read_moment,
@@ -58,6 +59,7 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.rows import read_row
+from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
 
 _RUNNING = frozenset(
@@ -112,14 +114,19 @@ class FileDialect:
       put before them.
     - `elsewhere`: roots of real time whose batches live below another root.
     - `identity`: lower-case names of the headers that say who asks.
-    - `window`: the completion window that is asked for; `order`: what else a create call says.
+    - `window`: the completion window that is asked for, `second_window` the one for when that is refused; `order`: what
+      else a create call says.
     - `tag`: the metadata key that carries our batch id. Where it is empty there is no metadata, and a lost job is found
       by the name of its input file.
+    - `echo`: whether a list surely shows the metadata. Where it may not, a job without any is known by
+      its file's name, too.
     - `listing`: the query that lists jobs, with `%s` for the tag where the provider can search.
     - `uploads` and `purpose`: path and purpose of an upload.
     - `first_line`: how the provider numbers the first row in its complaints.
     - `absent`: body keys that real time takes and a batch does not.
+    - `last_turn`: whose the last message of a row must be.
     - `models`: beginnings of the names of the models that have a batch form; empty for all.
+    - `recording`: the body key with the address of the audio that a row is about, and the method of such a row.
     - `results`: a path below a job that has its rows, where no files do.
     - `cancelling`: method and path of the call that stops a job.
     - `once`: the header that makes a repeated create harmless, where there is one.
@@ -133,15 +140,19 @@ class FileDialect:
     identity: tuple[str, ...] = ("authorization",)
     prefix: str = "/v1"
     window: str = "24h"
+    second_window: str = ""
     order: Mapping[str, JSON] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     tag: str = TAG
+    echo: bool = True
     listing: str = "limit=100"
     uploads: str = "/files"
     purpose: str = "batch"
     first_line: int = 1
     absent: tuple[str, ...] = ()
+    last_turn: str = ""
     models: tuple[str, ...] = ()
+    recording: tuple[str, str] = ("", "POST")
     results: str = ""
     cancelling: tuple[str, str] = ("POST", "/cancel")
     once: str = ""
@@ -174,7 +185,7 @@ class FileDialect:
             return Bypass("query parameters")
         if header(request.headers, "openai-beta"):
             return Bypass("OpenAI-Beta header")
-        if reason := unbatchable(body) or self._refuses(body):
+        if reason := unbatchable(body) or self._refuses(body) or self._refuses_audio(route.endpoint, body):
             return Bypass(reason)
         return Target(
             self.name,
@@ -186,11 +197,21 @@ class FileDialect:
 
     def _refuses(self, body: dict[str, JSON]) -> str | None:
         for name in self.absent:
-            if body.get(name) is not None:
+            if name in body:
                 return f"parameter {name}"
+        if self.last_turn and _last_role(body) not in (self.last_turn, None):
+            return f"last message not from {self.last_turn}"
         if self.models and not body["model"].startswith(self.models):
             return f"model {body['model']:.40} without a batch form"
         return None
+
+    def _refuses_audio(self, endpoint: str, body: dict[str, JSON]) -> str | None:
+        if not endpoint.startswith(self.prefix + "/audio/"):
+            return None
+        if not str(body.get(self.recording[0])).startswith(("https://", "http://")):
+            return "audio without the address of a recording"
+        form = body.get("response_format") or "json"
+        return None if form in ("json", "verbose_json") else f"audio as {form!s:.20}, which is no JSON"
 
     def site(self, target: Target, route: Route, request: Request) -> Site:
         return Site(target, self.identify(route, request), route.official)
@@ -202,11 +223,18 @@ class FileDialect:
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
         file_id = yield from self.upload(at, items, tag)
         order = {"input_file_id": file_id, "endpoint": at.target.endpoint, **self.ordered(at, tag)}
+        answer = yield self._create(at, order, tag)
+        if self.second_window and answer.status == 400 and "window" in read_fault(answer).message.lower():
+            # Nothing was created: the docs of the provider do not agree on the one window that it takes.
+            answer = yield self._create(at, {**order, "completion_window": self.second_window}, tag)
+        job = read_json(answer)
+        return Job(read_id(read_object(job.get("job")) or job), {"input_file_id": file_id})  # Together wraps it
+
+    def _create(self, at: Site, order: dict[str, JSON], tag: str) -> Call:
         call = request("POST", at, self.path(at, "/batches"), order)
         if self.once:
             call = Request(call.method, call.url, (*call.headers, (self.once, tag)), call.body)
-        job = read_json((yield Call(call, repeatable=False)))
-        return Job(read_id(read_object(job.get("job")) or job), {"input_file_id": file_id})  # Together wraps it
+        return Call(call, repeatable=False)
 
     def path(self, at: Site, path: str) -> str:
         """A path below the root, with what this provider adds to each."""
@@ -220,7 +248,8 @@ class FileDialect:
 
     def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
         """The lines of the input file, in pieces."""
-        prefix = '{"custom_id":"%s","method":"POST","url":"' + at.target.endpoint + '","body":'
+        method = self.recording[1] if at.target.endpoint.startswith(self.prefix + "/audio/") else "POST"
+        prefix = '{"custom_id":"%s","method":"' + method + '","url":"' + at.target.endpoint + '","body":'
         return row_pieces(prefix, items, b"}\n")
 
     def upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
@@ -276,14 +305,15 @@ class FileDialect:
                 input_file = read_text(job.get("input_file_id")) or ""
                 if input_file in files or (self.tag and read_object(job.get("metadata")).get(self.tag) == tag):
                     return Job(read_id(job), {"input_file_id": input_file})
+                if not self.echo and read_id(job) not in taken and (yield from self._has_our_file(at, job, tag, since)):
+                    return Job(read_id(job), {"input_file_id": input_file})
             oldest = min((read_moment(job.get("created_at")) for job in jobs), default=0.0)
-            cursor = read_text(read_object(page.get("paging")).get("next_cursor"))
-            if not jobs or not (page.get("has_more") or cursor) or oldest < since - CLOCK_SLACK:
+            following = _following(page, jobs)
+            if following is None or oldest < since - CLOCK_SLACK:
                 return None
-            last = f"cursor={segment(cursor)}" if cursor else f"after={segment(read_id(jobs[-1]))}"
-            if last == place:
+            if following == place:
                 break
-            place = last
+            place = following
         raise Garbled("a list of jobs that does not come to its end")
 
     def find_files(self, at: Site, tag: str) -> Flow[frozenset[str]]:
@@ -291,15 +321,25 @@ class FileDialect:
         found: set[str] = set()
         place = ""
         for _ in range(MOST_PAGES):
-            page = read_page((yield Call(request("GET", at, self.path(at, f"/files{place}")))))
+            page = read_page((yield Call(request("GET", at, self.path(at, f"/files{'?' if place else ''}{place}")))))
             files = read_objects(page.get("data"))
             found.update(read_id(file) for file in files if file.get("filename") == _file_name(tag))
-            if not files or not page.get("has_more"):
+            following = _following(page, files)
+            if following is None:
                 return frozenset(found)
-            if (last := f"?after={segment(read_id(files[-1]))}") == place:
+            if following == place:
                 break
-            place = last
+            place = following
         raise Garbled("a list of files that does not come to its end")
+
+    def _has_our_file(self, at: Site, job: dict[str, JSON], tag: str, since: float) -> Flow[bool]:
+        """Whether a job that shows no metadata is over our file."""
+        input_file = read_text(job.get("input_file_id"))
+        recent = read_moment(job.get("created_at")) >= since - CLOCK_SLACK
+        if not input_file or not recent or read_object(job.get("metadata")):
+            return False
+        response = yield Call(request("GET", at, self.path(at, f"/files/{segment(input_file)}")))
+        return response.status != 404 and read_json(response).get("filename") == _file_name(tag)
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         method, path = self.cancelling
@@ -334,7 +374,8 @@ class FileDialect:
 
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         endpoint = "/v1" + target.endpoint.removeprefix(self.prefix)
-        return Response(200, (JSON_TYPE,), msgspec.json.encode(samples.answer(endpoint, body)))
+        said = claude.answer(body) if endpoint == "/v1/messages" else samples.answer(endpoint, body)
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
 
 
 def _file_name(tag: str) -> str:
@@ -346,6 +387,13 @@ def read_page(response: Response) -> dict[str, JSON]:
     if response.ok and response.body.lstrip().startswith(b"["):
         response = Response(200, (), b'{"data":%s}' % response.body)
     return read_json(response)
+
+
+def _following(page: dict[str, JSON], items: list[dict[str, JSON]]) -> str | None:
+    """The query of a list's next page; None when this is the last."""
+    if cursor := read_text(read_object(page.get("paging")).get("next_cursor")):
+        return f"cursor={segment(cursor)}"
+    return f"after={segment(read_id(items[-1]))}" if items and page.get("has_more") else None
 
 
 def _concrete(url: str) -> Callable[[str], str]:
@@ -365,6 +413,11 @@ def generates_nothing(path: str) -> bool:
     if first == "threads":
         return not path.endswith("/runs")
     return first in _FREE or path.startswith("/chat/completions/") or path.endswith(("/input_tokens", "/cancel"))
+
+
+def _last_role(body: dict[str, JSON]) -> JSON:
+    messages = read_objects(body.get("messages"))
+    return messages[-1].get("role") if messages else None
 
 
 def unbatchable(body: dict[str, JSON]) -> str | None:
@@ -393,13 +446,16 @@ def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
         faults = [read_object(errors)]
     if not faults and state is State.FAILED and (text := read_text(errors)):
         faults = [{"message": text}]
-    expires = read_moment(job.get("expires_at"))
+    outputs = tuple(filter(None, map(read_text, (job.get("output_file_id"), job.get("error_file_id")))))
+    if state is State.FAILED and not faults and outputs and read_count(counts.get("failed")):
+        state = State.ENDED  # Doubleword's word for a job whose rows ran and all failed
+    expires = read_moment(job.get("expires_at") or job.get("job_deadline"))
     return Status(
         state,
         word,
         done=read_count(counts.get("completed")) + read_count(counts.get("failed")),
         total=read_count(counts.get("total")),
-        outputs=tuple(filter(None, map(read_text, (job.get("output_file_id"), job.get("error_file_id"))))),
+        outputs=outputs,
         errors=tuple(_fault(fault, first_line) for fault in faults),
         expires_at=expires or None,
         known=state is not State.RUNNING or word in _RUNNING,

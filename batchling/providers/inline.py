@@ -60,13 +60,18 @@ from batchling.samples import openai as samples
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
+_UNSAID = "="
+"""Begins the name of an option that rows of a batch must have in common, and that only the rows say."""
+
+
 @dataclass(frozen=True, slots=True)
 class InlineDialect:
     """One such provider.
 
     `head` is what the create call says before its rows, with `{endpoint}` and `{model}` to be filled in; `shared` the
     body keys that belong to the job; `listed` where a list has its jobs; `results` the path below a job that has its
-    rows, empty where the job itself has them; `media` whether rows may hold media as data: URLs.
+    rows, empty where the job itself has them; `media` whether rows may hold media as data: URLs; `uniform` the
+    beginnings of the names of models whose rows must have one `response_format` in common.
     """
 
     name: str
@@ -79,6 +84,7 @@ class InlineDialect:
     listed: str = "data"
     results: str = ""
     media: bool = True
+    uniform: tuple[str, ...] = ()
     renew: Callable[[], Headers] | None = None
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
@@ -101,11 +107,15 @@ class InlineDialect:
             return Bypass(reason)
         if not self.media and b'"data:' in request.body:
             return Bypass("media as a data: URL")
-        if body.get("plugins") or body.get("modalities"):
+        if body.get("plugins") or body.get("modalities") or body["model"].endswith(":online"):
             return Bypass("plugins or modalities")
+        if read_object(body.get("provider")).get("zdr"):
+            return Bypass("zero data retention")
         if route.endpoint == "/v1/embeddings" and (body.get("provider") or body.get("input_type")):
             return Bypass("embeddings with provider preferences")
         given = {name: body[name] for name in self.shared if name in body}
+        if body["model"].startswith(self.uniform):
+            given |= {_UNSAID + "response_format": body.get("response_format")}
         options = tuple((name, _canonical.encode(value).decode()) for name, value in sorted(given.items()))
         account = account_of(self._identity(route, request))
         return Target(self.name, route.base_url, route.endpoint, body["model"], account, options)
@@ -120,7 +130,7 @@ class InlineDialect:
         target = at.target
         said = {"endpoint": target.endpoint, "model": target.model}
         head = {name: value.format(**said) for name, value in self.head.items()}
-        given = {name: msgspec.json.decode(value) for name, value in target.options}
+        given = {name: msgspec.json.decode(value) for name, value in target.options if not name.startswith(_UNSAID)}
         opening = msgspec.json.encode({**head, **given})[:-1] + b',"requests":['
         pieces = list(row_pieces('{"custom_id":"%s","body":', self._rows(items), b"},"))
         pieces[-1] = b"}]}"
@@ -251,11 +261,12 @@ OPENROUTER = InlineDialect(
         ("OPENROUTER_API_KEY",),
         cancel="no",
         discount="about 50 % off the tokens' price, where the provider behind gives one",
-        quirks=("needs a batch variant of the model", "no media as data: URLs"),
+        quirks=("needs a batch variant of the model", "no media as data: URLs, no plugins, no zero data retention"),
     ),
     head={"endpoint": "{endpoint}", "model": "{model}", "completion_window": "24h"},
     shared=("provider",),
     media=False,
+    uniform=("google/",),
 )
 SFERENCE = InlineDialect(
     name="sference",

@@ -26,6 +26,13 @@ BODY: dict[str, Any] = {
     "requests": [{"content": {"parts": [{"text": "hi"}]}}],
 }
 SPARSE: dict[str, Any] = {"contents": BODY["contents"], "messages": BODY["messages"], "max_tokens": 9}
+RECORDING = dict.fromkeys(("url", "file"), "https://example.org/talk.mp3")
+NEEDED: dict[str, dict[str, Any]] = {
+    "/conversations": {"store": False},
+    "/audio/transcriptions": RECORDING,
+    "/audio/translations": RECORDING,
+}
+"""What a batch cannot do without."""
 PLACES = {
     "gemini": "v1beta/",
     "azure": "openai/v1/",
@@ -41,7 +48,7 @@ def test_every_endpoint_can_be_rehearsed(name: str, endpoint: str) -> None:
     known = registry.providers(OURS)
     url = f"https://gateway.example.org/{PLACES.get(name, 'v1/')}{endpoint.replace('*', 'm').lstrip('/')}"
     provider, route = Routes({"https://gateway.example.org": name}, known).match("POST", url) or pytest.fail("no route")
-    body = SPARSE if name == "vertex" else {**BODY, "store": False} if endpoint == "/conversations" else BODY
+    body = SPARSE if name == "vertex" else {**BODY, **NEEDED.get(endpoint, {})}
     target = provider.target(route, Request("POST", url, (), json.dumps(body).encode()), body)
 
     assert isinstance(target, Target), target
