@@ -33,7 +33,8 @@ PATIENCE_BEFORE_JOB = 900.0
 PATIENCE_FOR_ID = 60.0
 """Seconds for which a fresh file or job may be unknown, or a finished one without files (seen at OpenAI)."""
 PATIENCE_FOR_LISTING = 120.0
-"""Seconds after the create call left for which a job may be missing from the provider's list and exist all the same."""
+"""Seconds for which a job may be missing from the provider's list and exist all the same: after its create call left,
+or, where its reply was waited for in vain, after that."""
 _UNKNOWN_CALL = frozenset({404, 405, 501})
 """What a gateway answers to a call that it does not have."""
 GRACE = 93_600.0
@@ -167,7 +168,8 @@ class Driver:
                 errand, lambda: batch.provider.submit(batch.site, batch.items, batch.record.id)
             )
         except ReplyLost:
-            await self._settle(batch)
+            # The call may have taken long, and the provider be at it still.
+            await self._settle(batch, lost_at=time.time())
         except Refused as no:
             fault = read_fault(no.response)
             await self._die(batch, f"not submitted: {no}")
@@ -185,7 +187,7 @@ class Driver:
         else:
             await self._run_on(batch, job)
 
-    async def _settle(self, batch: Batch) -> None:
+    async def _settle(self, batch: Batch, lost_at: float = 0.0) -> None:
         """Find out whether the job of a PLANNED record exists: adopt it, or free the keys.
 
         A record that does not say that its create call left is looked for all the same, once: the disk may have been
@@ -193,7 +195,7 @@ class Driver:
         """
         record = batch.record
         since = min(record.left_at or record.created_at, time.time())
-        until = since + (PATIENCE_FOR_LISTING if record.left_at is not None else 0.0)
+        until = max(since, lost_at) + (PATIENCE_FOR_LISTING if record.left_at is not None else 0.0)
         what = "settle its lost submission"
         attempt = 0
         while True:

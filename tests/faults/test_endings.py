@@ -278,3 +278,17 @@ def test_jobs_of_other_batches_are_not_taken_for_a_lost_one(
 
     assert answers == [[200] * 3] * 2
     assert len(provider_server.billed()) == 6
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_lost_job_is_looked_for_from_the_loss_of_its_reply_on(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """A create call that was waited for longer than a list takes to show its job: one look is not enough."""
+    monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 0.25)  # IDLE_SECONDS is 0.3 here
+    provider_server.stall_call("POST", "/batches", acts=True)
+    provider_server.change_reply("GET", "/batches", lambda body: b'{"data":[],"has_more":false}')
+
+    assert run(provider_server, provider) == [200] * 3
+    assert len(provider_server.jobs()) == 1
+    assert len(provider_server.billed()) == 3
