@@ -39,8 +39,10 @@ _UNKNOWN_CALL = frozenset({404, 405, 501})
 """What a gateway answers to a call that it does not have."""
 GRACE = 93_600.0
 """Seconds after its expiry for which a job is still asked for: OpenAI expired jobs up to 24 hours late."""
+PATIENCE_FOR_ROWS = 60.0
 SHORT_FILES = 2
-"""How often a result file with fewer rows than the provider counted is downloaded again."""
+"""A result file with fewer rows than the provider counted is downloaded again, for so many seconds and so often at
+least: a connection may have ended early, or a store not show all rows yet."""
 
 T = TypeVar("T")
 Wanted = Callable[[], Iterable[str]]
@@ -270,15 +272,19 @@ class Driver:
     async def _collect(self, batch: Batch, status: Status, wanted: Wanted) -> Outcome:
         members = frozenset(batch.record.members)
         unknown = _Patience(PATIENCE_FOR_ID)
-        attempt = 0
+        short = _Patience(PATIENCE_FOR_ROWS)
+        attempt = shorts = 0
         while True:
             try:
                 await self._download(batch, status)
                 found = await self._on_disk(
                     sort_rows, batch.provider, self._store.rows(batch.record.id), members, frozenset(wanted())
                 )
-                if found.lines >= status.done or attempt >= SHORT_FILES:
+                # A file without a single row of ours is not the provider's word: somebody in between has answered.
+                theirs = found.lines > 0 or not status.outputs
+                if found.lines >= status.done or (short.over() and shorts >= SHORT_FILES and theirs):
                     break
+                shorts += 1
                 why = f"{found.lines} rows came where the provider counts {status.done}"
             except (NetworkFault, CacheError) as fault:
                 why = str(fault)

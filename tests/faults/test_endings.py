@@ -110,6 +110,39 @@ def test_a_file_with_too_few_rows_is_downloaded_again(provider_server: ProviderS
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
+def test_broken_downloads_do_not_count_as_short_ones(provider_server: ProviderServer, provider: str) -> None:
+    provider_server.cut_reply("GET", RESULTS[provider], times=3)
+    provider_server.change_reply("GET", RESULTS[provider], lines(lambda rows: rows[:1]))
+
+    assert run(provider_server, provider) == [200] * 3
+    assert len(provider_server.calls("GET", RESULTS[provider])) == 5
+    assert len(provider_server.jobs()) == 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_rows_that_come_late_are_waited_for(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """xAI's store does not show all rows of a finished job at once."""
+    monkeypatch.setattr(driver, "PATIENCE_FOR_ROWS", 20.0)
+    provider_server.change_reply("GET", RESULTS[provider], lines(lambda rows: rows[:1]), times=5)
+
+    assert run(provider_server, provider) == [200] * 3
+    assert len(provider_server.jobs()) == 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("page", [b"<html>log in first</html>", b""])
+def test_a_page_in_place_of_results_buys_nothing(provider_server: ProviderServer, provider: str, page: bytes) -> None:
+    """As of a proxy that answers for the provider, over and over."""
+    provider_server.change_reply("GET", RESULTS[provider], lambda _: page, times=6)
+
+    assert run(provider_server, provider) == [200] * 3
+    assert len(provider_server.calls("GET", RESULTS[provider])) == 7
+    assert len(provider_server.jobs()) == 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_rows_that_are_in_no_file_are_asked_again(provider_server: ProviderServer, provider: str) -> None:
     provider_server.change_reply("GET", RESULTS[provider], lines(lambda rows: rows[:1]), times=3)
 
