@@ -253,7 +253,8 @@ class Driver:
                 if time.time() > _deadline(batch):
                     raise GivenUp(f"job {job.id[:80]} is still {status.word[:40]} long after its expiry", None)
                 continue
-            if status.state is State.ENDED and status.done and not status.outputs and not bare.over():
+            ran = status.done > 0 or status.complete
+            if status.state is State.ENDED and ran and not status.outputs and not bare.over():
                 continue
             return status
 

@@ -63,7 +63,8 @@ from batchling.samples import openai as samples
 _RUNNING = frozenset(
     {"validating", "in_progress", "finalizing", "cancelling", "canceling", "queued", "in_queue", "progress"}
 )
-_ENDED = frozenset({"completed", "expired", "cancelled", "canceled", "done", "succeeded"})
+_COMPLETE = frozenset({"completed", "done", "succeeded"})
+_ENDED = _COMPLETE | {"expired", "cancelled", "canceled"}
 
 _FREE = frozenset(
     {
@@ -386,6 +387,7 @@ def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
         outputs=tuple(filter(None, map(read_text, (job.get("output_file_id"), job.get("error_file_id"))))),
         errors=tuple(_fault(fault, first_line) for fault in faults),
         expires_at=expires or None,
+        complete=word in _COMPLETE,
         known=state is not State.RUNNING or word in _RUNNING,
     )
 

@@ -173,6 +173,17 @@ def test_an_unknown_status_word_is_waited_out(
     assert len(provider_server.jobs()) == 1
 
 
+def test_finished_without_counts_and_files_is_waited_for_as_well(provider_server: ProviderServer) -> None:
+    """Some providers count nothing: that the job is completed says that there are results."""
+
+    def hidden(body: bytes) -> bytes:
+        return json.dumps({**json.loads(body), "output_file_id": None, "request_counts": None}).encode()
+
+    provider_server.change_reply("GET", "/batches/", hidden, times=4)
+    assert run(provider_server, "openai") == [200] * 3
+    assert len(provider_server.jobs()) == 1
+
+
 def test_finished_without_files_is_waited_for_briefly(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
