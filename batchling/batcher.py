@@ -20,13 +20,13 @@ from urllib.parse import urlsplit
 from batchling.access import Accesses
 from batchling.batches import Batches, Terms
 from batchling.cache import Store
-from batchling.callers import Arrival, Callers, Waiter, resolve
+from batchling.callers import FINAL, Arrival, Callers, Waiter, resolve
 from batchling.core import events
 from batchling.core.fingerprint import decode_body, fingerprint
-from batchling.core.model import JSON, Bypass, Item, Request, Response, Target, header
+from batchling.core.model import JSON, Bypass, Fault, Item, Request, Response, Target, header
 from batchling.core.window import ROW_OVERHEAD, Window, split
 from batchling.driver import Driver
-from batchling.errors import Detached
+from batchling.errors import Detached, outline
 from batchling.hooks.gate import Gate, decided
 from batchling.loop import Mailbox
 from batchling.providers import Routes
@@ -182,6 +182,12 @@ class Batcher:
             return
         if arrival.cancelled():
             return
+        try:
+            self._enter(arrival)
+        except Exception as fault:
+            resolve([arrival], _broken(arrival.provider, fault))
+
+    def _enter(self, arrival: Arrival) -> None:
         target = self._accesses.meet(arrival.target, arrival.route, arrival.request)
         again = (header(arrival.request.headers, "x-stainless-retry-count") or "0") != "0"
         waiter = self._callers.enter(arrival, target, joins=again or self._options.join_duplicates)
@@ -231,21 +237,31 @@ class Batcher:
     def _leave(self, queue: tuple[str, str, str]) -> None:
         window = self._windows.pop(queue)
         provider = self._routes.providers[queue[0]]
+        for target, items in window.take().items():
+            try:
+                self._send(provider, target, items)
+            except Exception as fault:
+                answer = _broken(provider, fault)
+                for item in items:
+                    if item.key in self._callers and not self._batches.has(item.key):
+                        self._answer(item.key, answer)
+
+    def _send(self, provider: Provider, target: Target, items: list[Item]) -> None:
+        """Let items leave, in as many batches as their provider's limits ask for."""
         limits = provider.limits
         rows = min(self._options.batch_size or limits.rows, limits.rows)
 
         def weight(item: Item) -> int:
             return provider.weight(decode_body(item.request.body) or {})
 
-        for target, items in window.take().items():
-            inputs = limits.inputs if "mbed" in target.endpoint else None
-            for batch in split(items, rows=rows, size=limits.bytes, inputs=inputs, weight=weight):
-                if len(batch) < limits.least:
-                    self._let_go(target, [item.key for item in batch], f"a batch needs {limits.least} requests")
-                elif self._options.dry_run:
-                    self._rehearse(target, batch)
-                else:
-                    self._batches.launch(target, batch)
+        inputs = limits.inputs if "mbed" in target.endpoint else None
+        for batch in split(items, rows=rows, size=limits.bytes, inputs=inputs, weight=weight):
+            if len(batch) < limits.least:
+                self._let_go(target, [item.key for item in batch], f"a batch needs {limits.least} requests")
+            elif self._options.dry_run:
+                self._rehearse(target, batch)
+            else:
+                self._batches.launch(target, batch)
 
     def _rehearse(self, target: Target, items: list[Item]) -> None:
         provider = self._routes.providers[target.provider]
@@ -253,7 +269,10 @@ class Batcher:
         if new:
             self._emit(events.Rehearsed(target, len(new)))
         for item in items:
-            response = provider.rehearse(target, decode_body(item.request.body) or {})
+            try:
+                response = provider.rehearse(target, decode_body(item.request.body) or {})
+            except Exception as fault:  # a body that makes no sense, or a call that has no sample
+                response = _broken(provider, fault)
             headers = (*response.headers, DRY_RUN)
             self._answer(item.key, Response(response.status, headers, response.body))
 
@@ -343,6 +362,14 @@ class Batcher:
             self._store.close()
             self._disk.shutdown(wait=False)
             resolve([done], None)
+
+
+def _broken(provider: Provider, fault: Exception) -> Response:
+    """The answer to requests at which we, or a provider of somebody else's, have failed."""
+    _log.error("batchling failed at a request; please report this: %s", outline(fault))
+    said = Fault(f"batchling failed at this request ({type(fault).__name__})", "batchling_failed")
+    response = provider.failure(424, said)
+    return Response(response.status, (*response.headers, FINAL), response.body)
 
 
 def _as_ourselves() -> Context:

@@ -24,7 +24,7 @@ from batchling.core import events, retry
 from batchling.core.lifecycle import Phase, Record
 from batchling.core.model import Fault, Item, Response, Row, Target
 from batchling.driver import Batch, Driver, NoBatches, NoRoom, Outcome
-from batchling.errors import CacheError
+from batchling.errors import CacheError, outline
 from batchling.providers.base import Provider, Verdict, read_fault
 
 _log = logging.getLogger(__name__)
@@ -97,6 +97,10 @@ class Batches:
         if batch_id not in self._tasks:
             self._start(batch_id, self._attend(batch_id))
 
+    def has(self, name: str) -> bool:
+        """Whether a batch is to answer this key."""
+        return any(name in followers for followers in self._followers.values())
+
     def forget(self, name: str) -> None:
         """Nobody waits for this key any more."""
         for followers in self._followers.values():
@@ -142,8 +146,9 @@ class Batches:
         del self._tasks[name]
         if not task.cancelled() and (fault := task.exception()) is not None:
             # The boundary of a batch: a bug of ours or a broken cache must not leave its callers waiting.
-            _log.error("batch %s failed inside batchling", name, exc_info=fault)
-            self._fail(tuple(self._followers.pop(name, ())), f"batch {name} failed inside batchling ({fault!r:.200})")
+            _log.error("batch %s failed inside batchling: %s", name, outline(fault))
+            why = f"batch {name} failed inside batchling ({type(fault).__name__})"
+            self._fail(tuple(self._followers.pop(name, ())), why)
         if name in self._followers and not self._stopped:
             if self._followers[name]:
                 self._start(name, self._attend(name))
