@@ -27,11 +27,11 @@ from batchling.core.model import JSON, Bypass, Fault, Item, Request, Response, T
 from batchling.core.window import ROW_OVERHEAD, Window, split
 from batchling.driver import Driver
 from batchling.errors import Detached, outline
-from batchling.hooks.gate import Gate, decided
+from batchling.hooks.gate import Gate, RealTime, decided
 from batchling.loop import Mailbox
 from batchling.providers import Routes
 from batchling.providers.base import Provider
-from batchling.sender import Sender
+from batchling.sender import Sender, sendable
 
 _log = logging.getLogger(__name__)
 
@@ -189,6 +189,10 @@ class Batcher:
 
     def _enter(self, arrival: Arrival) -> None:
         target = self._accesses.meet(arrival.target, arrival.route, arrival.request)
+        if not self._options.dry_run and not sendable(self._accesses[target].site.headers):
+            # A key with a newline, most likely. The caller's own client says so at once.
+            self._pass(arrival, "a header that no call can carry")
+            return
         again = (header(arrival.request.headers, "x-stainless-retry-count") or "0") != "0"
         waiter = self._callers.enter(arrival, target, joins=again or self._options.join_duplicates)
         if waiter is not None:
@@ -293,9 +297,13 @@ class Batcher:
             self._without[without] = reason
         for name in names:
             for arrival in self._callers.release(name):
-                parts = urlsplit(arrival.request.url)
-                self._emit(events.Bypassed(parts.hostname or "", parts.path, reason))
+                self._pass(arrival, reason)
         self._check_drained()
+
+    def _pass(self, arrival: Arrival, reason: str) -> None:
+        resolve([arrival], RealTime())
+        parts = urlsplit(arrival.request.url)
+        self._emit(events.Bypassed(parts.hostname or "", parts.path, reason))
 
     def _withdraw(self, arrival: Arrival) -> None:
         """A caller gave up. Unsent, its request is taken back; otherwise its answer stays for the next run."""

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from batchling.core.fingerprint import Ordinals, key
 from batchling.core.model import Headers, Item, Request, Response, Target
-from batchling.hooks.gate import RealTime
 from batchling.providers.base import Provider, Route
 
 T = TypeVar("T")
@@ -118,7 +117,6 @@ class Callers:
         if waiter is None:
             return []
         self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
-        resolve(waiter.calls, RealTime())
         return waiter.calls
 
     def leave(self, arrival: Arrival) -> Waiter | None:
