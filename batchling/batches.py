@@ -131,8 +131,7 @@ class Batches:
         names = tuple(self._driven)
         self._emit(events.Cancelling(done, len(names)))
         for finished in asyncio.as_completed([self._cancel(batch_id) for batch_id in names]):
-            await finished
-            done += 1
+            done += await finished
             self._emit(events.Cancelling(done, len(names)))
 
     # Tasks.
@@ -299,17 +298,23 @@ class Batches:
             if others - await self._on_disk(self._store.in_flight, target, but):
                 return
 
-    async def _cancel(self, batch_id: str) -> None:
+    async def _cancel(self, batch_id: str) -> bool:
+        """Whether the job of a batch is over, by the provider's word."""
         target = self._driven[batch_id]
         try:
             record = await self._on_disk(self._store.load, batch_id)
             if record is None or not await self._on_disk(self._store.drive, batch_id):
-                return
-            await self._driver.cancel(Batch(self._accesses[target], record))
+                return False
+            batch = Batch(self._accesses[target], record)
+            await self._driver.cancel(batch)
+            if batch.record.phase in (Phase.ENDED, Phase.DEAD):
+                return True
+            _log.warning("batch %s: whether its job was cancelled could not be learned", batch_id)
         except Exception as fault:  # the boundary of a batch: the others are to be cancelled all the same
             _log.warning("batch %s: its job could not be cancelled (%s) and goes on", batch_id, fault)
         finally:
             await asyncio.shield(self._on_disk(self._store.release, batch_id))
+        return False
 
     # Answers.
 
