@@ -71,6 +71,13 @@ class Accesses:
             self._renew(account, token)
         return access.site.target
 
+    def lend(self, target: Target, other: Target) -> Access:
+        """The way to a target of the same account as another, whether or not it was met."""
+        if (access := self._known.get(target)) is not None:
+            return access
+        lent = self._known[other]
+        return Access(lent.provider, Site(target, lent.site.headers, lent.site.official))
+
     def _renew(self, account: tuple[str, str, str], token: str) -> None:
         """An account has a newer token, which may be another one each hour: for all that is asked in its name."""
         for target, access in self._known.items():

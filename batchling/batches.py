@@ -277,6 +277,8 @@ class Batches:
             others = await self._on_disk(self._store.in_flight, target, batch_id)
             if others:
                 self._emit(events.Held(target, f"{full}; {len(others)} of the model's batches are under way"))
+                for other in others - self._tasks.keys():
+                    self._start(other, self._finish(other, target))
                 await self._until_one_ends(target, batch_id, others)
                 parts = 1
             elif len(followers) == 1:
@@ -290,6 +292,19 @@ class Batches:
         for start in range(parts):
             if items := [waiter.item for waiter in waiters[start::parts]]:
                 self.launch(target, items)
+
+    async def _finish(self, batch_id: str, target: Target) -> None:
+        """Bring a batch to its end that fills the account of a target, if nobody drives it: an earlier run left it."""
+        if not await self._on_disk(self._store.drive, batch_id):
+            return
+        try:
+            record = await self._on_disk(self._store.load, batch_id)
+            if record is not None and record.phase in (Phase.PLANNED, Phase.RUNNING):
+                await self._driver.drive(Batch(self._accesses.lend(record.target, target), record), tuple)
+        except (NoRoom, NoBatches):
+            pass  # it has ended like that
+        finally:
+            await asyncio.shield(self._on_disk(self._store.release, batch_id))
 
     async def _until_one_ends(self, target: Target, but: str, others: frozenset[str]) -> None:
         until = time.monotonic() + PATIENCE_FOR_ROOM
