@@ -334,10 +334,10 @@ class Batches:
     # Answers.
 
     async def _answer_stored(self, batch_id: str, names: tuple[str, ...]) -> bool:
-        """Answer those of the names whose good rows are stored; whether there was any."""
-        waiter = self._callers.get(names[0])
+        """Answer those of the names whose good rows are stored; whether there was any, or nobody to be answered."""
+        waiter = next(filter(None, map(self._callers.get, names)), None)
         if waiter is None:
-            return False
+            return True
         provider = self._accesses[waiter.target].provider
 
         def stored() -> list[Row]:
