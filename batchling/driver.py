@@ -39,6 +39,8 @@ _UNKNOWN_CALL = frozenset({404, 405, 501})
 """What a gateway answers to a call that it does not have."""
 GRACE = 93_600.0
 """Seconds after its expiry for which a job is still asked for: OpenAI expired jobs up to 24 hours late."""
+LONGEST_JOB = 2_592_000.0
+"""Seconds after which a job is given up whatever expiry it states: thirty days are the longest that is known."""
 PATIENCE_FOR_ROWS = 60.0
 SHORT_FILES = 2
 """A result file with fewer rows than the provider counted is downloaded again, for so many seconds and so often at
@@ -77,6 +79,8 @@ class Batch:
     access: Access
     record: Record
     items: Sequence[Item] = ()
+    expires_at: float = 0.0
+    """When the provider gives the job up, in Unix seconds, as far as it has said so."""
 
     @property
     def provider(self) -> Provider:
@@ -245,6 +249,7 @@ class Driver:
                 await self._suffer(batch, refusal, unknown)
                 continue
             unknown = _Patience(PATIENCE_FOR_ID)
+            batch.expires_at = status.expires_at or batch.expires_at
             self._emit(events.Polled(record.id, status.word, status.done, status.total))
             if not status.known:
                 _log.warning("batch %s: unknown status %r is taken for running", record.id, status.word[:40])
@@ -371,5 +376,8 @@ def _all(record: Record, response: Response) -> Outcome:
 
 
 def _deadline(batch: Batch) -> float:
+    """When patience with a job ends: by its own expiry, which may be later than its provider promises."""
     record = batch.record
-    return (record.expires_at or (record.left_at or record.created_at) + batch.provider.limits.window) + GRACE
+    left_at = record.left_at or record.created_at
+    promised = record.expires_at or left_at + batch.provider.limits.window
+    return max(promised, min(batch.expires_at, left_at + LONGEST_JOB)) + GRACE

@@ -258,6 +258,21 @@ def test_a_job_that_outlives_its_expiry_is_told_and_kept(
     assert "long after its expiry" in late.text
 
 
+def test_a_job_may_take_as_long_as_its_provider_says(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def later(body: bytes) -> bytes:
+        if len(provider_server.calls("GET", "/batches/")) == 5:
+            provider_server.release()
+        return json.dumps({**json.loads(body), "expires_at": int(time.time()) + 3 * 86_400}).encode()
+
+    monkeypatch.setattr(driver, "GRACE", -86_400.0)
+    provider_server.hold()
+    provider_server.change_reply("GET", "/batches/", later, times=10_000)
+    with scope(provider_server):
+        assert ask(provider_server, "x").status_code == 200
+
+
 def test_results_that_have_lapsed_are_bought_anew(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, batchling_cache: Path
 ) -> None:
