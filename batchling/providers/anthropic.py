@@ -35,6 +35,7 @@ from batchling.core.retry import passing
 from batchling.providers.base import (
     CLOCK_SLACK,
     JSON_TYPE,
+    LONGEST_CREATE,
     MOST_PAGES,
     Facts,
     Garbled,
@@ -186,6 +187,8 @@ class Anthropic:
                 job_id = read_id(job)
                 counts = read_object(job.get("request_counts"))
                 if job_id in taken or sum(map(read_count, counts.values())) != len(keys):
+                    continue
+                if _moment(job.get("created_at")) > since + LONGEST_CREATE + CLOCK_SLACK:
                     continue
                 if job.get("processing_status") != "ended":
                     running += 1

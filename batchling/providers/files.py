@@ -274,9 +274,9 @@ class FileDialect:
                 input_file = read_text(job.get("input_file_id")) or ""
                 if input_file == file_id or (self.tag and read_object(job.get("metadata")).get(self.tag) == tag):
                     return Job(read_id(job), {"input_file_id": input_file})
-            oldest = min((read_moment(job.get("created_at")) for job in jobs), default=0.0)
+            moments = [read_moment(job.get("created_at")) for job in jobs]
             cursor = read_text(read_object(page.get("paging")).get("next_cursor"))
-            if not jobs or not (page.get("has_more") or cursor) or oldest < since - CLOCK_SLACK:
+            if not jobs or not (page.get("has_more") or cursor) or _past(moments, since - CLOCK_SLACK):
                 return None
             last = f"cursor={segment(cursor)}" if cursor else f"after={segment(read_id(jobs[-1]))}"
             if last == place:
@@ -321,6 +321,12 @@ class FileDialect:
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         endpoint = "/v1" + target.endpoint.removeprefix(self.prefix)
         return Response(200, (JSON_TYPE,), msgspec.json.encode(samples.answer(endpoint, body)))
+
+
+def _past(moments: Sequence[float], since: float) -> bool:
+    """Whether a list that has come to jobs of these moments can have no newer one: it has its newest jobs first, and
+    says when they were created."""
+    return moments[0] >= moments[-1] and 0 < min(moments) < since
 
 
 def _file_name(tag: str) -> str:

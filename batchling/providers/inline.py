@@ -33,6 +33,7 @@ from batchling.core.retry import passing
 from batchling.providers.base import (
     CLOCK_SLACK,
     JSON_TYPE,
+    LONGEST_CREATE,
     MOST_PAGES,
     Facts,
     Garbled,
@@ -189,6 +190,8 @@ class InlineDialect:
             for job in recent:
                 job_id, status = read_id(job), read_status(_sference(job))
                 if job_id in taken or status.total != len(keys) or job.get("model", at.target.model) != at.target.model:
+                    continue
+                if read_moment(job.get("created_at")) > since + LONGEST_CREATE + CLOCK_SLACK:
                     continue
                 if status.state is not State.ENDED:
                     running += status.state is State.RUNNING
