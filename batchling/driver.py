@@ -250,7 +250,7 @@ class Driver:
                 continue
             unknown = _Patience(PATIENCE_FOR_ID)
             batch.expires_at = status.expires_at or batch.expires_at
-            self._emit(events.Polled(record.id, status.word, status.done, status.total))
+            self._emit(events.Polled(record.id, _shown(status.word), status.done, status.total))
             if not status.known:
                 _log.warning("batch %s: unknown status %r is taken for running", record.id, status.word[:40])
             pause = max(pause, min(status.retry_after or 0.0, retry.LONGEST_ASKED))
@@ -337,11 +337,10 @@ class Driver:
     async def _run_on(self, batch: Batch, job: Job) -> None:
         await self._keep(batch, Phase.RUNNING, job=job)
         record = batch.record
-        self._emit(events.Submitted(record.target, record.id, job.id, len(record.members)))
+        self._emit(events.Submitted(record.target, record.id, _shown(job.id), len(record.members)))
 
     async def _die(self, batch: Batch, reason: str) -> None:
-        # Part of it may be the provider's, and it is printed.
-        reason = "".join(letter if letter.isprintable() else "?" for letter in reason[:200])
+        reason = _shown(reason)
         await self._keep(batch, Phase.DEAD, reason=reason)
         self._emit(events.Died(batch.record.id, reason))
 
@@ -369,6 +368,11 @@ class _Patience:
         if self._since is None:
             self._since = now
         return now - self._since > self._seconds
+
+
+def _shown(text: str) -> str:
+    """What may be the provider's, fit to be printed."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:200])
 
 
 def _all(record: Record, response: Response) -> Outcome:
