@@ -260,7 +260,7 @@ class Batches:
             self._let_go(record.target, names, str(no), record.target.base_url if no.place else record.target)
             return None
         finally:
-            await asyncio.shield(self._on_disk(self._store.release, record.id))
+            await self._release(record.id)
         del self._driven[record.id]
         self._again(record.id, outcome, tuple(followers))
         return None
@@ -304,7 +304,7 @@ class Batches:
         except (NoRoom, NoBatches):
             pass  # it has ended like that
         finally:
-            await asyncio.shield(self._on_disk(self._store.release, batch_id))
+            await self._release(batch_id)
 
     async def _until_one_ends(self, target: Target, but: str, others: frozenset[str]) -> None:
         until = time.monotonic() + PATIENCE_FOR_ROOM
@@ -328,8 +328,15 @@ class Batches:
         except Exception as fault:  # the boundary of a batch: the others are to be cancelled all the same
             _log.warning("batch %s: its job could not be cancelled (%s) and goes on", batch_id, fault)
         finally:
-            await asyncio.shield(self._on_disk(self._store.release, batch_id))
+            await self._release(batch_id)
         return False
+
+    async def _release(self, batch_id: str) -> None:
+        """Let go of the lock of a batch, also while its task is cancelled."""
+        try:
+            await asyncio.shield(self._on_disk(self._store.release, batch_id))
+        except RuntimeError:  # at interpreter exit executors take no more work
+            self._store.release(batch_id)
 
     # Answers.
 
