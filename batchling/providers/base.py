@@ -192,6 +192,9 @@ class Provider(Protocol):
 CLOCK_SLACK = 300.0
 """Seconds by which the provider's clock may differ from ours when a lost job is looked for."""
 
+LONGEST_CREATE = 7_200.0
+"""Seconds after which a create call that left is over, however large: a job that is younger is another's."""
+
 MOST_PAGES = 1_000
 """Pages of a list of jobs that are read at most when a lost one is looked for."""
 

@@ -65,7 +65,8 @@ from batchling.samples import openai as samples
 _RUNNING = frozenset(
     {"validating", "in_progress", "finalizing", "cancelling", "canceling", "queued", "in_queue", "progress"}
 )
-_ENDED = frozenset({"completed", "expired", "cancelled", "canceled", "done", "succeeded"})
+_COMPLETE = frozenset({"completed", "done", "succeeded"})
+_ENDED = _COMPLETE | {"expired", "cancelled", "canceled"}
 
 _FREE = frozenset(
     {
@@ -307,9 +308,9 @@ class FileDialect:
                     return Job(read_id(job), {"input_file_id": input_file})
                 if not self.echo and read_id(job) not in taken and (yield from self._has_our_file(at, job, tag, since)):
                     return Job(read_id(job), {"input_file_id": input_file})
-            oldest = min((read_moment(job.get("created_at")) for job in jobs), default=0.0)
+            moments = [read_moment(job.get("created_at")) for job in jobs]
             following = _following(page, jobs)
-            if following is None or oldest < since - CLOCK_SLACK:
+            if following is None or _past(moments, since - CLOCK_SLACK):
                 return None
             if following == place:
                 break
@@ -376,6 +377,12 @@ class FileDialect:
         endpoint = "/v1" + target.endpoint.removeprefix(self.prefix)
         said = claude.answer(body) if endpoint == "/v1/messages" else samples.answer(endpoint, body)
         return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
+
+
+def _past(moments: Sequence[float], since: float) -> bool:
+    """Whether a list that has come to jobs of these moments can have no newer one: it has its newest jobs first, and
+    says when they were created."""
+    return moments[0] >= moments[-1] and 0 < min(moments) < since
 
 
 def _file_name(tag: str) -> str:
@@ -458,6 +465,7 @@ def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
         outputs=outputs,
         errors=tuple(_fault(fault, first_line) for fault in faults),
         expires_at=expires or None,
+        complete=word in _COMPLETE,
         known=state is not State.RUNNING or word in _RUNNING,
     )
 

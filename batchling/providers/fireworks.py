@@ -156,6 +156,7 @@ def _status(job: dict[str, JSON]) -> Status:
         outputs=(output,) if output and state is State.ENDED and (done or word == "completed") else (),
         errors=(Fault(message or "the job failed"),) if state is State.FAILED else (),
         expires_at=read_moment(job.get("expireTime")) or None,
+        complete=word == "completed",
         known=state is not State.RUNNING or word in _RUNNING,
     )
 

@@ -276,6 +276,7 @@ def _status(job: dict[str, JSON]) -> Status:
         total=stats.get("requestCount", 0),
         outputs=outputs,
         errors=(google.job_fault(job),) if state is State.FAILED else (),
+        complete=word == "succeeded",
         known=state is not State.RUNNING or word in _RUNNING,
     )
 

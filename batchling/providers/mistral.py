@@ -159,6 +159,7 @@ def _status(job: dict[str, JSON]) -> Status:
         total=read_count(job.get("total_requests")),
         outputs=outputs,
         errors=tuple(faults) if state is State.FAILED else (),
+        complete=word == "success",
         known=state is not State.RUNNING or word in _RUNNING,
     )
 

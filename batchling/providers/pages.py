@@ -8,6 +8,7 @@ from typing import TypeVar
 from batchling.core.model import JSON, Call, Flow, Job, Request, State, Status
 from batchling.providers.base import (
     CLOCK_SLACK,
+    LONGEST_CREATE,
     MOST_PAGES,
     Garbled,
     Unsettled,
@@ -72,6 +73,8 @@ def find_untagged(
         for job in recent:
             job_id, status = read_id(job), read(job)
             if status is None or job_id in taken or status.total != rows:
+                continue
+            if read_moment(job.get("created_at")) > since + LONGEST_CREATE + CLOCK_SLACK:
                 continue
             if status.state is State.RUNNING:
                 running += 1

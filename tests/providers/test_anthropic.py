@@ -187,7 +187,8 @@ def test_find_waits_while_a_running_job_could_be_it() -> None:
 
 def test_find_says_none_when_nothing_fits() -> None:
     old = listed("a", "in_progress", 1, "2026-11-23T08:00:00Z")
-    page = {"data": [listed("b", "in_progress", 5), old], "has_more": True}
+    late = [listed("c", state, 1, "2026-11-23T12:00:00Z") for state in ("in_progress", "ended")]
+    page = {"data": [*late, listed("b", "in_progress", 5), old], "has_more": True}
 
     assert play(ANTHROPIC.find(site(), "t", ["k"], SINCE, frozenset()), answer(page))[1] is None
 

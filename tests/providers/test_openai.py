@@ -297,6 +297,16 @@ def test_a_job_without_metadata_is_found_by_any_of_its_files() -> None:
     assert job == Job("b1", {"input_file_id": "f1"})
 
 
+@pytest.mark.parametrize("first", [[100, 200], [0], [1000, 0]])
+def test_find_reads_on_where_old_jobs_say_nothing_of_new_ones(first: list[int]) -> None:
+    """A list may have its oldest jobs first, or not say when they were created."""
+    data = [{"id": f"b{moment}", "created_at": moment, "metadata": None} for moment in first]
+    page = answer({"object": "list", "data": data, "has_more": True})
+
+    _, job = play(OPENAI.find(site(), "mine", ["k"], 1000.0, frozenset()), page, jobs("b3", tag="mine"))
+    assert job == Job("b3", {"input_file_id": ""})
+
+
 def test_failures_have_the_providers_shape() -> None:
     bad = OPENAI.failure(400, Fault("why", "model_not_found", "model"))
 
