@@ -32,7 +32,8 @@ from batchling.providers.base import (
     request,
     segment,
 )
-from batchling.providers.files import FileDialect, generates_nothing, unbatchable
+from batchling.providers.dialect import generates_nothing, unbatchable
+from batchling.providers.files import FileDialect
 
 _LEGACY = re.compile(r"(?P<root>.+/openai)/deployments/(?P<deployment>[^/]+)(?P<path>/.+)")
 _OTHER = re.compile(r"(?P<root>.+/openai(/v1)?)(?P<path>/.+)")

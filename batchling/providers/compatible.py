@@ -109,6 +109,7 @@ ZHIPU = FileDialect(
     endpoints=(_CHAT,),
     limits=Limits(rows=50_000, bytes=99_000_000),
     facts=FACTS["zhipu"],
+    passing_tokens=True,
     prefix="/v4",
     window="",
     order={"auto_delete_input_file": False},

@@ -105,7 +105,12 @@ FACTS: Mapping[str, Facts] = {
         "metadata",
         "30 days (unconfirmed)",
         ("ZHIPUAI_API_KEY",),
-        quirks=("needs a verified account", "the newest models may be refused", "not at api.z.ai"),
+        quirks=(
+            "needs a verified account",
+            "the newest models may be refused",
+            "calls with signed tokens instead of the key go real time: they last minutes",
+            "not at api.z.ai",
+        ),
     ),
     "kimi": Facts(
         "Moonshot Kimi",

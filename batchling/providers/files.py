@@ -46,7 +46,6 @@ from batchling.providers.base import (
     account_of,
     chosen,
     lasting,
-    read_count,
     read_fault,
     read_id,
     read_json,
@@ -58,36 +57,10 @@ from batchling.providers.base import (
     row_pieces,
     segment,
 )
+from batchling.providers.dialect import following, generates_nothing, last_role, read_page, read_status, unbatchable
 from batchling.providers.rows import read_row
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
-
-_RUNNING = frozenset(
-    {"validating", "in_progress", "finalizing", "cancelling", "canceling", "queued", "in_queue", "progress"}
-)
-_COMPLETE = frozenset({"completed", "done", "succeeded"})
-_ENDED = _COMPLETE | {"expired", "cancelled", "canceled"}
-
-_FREE = frozenset(
-    {
-        "assistants",
-        "batch",
-        "batches",
-        "chatkit",
-        "containers",
-        "conversations",
-        "evals",
-        "files",
-        "fine_tuning",
-        "models",
-        "organization",
-        "skills",
-        "uploads",
-        "vector_stores",
-        "webhook_endpoints",
-    }
-)
-"""First path segments whose POST calls generate nothing, so that their passing through is no loss."""
 
 _STATUS_OF_CODE = {"model_not_found": 404, "token_limit_exceeded": 429}
 """What the real-time API answers for a fault that a batch reports as its own failure; 400 for all others."""
@@ -115,6 +88,8 @@ class FileDialect:
       put before them.
     - `elsewhere`: roots of real time whose batches live below another root.
     - `identity`: lower-case names of the headers that say who asks.
+    - `passing_tokens`: whether signed tokens are taken for keys: they end long before a job does, and only their holder
+      can make another.
     - `window`: the completion window that is asked for, `second_window` the one for when that is refused; `order`: what
       else a create call says.
     - `tag`: the metadata key that carries our batch id. Where it is empty there is no metadata, and a lost job is found
@@ -139,6 +114,7 @@ class FileDialect:
     limits: Limits
     facts: Facts
     identity: tuple[str, ...] = ("authorization",)
+    passing_tokens: bool = False
     prefix: str = "/v1"
     window: str = "24h"
     second_window: str = ""
@@ -186,6 +162,8 @@ class FileDialect:
             return Bypass("query parameters")
         if header(request.headers, "openai-beta"):
             return Bypass("OpenAI-Beta header")
+        if self.passing_tokens and (header(request.headers, "authorization") or "").startswith("Bearer eyJ"):
+            return Bypass("a token that lasts minutes")
         if reason := unbatchable(body) or self._refuses(body) or self._refuses_audio(route.endpoint, body):
             return Bypass(reason)
         return Target(
@@ -200,7 +178,7 @@ class FileDialect:
         for name in self.absent:
             if name in body:
                 return f"parameter {name}"
-        if self.last_turn and _last_role(body) not in (self.last_turn, None):
+        if self.last_turn and last_role(body) not in (self.last_turn, None):
             return f"last message not from {self.last_turn}"
         if self.models and not body["model"].startswith(self.models):
             return f"model {body['model']:.40} without a batch form"
@@ -308,13 +286,12 @@ class FileDialect:
                     return Job(read_id(job), {"input_file_id": input_file})
                 if not self.echo and read_id(job) not in taken and (yield from self._has_our_file(at, job, tag, since)):
                     return Job(read_id(job), {"input_file_id": input_file})
-            moments = [read_moment(job.get("created_at")) for job in jobs]
-            following = _following(page, jobs)
-            if following is None or _past(moments, since - CLOCK_SLACK):
+            next_page = following(page, jobs)
+            if next_page is None or _goes_past(jobs, since - CLOCK_SLACK):
                 return None
-            if following == place:
+            if next_page == place:
                 break
-            place = following
+            place = next_page
         raise Garbled("a list of jobs that does not come to its end")
 
     def find_files(self, at: Site, tag: str) -> Flow[frozenset[str]]:
@@ -325,12 +302,12 @@ class FileDialect:
             page = read_page((yield Call(request("GET", at, self.path(at, f"/files{'?' if place else ''}{place}")))))
             files = read_objects(page.get("data"))
             found.update(read_id(file) for file in files if file.get("filename") == _file_name(tag))
-            following = _following(page, files)
-            if following is None:
+            next_page = following(page, files)
+            if next_page is None:
                 return frozenset(found)
-            if following == place:
+            if next_page == place:
                 break
-            place = following
+            place = next_page
         raise Garbled("a list of files that does not come to its end")
 
     def _has_our_file(self, at: Site, job: dict[str, JSON], tag: str, since: float) -> Flow[bool]:
@@ -379,28 +356,17 @@ class FileDialect:
         return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
 
 
-def _past(moments: Sequence[float], since: float) -> bool:
-    """Whether a list that has come to jobs of these moments can have no newer one: it has its newest jobs first, and
-    says when they were created."""
-    return moments[0] >= moments[-1] and 0 < min(moments) < since
+def _goes_past(jobs: list[dict[str, JSON]], since: float) -> bool:
+    """Whether a page of a list has come to jobs that are older: the pages after it have only such then, if the newest
+    come first, which not everybody says."""
+    if not jobs:
+        return False
+    first, last = read_moment(jobs[0].get("created_at")), read_moment(jobs[-1].get("created_at"))
+    return first >= last and 0 < last < since
 
 
 def _file_name(tag: str) -> str:
     return f"{TAG}-{tag}.jsonl"
-
-
-def read_page(response: Response) -> dict[str, JSON]:
-    """One page of a list; Together answers with a bare array."""
-    if response.ok and response.body.lstrip().startswith(b"["):
-        response = Response(200, (), b'{"data":%s}' % response.body)
-    return read_json(response)
-
-
-def _following(page: dict[str, JSON], items: list[dict[str, JSON]]) -> str | None:
-    """The query of a list's next page; None when this is the last."""
-    if cursor := read_text(read_object(page.get("paging")).get("next_cursor")):
-        return f"cursor={segment(cursor)}"
-    return f"after={segment(read_id(items[-1]))}" if items and page.get("has_more") else None
 
 
 def _concrete(url: str) -> Callable[[str], str]:
@@ -412,69 +378,3 @@ def _concrete(url: str) -> Callable[[str], str]:
         return f"{scheme}://{urlsplit(url).netloc}{slash}{path}" if host.startswith("*") else root
 
     return concrete
-
-
-def generates_nothing(path: str) -> bool:
-    """Whether a POST to this path below a root costs nothing."""
-    first = path.split("/", 2)[1]
-    if first == "threads":
-        return not path.endswith("/runs")
-    return first in _FREE or path.startswith("/chat/completions/") or path.endswith(("/input_tokens", "/cancel"))
-
-
-def _last_role(body: dict[str, JSON]) -> JSON:
-    messages = read_objects(body.get("messages"))
-    return messages[-1].get("role") if messages else None
-
-
-def unbatchable(body: dict[str, JSON]) -> str | None:
-    """Why this body cannot be a row of a batch; None when it can."""
-    if body.get("stream"):
-        return "streaming"
-    if not isinstance(body.get("model"), str) or not body["model"]:
-        return "no model"
-    if body.get("background") or body.get("background_options"):
-        return "background response"
-    if body.get("service_tier") not in (None, "auto", "default"):
-        return f"service tier {body['service_tier']}"
-    if body.get("previous_response_id") or body.get("conversation"):
-        return "continues a stored conversation"
-    return None
-
-
-def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
-    """What a job of this dialect says, in whatever accent."""
-    word = str(job.get("status") or "").lower()
-    state = State.ENDED if word in _ENDED else State.FAILED if word == "failed" else State.RUNNING
-    counts = read_object(job.get("request_counts")) or job
-    errors = job.get("errors") or job.get("error")
-    faults = read_objects(errors) or read_objects(read_object(errors).get("data"))
-    if not faults and read_object(errors).get("message"):
-        faults = [read_object(errors)]
-    if not faults and state is State.FAILED and (text := read_text(errors)):
-        faults = [{"message": text}]
-    outputs = tuple(filter(None, map(read_text, (job.get("output_file_id"), job.get("error_file_id")))))
-    if state is State.FAILED and not faults and outputs and read_count(counts.get("failed")):
-        state = State.ENDED  # Doubleword's word for a job whose rows ran and all failed
-    expires = read_moment(job.get("expires_at") or job.get("job_deadline"))
-    return Status(
-        state,
-        word,
-        done=read_count(counts.get("completed")) + read_count(counts.get("failed")),
-        total=read_count(counts.get("total")),
-        outputs=outputs,
-        errors=tuple(_fault(fault, first_line) for fault in faults),
-        expires_at=expires or None,
-        complete=word in _COMPLETE,
-        known=state is not State.RUNNING or word in _RUNNING,
-    )
-
-
-def _fault(said: dict[str, JSON], first_line: int) -> Fault:
-    line = said.get("line")
-    return Fault(
-        str(said.get("message") or "the job failed"),
-        read_text(said.get("code")),
-        read_text(said.get("param")),
-        line - first_line + 1 if isinstance(line, int) and line >= first_line else None,
-    )

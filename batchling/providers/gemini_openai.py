@@ -22,7 +22,8 @@ from batchling.providers.base import (
     request,
     segment,
 )
-from batchling.providers.files import TAG, FileDialect, read_status
+from batchling.providers.dialect import read_status
+from batchling.providers.files import TAG, FileDialect
 
 
 @dataclass(frozen=True, slots=True)

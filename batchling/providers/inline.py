@@ -52,7 +52,7 @@ from batchling.providers.base import (
     row_pieces,
     segment,
 )
-from batchling.providers.files import read_status, unbatchable
+from batchling.providers.dialect import read_status, unbatchable
 from batchling.providers.rows import error_answer, read_row, rows_within
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples

@@ -13,7 +13,8 @@ import msgspec
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import JSON, Bypass, Fault, Item, Request, Response, Row, Site, Target, header
 from batchling.providers.base import JSON_TYPE, Facts, Limits, Route, account_of, read_fault
-from batchling.providers.files import FileDialect, unbatchable
+from batchling.providers.dialect import unbatchable
+from batchling.providers.files import FileDialect
 from batchling.providers.rows import read_row
 from batchling.samples import voyage as samples
 

@@ -232,3 +232,24 @@ def test_faults_in_plain_words_and_in_html() -> None:
     assert read_fault(Response(402, (), b"No credits\nleft.")).message == "No credits left."
     assert read_fault(Response(502, (), b"<html>")).message == "HTTP 502"
     assert read_fault(Response(502, (), b"")).message == "HTTP 502"
+
+
+def test_a_list_with_the_oldest_first_is_read_to_its_end() -> None:
+    first = answer({"data": [{"id": "a", "created_at": 1.0}, {"id": "b", "created_at": 2.0}], "has_more": True})
+    second = answer({"data": [{"id": "ours", "created_at": 1_000.0, "metadata": {"batchling": "tag"}}]})
+    found = play(DOUBLEWORD.find(site("doubleword"), "tag", ["k"], 1_000.0, frozenset()), first, second)[1]
+    assert found is not None
+    assert found.id == "ours"
+
+
+def test_an_empty_page_before_the_last() -> None:
+    first = answer({"data": [], "paging": {"next_cursor": "c"}})
+    assert play(GROQ.find(site("groq"), "tag", ["k"], 1_000.0, frozenset()), first, answer({"data": []}))[1] is None
+
+
+def test_a_token_that_ends_before_the_job_goes_real_time() -> None:
+    url = "https://open.bigmodel.cn/api/paas/v4/chat/completions"
+    provider, route = Routes({}).match("POST", url) or pytest.fail("not matched")
+    for credential, kind in (("id.secret", Target), ("eyJhbGciOi.eyJhcGlfa2V5Ijo.c2ln", Bypass)):
+        request = Request("POST", url, (("authorization", f"Bearer {credential}"),), CHAT)
+        assert isinstance(provider.target(route, request, {"model": "m"}), kind)
