@@ -28,7 +28,7 @@ from batchling.driver import Driver
 from batchling.errors import Detached, outline
 from batchling.hooks.gate import Gate, RealTime, decided
 from batchling.loop import Mailbox, in_forked_children
-from batchling.providers import Routes
+from batchling.providers import UNKNOWN_HOST, Routes
 from batchling.providers.base import Provider
 from batchling.sender import Sender, sendable
 
@@ -99,11 +99,14 @@ class Batcher:
     # What hooks ask, in the caller's thread.
 
     def wants(self, method: str, url: str) -> bool:
-        return self._routes.match(method, url) is not None
+        return self._routes.match(method, url) is not None or self._routes.unserved(method, url)
 
     def submit(self, request: Request) -> Future[Response] | None:
         matched = self._routes.match(request.method, request.url)
-        if matched is None or self.closed:
+        if self.closed:
+            return None
+        if matched is None:
+            self.bypass(request.method, request.url, UNKNOWN_HOST)
             return None
         provider, route = matched
         body = decode_body(request.body)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 import requests
 
+from batchling import batchify
 from batchling.providers import PROVIDERS
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, ask_all, chat, said, scope
@@ -53,6 +54,35 @@ def test_a_missing_gateway_is_not_asked_twice_for_one_call(provider_server: Prov
     with scope(provider_server):
         ask_all(provider_server, ["a"])
     assert len(provider_server.calls("POST", "/chat/completions")) == 1
+
+
+@pytest.mark.parametrize("library", ["httpx", "requests", "aiohttp"])
+def test_calls_to_hosts_that_nobody_knows_are_reported(
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str], library: str
+) -> None:
+    """They leave as they came; only what looks like a call of an LLM is worth a line."""
+    url = f"{provider_server.openai_url}/chat/completions"
+    headers = {"authorization": "Bearer sk-1"}
+
+    async def by_aiohttp() -> int:
+        async with aiohttp.ClientSession() as session, session.post(url, json=chat("a"), headers=headers) as answer:
+            return answer.status
+
+    with batchify():
+        if library == "httpx":
+            status = httpx.post(url, json=chat("a"), headers=headers, verify=TLS).status_code
+        elif library == "requests":
+            status = requests.post(url, json=chat("a"), headers=headers, timeout=20).status_code
+        else:
+            status = asyncio.run(by_aiohttp())
+        httpx.post(f"{provider_server.url}/orders/v1/responses/7", json={}, verify=TLS)
+        httpx.get(f"{provider_server.openai_url}/models", headers=headers, verify=TLS)
+
+    assert status == 200
+    assert len(provider_server.billed(batch=False)) == 1
+    report = capsys.readouterr().err
+    assert "1 went real time" in report
+    assert "no batch API is known at this host" in report
 
 
 def test_an_official_host_that_says_404_is_believed(provider_server: ProviderServer) -> None:

@@ -279,3 +279,22 @@ def test_another_window_is_a_setting() -> None:
         "completion_window": "1h",
         "metadata": {"batchling": "tag"},
     }
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://api.deepseek.com/chat/completions", True),
+        ("https://api.Cohere.com/v2/chat", True),
+        ("https://bedrock-runtime.us-east-1.amazonaws.com/model/m/converse", True),
+        ("https://api.z.ai/api/paas/v4/chat/completions?a=b", True),
+        ("https://batch.dashscope.aliyuncs.com/compatible-mode/v1/chat/completions", False),
+        ("https://api.openai.com/v1/files", False),
+        ("https://shop.example.org/responses", False),
+    ],
+)
+def test_calls_that_nobody_serves_are_told_by_their_look(url: str, told: bool) -> None:
+    routes = Routes({})
+    assert routes.match("POST", url) is None
+    assert routes.unserved("POST", url) is told
+    assert routes.unserved("GET", url) is False
