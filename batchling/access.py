@@ -14,6 +14,9 @@ from batchling.providers.base import Provider, Route
 
 _log = logging.getLogger(__name__)
 
+PATIENCE = 120.0
+"""Seconds for which a fresh credential is waited for: whoever gives it may ask other hosts."""
+
 
 class Access:
     """The way to one target's provider. `site` is asked for anew for each call: credentials may run out."""
@@ -23,21 +26,22 @@ class Access:
         self.site = site
 
     async def renew(self, refused: Headers) -> bool:
-        """The provider refused these headers with 401: whether there are others by now."""
+        """The provider turned these headers away, with 401 or 403: whether there are others by now."""
         if self.site.headers != refused:
             return True
         renew = self.provider.renew
-        if renew is None:
+        if renew is None or header(refused, "authorization") is None:  # a refused key is not replaced by a token
             return False
         try:
-            fresh = await asyncio.get_running_loop().run_in_executor(None, renew)
+            fresh = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, renew), PATIENCE)
         except Exception as fault:  # a library of the user's, or a function
             _log.warning("%s: no fresh credential (%s)", self.provider.name, type(fault).__name__)
             return False
-        self._take(fresh)
+        self.take(fresh)
         return self.site.headers != refused
 
-    def _take(self, fresh: Headers) -> None:
+    def take(self, fresh: Headers) -> None:
+        """Ask with these headers from now on, instead of those of their names."""
         names = {name for name, _ in fresh}
         kept = tuple(pair for pair in self.site.headers if pair[0] not in names)
         self.site = Site(self.site.target, kept + fresh, self.site.official)
@@ -49,6 +53,7 @@ class Accesses:
     def __init__(self, providers: Mapping[str, Provider]) -> None:
         self.providers = providers
         self._known: dict[Target, Access] = {}
+        self._tokens: dict[tuple[str, str, str], str] = {}
 
     def __getitem__(self, target: Target) -> Access:
         return self._known[target]
@@ -58,9 +63,25 @@ class Accesses:
         access = self._known.get(target)
         if access is None:
             site = self.providers[target.provider].site(target, route, request)
-            self._known[target] = Access(self.providers[target.provider], site)
-            return target
-        known = header(access.site.headers, "authorization")
-        if known is not None and known != header(request.headers, "authorization"):
-            access.site = access.provider.site(access.site.target, route, request)
+            access = self._known[target] = Access(self.providers[target.provider], site)
+        token = header(request.headers, "authorization")
+        account = (target.provider, target.base_url, target.account)
+        if token is not None and self._tokens.setdefault(account, token) != token:
+            self._tokens[account] = token
+            self._renew(account, token)
         return access.site.target
+
+    def lend(self, target: Target, other: Target) -> Access:
+        """The way to a target of the same account as another, whether or not it was met."""
+        if (access := self._known.get(target)) is not None:
+            return access
+        lent = self._known[other]
+        return Access(lent.provider, Site(target, lent.site.headers, lent.site.official))
+
+    def _renew(self, account: tuple[str, str, str], token: str) -> None:
+        """An account has a newer token, which may be another one each hour: for all that is asked in its name."""
+        for target, access in self._known.items():
+            if (target.provider, target.base_url, target.account) == account:
+                known = header(access.site.headers, "authorization")
+                if known is not None and known != token:
+                    access.take((("authorization", token),))

@@ -19,18 +19,18 @@ from urllib.parse import urlsplit
 from batchling.access import Accesses
 from batchling.batches import Batches, Terms
 from batchling.cache import Store
-from batchling.callers import Arrival, Callers, Waiter, resolve
+from batchling.callers import FINAL, Arrival, Callers, Waiter, resolve
 from batchling.core import events
 from batchling.core.fingerprint import decode_body, fingerprint
-from batchling.core.model import JSON, Bypass, Item, Request, Response, Target, header
+from batchling.core.model import JSON, Bypass, Fault, Item, Request, Response, Target, header
 from batchling.core.window import ROW_OVERHEAD, Window, split
 from batchling.driver import Driver
-from batchling.errors import Detached
-from batchling.hooks.gate import Gate, decided
+from batchling.errors import Detached, outline
+from batchling.hooks.gate import Gate, RealTime, decided
 from batchling.loop import Mailbox, in_forked_children
-from batchling.providers import Routes
+from batchling.providers import UNKNOWN_HOST, Routes
 from batchling.providers.base import Provider
-from batchling.sender import Sender
+from batchling.sender import Sender, sendable
 
 _log = logging.getLogger(__name__)
 
@@ -99,11 +99,14 @@ class Batcher:
     # What hooks ask, in the caller's thread.
 
     def wants(self, method: str, url: str) -> bool:
-        return self._routes.match(method, url) is not None
+        return self._routes.match(method, url) is not None or self._routes.unserved(method, url)
 
     def submit(self, request: Request) -> Future[Response] | None:
         matched = self._routes.match(request.method, request.url)
-        if matched is None or self.closed:
+        if self.closed:
+            return None
+        if matched is None:
+            self.bypass(request.method, request.url, UNKNOWN_HOST)
             return None
         provider, route = matched
         body = decode_body(request.body)
@@ -181,7 +184,17 @@ class Batcher:
             return
         if arrival.cancelled():
             return
+        try:
+            self._enter(arrival)
+        except Exception as fault:
+            resolve([arrival], _broken(arrival.provider, fault))
+
+    def _enter(self, arrival: Arrival) -> None:
         target = self._accesses.meet(arrival.target, arrival.route, arrival.request)
+        if not self._options.dry_run and not sendable(self._accesses[target].site.headers):
+            # A key with a newline, most likely. The caller's own client says so at once.
+            self._pass(arrival, "a header that no call can carry")
+            return
         again = (header(arrival.request.headers, "x-stainless-retry-count") or "0") != "0"
         waiter = self._callers.enter(arrival, target, joins=again or self._options.join_duplicates)
         if waiter is not None:
@@ -230,21 +243,31 @@ class Batcher:
     def _leave(self, queue: tuple[str, str, str]) -> None:
         window = self._windows.pop(queue)
         provider = self._routes.providers[queue[0]]
+        for target, items in window.take().items():
+            try:
+                self._send(provider, target, items)
+            except Exception as fault:
+                answer = _broken(provider, fault)
+                for item in items:
+                    if item.key in self._callers and not self._batches.has(item.key):
+                        self._answer(item.key, answer)
+
+    def _send(self, provider: Provider, target: Target, items: list[Item]) -> None:
+        """Let items leave, in as many batches as their provider's limits ask for."""
         limits = provider.limits
         rows = min(self._options.batch_size or limits.rows, limits.rows)
 
         def weight(item: Item) -> int:
             return provider.weight(decode_body(item.request.body) or {})
 
-        for target, items in window.take().items():
-            inputs = limits.inputs if "mbed" in target.endpoint else None
-            for batch in split(items, rows=rows, size=limits.bytes, inputs=inputs, weight=weight):
-                if len(batch) < limits.least:
-                    self._let_go(target, [item.key for item in batch], f"a batch needs {limits.least} requests")
-                elif self._options.dry_run:
-                    self._rehearse(target, batch)
-                else:
-                    self._batches.launch(target, batch)
+        inputs = limits.inputs if "mbed" in target.endpoint else None
+        for batch in split(items, rows=rows, size=limits.bytes, inputs=inputs, weight=weight):
+            if len(batch) < limits.least:
+                self._let_go(target, [item.key for item in batch], f"a batch needs {limits.least} requests")
+            elif self._options.dry_run:
+                self._rehearse(target, batch)
+            else:
+                self._batches.launch(target, batch)
 
     def _rehearse(self, target: Target, items: list[Item]) -> None:
         provider = self._routes.providers[target.provider]
@@ -252,7 +275,10 @@ class Batcher:
         if new:
             self._emit(events.Rehearsed(target, len(new)))
         for item in items:
-            response = provider.rehearse(target, decode_body(item.request.body) or {})
+            try:
+                response = provider.rehearse(target, decode_body(item.request.body) or {})
+            except Exception as fault:  # a body that makes no sense, or a call that has no sample
+                response = _broken(provider, fault)
             headers = (*response.headers, DRY_RUN)
             self._answer(item.key, Response(response.status, headers, response.body))
 
@@ -273,9 +299,13 @@ class Batcher:
             self._without[without] = reason
         for name in names:
             for arrival in self._callers.release(name):
-                parts = urlsplit(arrival.request.url)
-                self._emit(events.Bypassed(parts.hostname or "", parts.path, reason))
+                self._pass(arrival, reason)
         self._check_drained()
+
+    def _pass(self, arrival: Arrival, reason: str) -> None:
+        resolve([arrival], RealTime())
+        parts = urlsplit(arrival.request.url)
+        self._emit(events.Bypassed(parts.hostname or "", parts.path, reason))
 
     def _withdraw(self, arrival: Arrival) -> None:
         """A caller gave up. Unsent, its request is taken back; otherwise its answer stays for the next run."""
@@ -342,6 +372,14 @@ class Batcher:
             self._store.close()
             self._disk.shutdown(wait=False)
             resolve([done], None)
+
+
+def _broken(provider: Provider, fault: Exception) -> Response:
+    """The answer to requests at which we, or a provider of somebody else's, have failed."""
+    _log.error("batchling failed at a request; please report this: %s", outline(fault))
+    said = Fault(f"batchling failed at this request ({type(fault).__name__})", "batchling_failed")
+    response = provider.failure(424, said)
+    return Response(response.status, (*response.headers, FINAL), response.body)
 
 
 def _as_ourselves() -> Context:

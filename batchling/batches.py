@@ -24,7 +24,7 @@ from batchling.core import events, retry
 from batchling.core.lifecycle import Phase, Record
 from batchling.core.model import Fault, Item, Response, Row, Target
 from batchling.driver import Batch, Driver, NoBatches, NoRoom, Outcome
-from batchling.errors import CacheError
+from batchling.errors import CacheError, outline
 from batchling.providers.base import Provider, Verdict, read_fault
 
 _log = logging.getLogger(__name__)
@@ -97,6 +97,10 @@ class Batches:
         if batch_id not in self._tasks:
             self._start(batch_id, self._attend(batch_id))
 
+    def has(self, name: str) -> bool:
+        """Whether a batch is to answer this key."""
+        return any(name in followers for followers in self._followers.values())
+
     def forget(self, name: str) -> None:
         """Nobody waits for this key any more."""
         for followers in self._followers.values():
@@ -127,8 +131,7 @@ class Batches:
         names = tuple(self._driven)
         self._emit(events.Cancelling(done, len(names)))
         for finished in asyncio.as_completed([self._cancel(batch_id) for batch_id in names]):
-            await finished
-            done += 1
+            done += await finished
             self._emit(events.Cancelling(done, len(names)))
 
     # Tasks.
@@ -142,8 +145,9 @@ class Batches:
         del self._tasks[name]
         if not task.cancelled() and (fault := task.exception()) is not None:
             # The boundary of a batch: a bug of ours or a broken cache must not leave its callers waiting.
-            _log.error("batch %s failed inside batchling", name, exc_info=fault)
-            self._fail(tuple(self._followers.pop(name, ())), f"batch {name} failed inside batchling ({fault!r:.200})")
+            _log.error("batch %s failed inside batchling: %s", name, outline(fault))
+            why = f"batch {name} failed inside batchling ({type(fault).__name__})"
+            self._fail(tuple(self._followers.pop(name, ())), why)
         if name in self._followers and not self._stopped:
             if self._followers[name]:
                 self._start(name, self._attend(name))
@@ -256,7 +260,7 @@ class Batches:
             self._let_go(record.target, names, str(no), record.target.base_url if no.place else record.target)
             return None
         finally:
-            await asyncio.shield(self._on_disk(self._store.release, record.id))
+            await self._release(record.id)
         del self._driven[record.id]
         self._again(record.id, outcome, tuple(followers))
         return None
@@ -273,6 +277,8 @@ class Batches:
             others = await self._on_disk(self._store.in_flight, target, batch_id)
             if others:
                 self._emit(events.Held(target, f"{full}; {len(others)} of the model's batches are under way"))
+                for other in others - self._tasks.keys():
+                    self._start(other, self._finish(other, target))
                 await self._until_one_ends(target, batch_id, others)
                 parts = 1
             elif len(followers) == 1:
@@ -287,6 +293,19 @@ class Batches:
             if items := [waiter.item for waiter in waiters[start::parts]]:
                 self.launch(target, items)
 
+    async def _finish(self, batch_id: str, target: Target) -> None:
+        """Bring a batch to its end that fills the account of a target, if nobody drives it: an earlier run left it."""
+        if not await self._on_disk(self._store.drive, batch_id):
+            return
+        try:
+            record = await self._on_disk(self._store.load, batch_id)
+            if record is not None and record.phase in (Phase.PLANNED, Phase.RUNNING):
+                await self._driver.drive(Batch(self._accesses.lend(record.target, target), record), tuple)
+        except (NoRoom, NoBatches):
+            pass  # it has ended like that
+        finally:
+            await self._release(batch_id)
+
     async def _until_one_ends(self, target: Target, but: str, others: frozenset[str]) -> None:
         until = time.monotonic() + PATIENCE_FOR_ROOM
         while time.monotonic() < until:
@@ -294,25 +313,38 @@ class Batches:
             if others - await self._on_disk(self._store.in_flight, target, but):
                 return
 
-    async def _cancel(self, batch_id: str) -> None:
+    async def _cancel(self, batch_id: str) -> bool:
+        """Whether the job of a batch is over, by the provider's word."""
         target = self._driven[batch_id]
         try:
             record = await self._on_disk(self._store.load, batch_id)
             if record is None or not await self._on_disk(self._store.drive, batch_id):
-                return
-            await self._driver.cancel(Batch(self._accesses[target], record))
+                return False
+            batch = Batch(self._accesses[target], record)
+            await self._driver.cancel(batch)
+            if batch.record.phase in (Phase.ENDED, Phase.DEAD):
+                return True
+            _log.warning("batch %s: whether its job was cancelled could not be learned", batch_id)
         except Exception as fault:  # the boundary of a batch: the others are to be cancelled all the same
             _log.warning("batch %s: its job could not be cancelled (%s) and goes on", batch_id, fault)
         finally:
+            await self._release(batch_id)
+        return False
+
+    async def _release(self, batch_id: str) -> None:
+        """Let go of the lock of a batch, also while its task is cancelled."""
+        try:
             await asyncio.shield(self._on_disk(self._store.release, batch_id))
+        except RuntimeError:  # at interpreter exit executors take no more work
+            self._store.release(batch_id)
 
     # Answers.
 
     async def _answer_stored(self, batch_id: str, names: tuple[str, ...]) -> bool:
-        """Answer those of the names whose good rows are stored; whether there was any."""
-        waiter = self._callers.get(names[0])
+        """Answer those of the names whose good rows are stored; whether there was any, or nobody to be answered."""
+        waiter = next(filter(None, map(self._callers.get, names)), None)
         if waiter is None:
-            return False
+            return True
         provider = self._accesses[waiter.target].provider
 
         def stored() -> list[Row]:

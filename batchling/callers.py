@@ -9,12 +9,11 @@ from typing import TypeVar
 
 from batchling.core.fingerprint import Ordinals, key
 from batchling.core.model import Headers, Item, Request, Response, Target
-from batchling.hooks.gate import RealTime
 from batchling.providers.base import Provider, Route
 
 T = TypeVar("T")
 
-_FINAL = ("x-should-retry", "false")
+FINAL = ("x-should-retry", "false")
 """Keeps the SDKs made by Stainless from sending a row that has failed for good once more."""
 _NEVER_PASSED_ON = frozenset(
     {"retry-after", "retry-after-ms", "content-encoding", "content-length", "transfer-encoding"}
@@ -118,7 +117,6 @@ class Callers:
         if waiter is None:
             return []
         self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
-        resolve(waiter.calls, RealTime())
         return waiter.calls
 
     def leave(self, arrival: Arrival) -> Waiter | None:
@@ -153,4 +151,4 @@ def resolve(futures: Iterable[Future[T]], outcome: T | BaseException) -> None:
 
 
 def _final(headers: Headers) -> Headers:
-    return (*(pair for pair in headers if pair[0] not in _NEVER_PASSED_ON and pair[0] != _FINAL[0]), _FINAL)
+    return (*(pair for pair in headers if pair[0] not in _NEVER_PASSED_ON and pair[0] != FINAL[0]), FINAL)

@@ -33,13 +33,18 @@ PATIENCE_BEFORE_JOB = 900.0
 PATIENCE_FOR_ID = 60.0
 """Seconds for which a fresh file or job may be unknown, or a finished one without files (seen at OpenAI)."""
 PATIENCE_FOR_LISTING = 120.0
-"""Seconds after the create call left for which a job may be missing from the provider's list and exist all the same."""
+"""Seconds for which a job may be missing from the provider's list and exist all the same: after its create call left,
+or, where its reply was waited for in vain, after that."""
 _UNKNOWN_CALL = frozenset({404, 405, 501})
 """What a gateway answers to a call that it does not have."""
 GRACE = 93_600.0
 """Seconds after its expiry for which a job is still asked for: OpenAI expired jobs up to 24 hours late."""
+LONGEST_JOB = 2_592_000.0
+"""Seconds after which a job is given up whatever expiry it states: thirty days are the longest that is known."""
+PATIENCE_FOR_ROWS = 60.0
 SHORT_FILES = 2
-"""How often a result file with fewer rows than the provider counted is downloaded again."""
+"""A result file with fewer rows than the provider counted is downloaded again, for so many seconds and so often at
+least: a connection may have ended early, or a store not show all rows yet."""
 
 T = TypeVar("T")
 Wanted = Callable[[], Iterable[str]]
@@ -74,6 +79,10 @@ class Batch:
     access: Access
     record: Record
     items: Sequence[Item] = ()
+    cancelled: bool = False
+    """Whether the provider has agreed to stop its job."""
+    expires_at: float = 0.0
+    """When the provider gives the job up, in Unix seconds, as far as it has said so."""
 
     @property
     def provider(self) -> Provider:
@@ -151,6 +160,8 @@ class Driver:
             if refusal.response.status in (401, 403, 405):
                 raise
             # Too late, most likely: the job will say.
+        else:
+            batch.cancelled = True
         await self.drive(batch, tuple)
 
     async def _submit(self, batch: Batch) -> None:
@@ -167,13 +178,14 @@ class Driver:
                 errand, lambda: batch.provider.submit(batch.site, batch.items, batch.record.id)
             )
         except ReplyLost:
-            await self._settle(batch)
+            # The call may have taken long, and the provider be at it still.
+            await self._settle(batch, lost_at=time.time())
         except Refused as no:
             fault = read_fault(no.response)
             await self._die(batch, f"not submitted: {no}")
-            if not batch.site.official and no.response.status in _UNKNOWN_CALL:
-                raise NoBatches("the gateway has no batch API", place=True) from no
             verdict = judge(no.response)
+            if verdict is Verdict.ABSENT or (not batch.site.official and no.response.status in _UNKNOWN_CALL):
+                raise NoBatches("the gateway has no batch API", place=True) from no
             if verdict is Verdict.REAL_TIME:
                 raise NoBatches("model without a batch form", place=False) from no
             if verdict in (Verdict.FULL, Verdict.LARGE):
@@ -185,7 +197,7 @@ class Driver:
         else:
             await self._run_on(batch, job)
 
-    async def _settle(self, batch: Batch) -> None:
+    async def _settle(self, batch: Batch, lost_at: float = 0.0) -> None:
         """Find out whether the job of a PLANNED record exists: adopt it, or free the keys.
 
         A record that does not say that its create call left is looked for all the same, once: the disk may have been
@@ -193,7 +205,7 @@ class Driver:
         """
         record = batch.record
         since = min(record.left_at or record.created_at, time.time())
-        until = since + (PATIENCE_FOR_LISTING if record.left_at is not None else 0.0)
+        until = max(since, lost_at) + (PATIENCE_FOR_LISTING if record.left_at is not None else 0.0)
         what = "settle its lost submission"
         attempt = 0
         while True:
@@ -238,10 +250,11 @@ class Driver:
                     self._errand(batch, "poll"), lambda: batch.provider.poll(batch.site, job)
                 )
             except Refused as refusal:
-                await self._suffer(batch, refusal, unknown)
+                await self._suffer(batch, refusal, unknown, stopped=batch.cancelled)
                 continue
             unknown = _Patience(PATIENCE_FOR_ID)
-            self._emit(events.Polled(record.id, status.word, status.done, status.total, status.expires_at))
+            batch.expires_at = status.expires_at or batch.expires_at
+            self._emit(events.Polled(record.id, _shown(status.word), status.done, status.total, batch.expires_at or None))
             if not status.known:
                 _log.warning("batch %s: unknown status %r is taken for running", record.id, status.word[:40])
             pause = max(pause, min(status.retry_after or 0.0, retry.LONGEST_ASKED))
@@ -249,18 +262,19 @@ class Driver:
                 if time.time() > _deadline(batch):
                     raise GivenUp(f"job {job.id[:80]} is still {status.word[:40]} long after its expiry", None)
                 continue
-            if status.state is State.ENDED and status.done and not status.outputs and not bare.over():
+            ran = status.done > 0 or status.complete
+            if status.state is State.ENDED and ran and not status.outputs and not bare.over():
                 continue
             return status
 
-    async def _suffer(self, batch: Batch, refusal: Refused, unknown: _Patience) -> None:
-        """A job or a file is refused. An unknown one may be too fresh; when it stays so long after its time, the
-        provider has forgotten it. Raises `Lapsed` then, and the refusal for everything else."""
+    async def _suffer(self, batch: Batch, refusal: Refused, unknown: _Patience, *, stopped: bool = False) -> None:
+        """A job or a file is refused. An unknown one may be too fresh; when it stays so long after its time, or was
+        `stopped`, the provider has forgotten it. Raises `Lapsed` then, and the refusal for everything else."""
         if refusal.response.status not in (404, 410):
             raise refusal
-        if not unknown.over():
+        if not stopped and not unknown.over():
             return
-        if time.time() > _deadline(batch):
+        if stopped or time.time() > _deadline(batch):
             await self._die(batch, "the provider knows it no longer")
             raise Lapsed from refusal
         raise refusal
@@ -268,15 +282,19 @@ class Driver:
     async def _collect(self, batch: Batch, status: Status, wanted: Wanted) -> Outcome:
         members = frozenset(batch.record.members)
         unknown = _Patience(PATIENCE_FOR_ID)
-        attempt = 0
+        short = _Patience(PATIENCE_FOR_ROWS)
+        attempt = shorts = 0
         while True:
             try:
                 await self._download(batch, status)
                 found = await self._on_disk(
                     sort_rows, batch.provider, self._store.rows(batch.record.id), members, frozenset(wanted())
                 )
-                if found.lines >= status.done or attempt >= SHORT_FILES:
+                # A file without a single row of ours is not the provider's word: somebody in between has answered.
+                theirs = found.lines > 0 or not status.outputs
+                if found.lines >= status.done or (short.over() and shorts >= SHORT_FILES and theirs):
                     break
+                shorts += 1
                 why = f"{found.lines} rows came where the provider counts {status.done}"
             except (NetworkFault, CacheError) as fault:
                 why = str(fault)
@@ -323,11 +341,10 @@ class Driver:
     async def _run_on(self, batch: Batch, job: Job) -> None:
         await self._keep(batch, Phase.RUNNING, job=job)
         record = batch.record
-        self._emit(events.Submitted(record.target, record.id, job.id, len(record.members)))
+        self._emit(events.Submitted(record.target, record.id, _shown(job.id), len(record.members)))
 
     async def _die(self, batch: Batch, reason: str) -> None:
-        # Part of it may be the provider's, and it is printed.
-        reason = "".join(letter if letter.isprintable() else "?" for letter in reason[:200])
+        reason = _shown(reason)
         await self._keep(batch, Phase.DEAD, reason=reason)
         self._emit(events.Died(batch.record.id, reason))
 
@@ -357,10 +374,18 @@ class _Patience:
         return now - self._since > self._seconds
 
 
+def _shown(text: str) -> str:
+    """What may be the provider's, fit to be printed."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:200])
+
+
 def _all(record: Record, response: Response) -> Outcome:
     return Outcome({key: Row(key, response) for key in record.members}, final=True)
 
 
 def _deadline(batch: Batch) -> float:
+    """When patience with a job ends: by its own expiry, which may be later than its provider promises."""
     record = batch.record
-    return (record.expires_at or (record.left_at or record.created_at) + batch.provider.limits.window) + GRACE
+    left_at = record.left_at or record.created_at
+    promised = record.expires_at or left_at + batch.provider.limits.window
+    return max(promised, min(batch.expires_at, left_at + LONGEST_JOB)) + GRACE

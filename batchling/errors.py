@@ -14,6 +14,9 @@ All of them can be pickled; none carries a prompt, an answer or a credential.
 
 from __future__ import annotations
 
+from pathlib import Path
+from traceback import extract_tb
+
 
 class BatchlingError(Exception):
     """Base class of the errors that batchling raises."""
@@ -55,3 +58,9 @@ class ScriptError(BatchlingError):
 
 class Detached(BaseException):
     """The batchify scope was left while this call waited. Its job goes on: run the same program again."""
+
+
+def outline(fault: BaseException) -> str:
+    """The kind of a fault and where it arose, for a log. Never its text: that may quote a request or a credential."""
+    frames = extract_tb(fault.__traceback__)[-6:]
+    return f"{type(fault).__name__} at " + " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))

@@ -88,9 +88,10 @@ class Exchange:
                 value: T = end.value
                 return value
             except Refused as refusal:
-                # A 401 did nothing, so that the flow may begin anew, as whoever we are by then.
+                # Whoever is turned away did nothing, so that the flow may begin anew, as whoever we are by then.
                 renewals += 1
-                if refusal.response.status != 401 or renewals > 2 or not await errand.access.renew(used):
+                denied = refusal.response.status in (401, 403)
+                if not denied or renewals > 2 or not await errand.access.renew(used):
                     raise
             except Garbled as fault:
                 if call is not None and not call.repeatable:

@@ -43,7 +43,7 @@ def providers(given: object = None) -> dict[str, Provider]:
 
 def _renewing(provider: Provider) -> Provider:
     """The provider, with a source of fresh tokens if it is a cloud's and was given none."""
-    source = {"azure": entra, "vertex": google}.get(provider.name)
+    source = {"azure": entra, "gemini": google, "vertex": google}.get(provider.name)
     if source is None or provider.renew is not None or not is_dataclass(provider):
         return provider
     return replace(provider, renew=source)

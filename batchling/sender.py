@@ -8,12 +8,13 @@ a header or a query. Lives on the engine's loop.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from batchling.core.model import Call, Request, Response, header
+from batchling.core.model import Call, Headers, Request, Response, header
 
 if TYPE_CHECKING:
     import ssl
@@ -33,6 +34,8 @@ MOST_ROW_BYTES = 64 * 1024 * 1024 * 1024
 _REDIRECTS = 5
 _PIECE = 262_144
 """Bytes handed over at once, in both directions."""
+
+_NOT_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]\Z")
 
 Keep = Callable[[bytes], Awaitable[None]]
 """Takes a piece of a result file."""
@@ -98,6 +101,11 @@ class Sender:
             await client.aclose()
 
 
+def sendable(headers: Headers) -> bool:
+    """Whether HTTP can carry these headers."""
+    return not any(_NOT_A_VALUE.search(value) for _, value in headers)
+
+
 @lru_cache(maxsize=4)
 def _certificates(*environment: str | None) -> ssl.SSLContext:
     """Whom we trust, as the environment says; reading it takes longer than all else that a scope does."""
@@ -125,11 +133,12 @@ def _redirected(request: Request, response: Response) -> Request | None:
 
 def _message(
     request: Request, chunks: tuple[bytes, ...]
-) -> tuple[list[tuple[str, str]], bytes | AsyncIterator[bytes] | None]:
-    headers = list(request.headers)
+) -> tuple[list[tuple[bytes, bytes]], bytes | AsyncIterator[bytes] | None]:
+    # The library takes texts of ASCII only, and quotes them when it does not.
+    headers = [(name.encode(), value.encode()) for name, value in request.headers]
     if not chunks:
         return headers, request.body or None
-    headers.append(("content-length", str(sum(map(len, chunks)))))
+    headers.append((b"content-length", b"%d" % sum(map(len, chunks))))
     return headers, _joined(chunks)
 
 

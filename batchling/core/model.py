@@ -141,6 +141,8 @@ class Status:
     """Unix seconds after which the provider gives the job up."""
     retry_after: float | None = None
     """Seconds after which the provider wants to be asked again."""
+    complete: bool = False
+    """Whether the job ran to its end, so that it has results, whatever its counters say."""
     known: bool = True
     """False when `word` is not one that the provider's documentation lists."""
 

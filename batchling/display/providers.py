@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from batchling.providers.base import Provider
+from batchling.providers.base import Limits, Provider
 
 HEADINGS = ("provider", "calls", "price", "a batch holds", "takes", "found again by", "kept", "cancel", "worth knowing")
 
@@ -20,13 +20,25 @@ def _row(provider: Provider) -> tuple[str, ...]:
         f"{facts.title} (`{provider.name}`)",
         ", ".join(path.strip("/") for path in provider.endpoints),
         facts.discount or f"{round((1 - limits.price) * 100)} % off",
-        f"{limits.rows:,} rows, {_bytes(limits.bytes)}",
+        _size(limits),
         facts.window,
         facts.find,
         facts.retention,
         facts.cancel,
         "; ".join(facts.quirks),
     )
+
+
+def _size(limits: Limits) -> str:
+    """What a batch holds, and how many there may be."""
+    least = f"{limits.least} to " if limits.least > 1 else ""
+    more = [
+        f"{_bytes(limits.row)} a row" if limits.row else "",
+        f"{limits.inputs:,} inputs" if limits.inputs else "",
+        f"{limits.in_flight:,} at a time" if limits.in_flight else "",
+        f"{limits.creates_per_hour:,} an hour" if limits.creates_per_hour else "",
+    ]
+    return ", ".join([f"{least}{limits.rows:,} rows", _bytes(limits.bytes), *filter(None, more)])
 
 
 def _bytes(size: int) -> str:
@@ -55,4 +67,6 @@ def summary(providers: Iterable[Provider]) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    """One row; two stars in it would be emphasis."""
+    row = " | ".join(cells).replace("*", r"\*")
+    return f"| {row} |"

@@ -136,7 +136,7 @@ class Receipt:
         if self._cancelled is not None:
             parts.append(f"{self._cancelled.done:,} of {_count(self._cancelled.total, 'job')} cancelled and over")
             if self._cancelled.done < self._cancelled.total:
-                parts.append("the others were asked to stop, and may end later")
+                parts.append("the others may end later, or go on")
             parts.append("what was finished is paid for, and kept for the next run")
         elif event.jobs:
             go = "goes" if event.jobs == 1 else "go"

@@ -41,8 +41,8 @@ PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in _BU
 
 
 WITHOUT: Mapping[str, str] = {
-    "AWS Bedrock": "its batches read from S3, which neither the caller's signature nor a bearer key opens, and need a "
-    "role and at least 100 rows; boto3 is not hooked",
+    "AWS Bedrock": "its batches, the OpenAI-compatible ones too, read from S3, which neither the caller's signature "
+    "nor a bearer key opens, and need a role and at least 100 rows; boto3 is not hooked",
     "Cohere": "batches take models of their own, which real-time calls do not name, and answer in Avro files",
     "Nebius": "a batch takes messages and a few mapped parameters, not a whole request",
     "Databricks": "batches exist for SQL functions, not for chat",
@@ -52,6 +52,23 @@ WITHOUT: Mapping[str, str] = {
     "vLLM production-stack": "its /v1/batches is a stub",
 }
 """Who is not batched, and why."""
+
+
+UNKNOWN_HOST = "no batch API is known at this host (a gateway? name it in gateways=)"
+
+_ANYWHERE = (
+    "/chat/completions",
+    "/v1/messages",
+    "/v1/responses",
+    "/v1/embeddings",
+    ":generateContent",
+    ":embedContent",
+)
+"""How the paths of paid calls end, at whatever host."""
+_UNBATCHED_HOSTS = ("api.cohere.com", "api.cohere.ai", "bedrock-runtime.", "bedrock-mantle.")
+"""How the hosts of `WITHOUT` begin whose paid calls have other paths."""
+_AT_BATCH_PRICE = ("batch.dashscope.",)
+"""How hosts begin whose calls have a batch's price already."""
 
 
 class Routes:
@@ -72,6 +89,7 @@ class Routes:
             for root in provider.roots:
                 self._add(root, provider, official=True)
         self.match = lru_cache(maxsize=4096)(self._match)
+        self.unserved = lru_cache(maxsize=4096)(self._unserved)
 
     def _add(self, base: str, provider: Provider, *, official: bool) -> None:
         parts = urlsplit(base)
@@ -94,6 +112,20 @@ class Routes:
                 if route is not None:
                     return provider, route
         return None
+
+    def _unserved(self, method: str, url: str) -> bool:
+        """Whether a call that is not ours looks like one of an LLM all the same, and is to be reported."""
+        if method != "POST":
+            return False
+        _, _, rest = url.partition("://")
+        host, _, path = rest.partition("/")
+        host = host.lower()
+        if host.startswith(_AT_BATCH_PRICE) or self._is_known(host):
+            return False
+        return host.startswith(_UNBATCHED_HOSTS) or ("/" + path.partition("?")[0]).endswith(_ANYWHERE)
+
+    def _is_known(self, host: str) -> bool:
+        return host in self._places or any(host.endswith(ending) for ending, _ in self._families)
 
 
 _Place = tuple[str, str, Provider, bool]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -32,12 +31,10 @@ from batchling.core.model import (
     header,
 )
 from batchling.core.retry import passing
+from batchling.providers import pages
 from batchling.providers.base import (
-    CLOCK_SLACK,
     JSON_TYPE,
-    MOST_PAGES,
     Facts,
-    Garbled,
     Limits,
     Refused,
     Route,
@@ -49,12 +46,13 @@ from batchling.providers.base import (
     read_count,
     read_id,
     read_json,
+    read_moment,
     read_object,
-    read_objects,
     request,
     row_pieces,
     segment,
 )
+from batchling.providers.claude import STATUS_OF_TYPE, TYPE_OF_STATUS
 from batchling.samples import anthropic as samples
 
 _ENDPOINT = "/v1/messages"
@@ -74,21 +72,6 @@ _NOT_IN_A_BATCH = ("speed", "store", "previous_thread_event_id", "cache_hint", "
 
 _NO_MONEY = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached", "organization_on_hold"})
 """Details of a 429 that no waiting of hours mends."""
-
-_STATUS_OF_TYPE = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "conflict_error": 409,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
-_TYPE_OF_STATUS = {status: kind for kind, status in _STATUS_OF_TYPE.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +114,7 @@ class Anthropic:
             route.base_url,
             route.endpoint,
             body["model"],
-            account_of(self._identity(route, request)),
+            account_of(_as_keys(self._identity(route, request))),
             tuple(sorted((name, value) for name, value in options.items() if value)),
         )
 
@@ -169,37 +152,25 @@ class Anthropic:
             if result.type == "errored" and bytes(result.error):
                 error = msgspec.json.decode(result.error, type=_Error)
                 headers = (JSON_TYPE, ("request-id", error.request_id)) if error.request_id else (JSON_TYPE,)
-                status = _STATUS_OF_TYPE.get(error.error.type, 500)
+                status = STATUS_OF_TYPE.get(error.error.type, 500)
                 return Row(said.custom_id, Response(status, headers, bytes(result.error)))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
             raise ValueError("not a result line") from fault
         return Row(said.custom_id, None, result.type)
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
-        after = ""
-        running = 0
-        for _ in range(MOST_PAGES):
-            page = read_json((yield Call(request("GET", at, _path(at, query=f"limit=100{after}")))))
-            jobs = read_objects(page.get("data"))
-            recent = [job for job in jobs if _moment(job.get("created_at")) >= since - CLOCK_SLACK]
-            for job in recent:
-                job_id = read_id(job)
-                counts = read_object(job.get("request_counts"))
-                if job_id in taken or sum(map(read_count, counts.values())) != len(keys):
-                    continue
-                if job.get("processing_status") != "ended":
-                    running += 1
-                elif (yield from self._is_ours(at, job_id, keys)):
-                    return Job(job_id)
-            if not jobs or not page.get("has_more") or len(recent) < len(jobs):
-                if running:
-                    doubt = f"{running} running jobs of {len(keys)} rows could be ours; their results will tell"
-                    raise Unsettled(doubt)
-                return None
-            if (last := f"&after_id={segment(read_id(jobs[-1]))}") == after:
-                break
-            after = last
-        raise Garbled("a list of jobs that does not come to its end")
+        return (
+            yield from pages.find_untagged(
+                lambda place: request("GET", at, _path(at, query=f"limit=100{place}")),
+                "data",
+                "after_id",
+                lambda job: _status(job, None),
+                lambda job_id: self._is_ours(at, job_id, keys),
+                len(keys),
+                since,
+                taken,
+            )
+        )
 
     def _is_ours(self, at: Site, job_id: str, keys: Sequence[str]) -> Flow[bool]:
         """Whether an ended job has our keys: the first row tells. Taken for another's by mistake, it would be paid
@@ -225,7 +196,7 @@ class Anthropic:
         return 0
 
     def failure(self, status: int, fault: Fault) -> Response:
-        kind = _TYPE_OF_STATUS.get(status, "invalid_request_error" if status < 500 else "api_error")
+        kind = TYPE_OF_STATUS.get(status, "invalid_request_error" if status < 500 else "api_error")
         body = {"type": "error", "error": {"type": kind, "message": fault.message}}
         return Response(status, (JSON_TYPE,), msgspec.json.encode(body))
 
@@ -251,6 +222,14 @@ class _Inner(msgspec.Struct):
 class _Error(msgspec.Struct):
     error: _Inner
     request_id: str | None = None
+
+
+def _as_keys(identity: Headers) -> Headers:
+    """An API key is the same under either header: SDKs before 2.0 send x-api-key, later ones a bearer token."""
+    return tuple(
+        ("x-api-key", value.removeprefix("Bearer ")) if name == "authorization" else (name, value)
+        for name, value in identity
+    )
 
 
 def _path(at: Site, job_id: str = "", call: str = "", query: str = "") -> str:
@@ -280,7 +259,7 @@ def _status(job: dict[str, JSON], retry_after: str | None) -> Status:
     word = str(job.get("processing_status") or "")
     counts = {name: read_count(count) for name, count in read_object(job.get("request_counts")).items()}
     ended = word == "ended"
-    expires = _moment(job.get("expires_at"))
+    expires = read_moment(job.get("expires_at"))
     return Status(
         State.ENDED if ended else State.RUNNING,
         word,
@@ -291,14 +270,6 @@ def _status(job: dict[str, JSON], retry_after: str | None) -> Status:
         retry_after=float(retry_after) if retry_after and retry_after.isdecimal() else None,
         known=ended or word in _RUNNING,
     )
-
-
-def _moment(value: JSON) -> float:
-    """Unix seconds of an RFC 3339 time; 0.0 when it is none."""
-    try:
-        return datetime.fromisoformat(str(value)).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 ANTHROPIC = Anthropic(
@@ -312,6 +283,6 @@ ANTHROPIC = Anthropic(
         find="time, number of rows and, once it has ended, keys",
         retention="29 days",
         variables=("ANTHROPIC_API_KEY",),
-        quirks=("equal beta headers only share a batch", "prompt caching counts in batches, too"),
+        quirks=("only requests with equal beta headers share a batch", "prompt caching counts in batches, too"),
     ),
 )

@@ -1,12 +1,14 @@
 """Azure OpenAI: OpenAI's file dialect, on deployments of their own for batches.
 
 Facts: Azure's batch guide and REST reference, and objects that the vendor printed. A real-time deployment has no batch
-form: which batch deployment stands in for it has to be said.
+form: which batch deployment stands in for it has to be said. UNSURE: batches at other hosts than openai.azure.com, and
+embeddings in a batch; both go real time. Uploads name no expiry, whose spelling differs between API versions.
 """
 
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -25,12 +27,19 @@ from batchling.providers.base import (
     lasting,
     read_id,
     read_json,
+    read_object,
+    read_text,
     request,
     segment,
 )
-from batchling.providers.files import FileDialect, unbatchable
+from batchling.providers.dialect import generates_nothing, unbatchable
+from batchling.providers.files import FileDialect
 
 _LEGACY = re.compile(r"(?P<root>.+/openai)/deployments/(?P<deployment>[^/]+)(?P<path>/.+)")
+_OTHER = re.compile(r"(?P<root>.+/openai(/v1)?)(?P<path>/.+)")
+"""All other URLs; before v1, responses had no deployment in theirs."""
+
+_BATCHING = ".openai.azure.com"
 _LOOKS = 300
 """How often a fresh file is asked for until it is processed."""
 
@@ -41,7 +50,11 @@ class Azure(FileDialect):
     (Global Batch or Data Zone Batch)."""
 
     name: str = "azure"
-    roots: tuple[str, ...] = ("https://*.openai.azure.com/openai/v1", "https://*.openai.azure.com/openai")
+    roots: tuple[str, ...] = tuple(
+        f"https://*.{host}/openai{version}"
+        for host in ("openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com")
+        for version in ("/v1", "")
+    )
     # Embeddings and others are listed for the v1 API and denied by its guide: left to real time.
     endpoints: tuple[str, ...] = ("/chat/completions", "/responses")
     # 100,000 rows or 50,000: two pages disagree. Jobs do not expire.
@@ -53,7 +66,12 @@ class Azure(FileDialect):
             "metadata",
             "14 to 30 days",
             ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"),
-            quirks=("needs a batch deployment for each real-time one", "Entra tokens are renewed by azure-identity"),
+            quirks=(
+                "needs a batch deployment for each real-time one",
+                "Entra tokens are renewed by azure-identity",
+                "a resource holds 500 input files, which stay until they are deleted",
+                "only at openai.azure.com: calls to a resource's other hosts go real time",
+            ),
         )
     )
     deployments: Mapping[str, str] = field(default_factory=dict)
@@ -65,21 +83,20 @@ class Azure(FileDialect):
         if found := _LEGACY.fullmatch(head):
             endpoint = "/v1" + found["path"] if found["path"] in self.endpoints else ""
             return Route(found["root"], endpoint, f"{query}&deployment={found['deployment']}", official)
-        root, v1, path = head.partition("/openai/v1")
-        if not v1:
+        if (found := _OTHER.fullmatch(head)) is None or generates_nothing(found["path"]):
             return None
-        if path in self.endpoints:
-            return Route(root + v1, "/v1" + path, query, official)
-        return (
-            None
-            if path.startswith(("/batches", "/files", "/models", "/uploads"))
-            else Route(root + v1, "", "", official)
-        )
+        endpoint = "/v1" + found["path"] if found["path"] in self.endpoints else ""
+        return Route(found["root"], endpoint, query, official)
 
     def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
         if not route.endpoint:
             return Bypass("endpoint without a batch form")
+        host = urlsplit(route.base_url).netloc
+        if route.official and not host.endswith(_BATCHING):
+            return Bypass(f"host without a known batch API: use the resource's name below {_BATCHING[1:]}")
         asked = dict(parse_qsl(route.query))
+        if set(asked) - {"api-version", "deployment"}:
+            return Bypass("query parameters")
         named = unquote(asked.get("deployment", "")) or body.get("model")
         if reason := unbatchable({**body, "model": named}):
             return Bypass(reason)
@@ -93,12 +110,20 @@ class Azure(FileDialect):
             )
         version = asked.get("api-version", "")
         options = (("api-version", version),) if version else ()
-        account = account_of((*self._known(route, request), ("host", urlsplit(route.base_url).netloc)))
+        account = account_of((*self._known(route, request), ("host", host)))
         return Target(self.name, route.base_url, route.endpoint, deployment, account, options)
 
     def _known(self, route: Route, request: Request) -> Headers:
-        """What of the identity lasts: a key does, an Entra token is another one each hour."""
-        return tuple(pair for pair in self.identify(route, request) if pair[0] != "authorization")
+        """What of the identity lasts: a key does; an Entra token is another one each hour, and says for whom it is."""
+        known: Headers = ()
+        for name, value in self.identify(route, request):
+            if name != "authorization":
+                known += ((name, value),)
+            elif principal := _principal(value):
+                known += principal
+            elif not route.official:  # a gateway's own key
+                known += ((name, value),)
+        return known
 
     def identify(self, route: Route, request: Request) -> Headers:
         if route.official:
@@ -123,6 +148,15 @@ class Azure(FileDialect):
             look = request("GET", at, self.path(at, f"/files/{segment(read_id(file))}"))
             file = read_json((yield Call(look, pause=2.0)))
         raise Garbled("a file that is never processed")
+
+
+def _principal(token: str) -> Headers:
+    """Tenant and object of a token; nothing when it is no JSON web token."""
+    try:
+        said = read_object(msgspec.json.decode(urlsafe_b64decode(token.split(".")[1] + "==")))
+    except (IndexError, ValueError, msgspec.MsgspecError, RecursionError):
+        return ()
+    return tuple((name, value) for name in ("tid", "oid") if (value := read_text(said.get(name))))
 
 
 AZURE = Azure()

@@ -63,6 +63,8 @@ class Verdict(Enum):
     """Too much for one batch: send less at a time."""
     REAL_TIME = "real time"
     """The model has no batch form, or does not exist: real time has the answer."""
+    ABSENT = "absent"
+    """Nobody is there who takes batches, of whatever model: real time has the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,9 @@ class Provider(Protocol):
 CLOCK_SLACK = 300.0
 """Seconds by which the provider's clock may differ from ours when a lost job is looked for."""
 
+LONGEST_CREATE = 7_200.0
+"""Seconds after which a create call that left is over, however large: a job that is younger is another's."""
+
 MOST_PAGES = 1_000
 """Pages of a list of jobs that are read at most when a lost one is looked for."""
 
@@ -263,11 +268,6 @@ def row_pieces(prefix: str, items: Sequence[Item], suffix: bytes) -> Iterable[by
         yield suffix
 
 
-def as_lines(rows: Iterable[msgspec.Raw]) -> list[bytes]:
-    """JSON values as lines: a line break stands between tokens only, as in `row_pieces`."""
-    return [bytes(row).replace(b"\r", b" ").replace(b"\n", b" ") for row in rows]
-
-
 def request(method: str, at: Site, path: str, body: JSON = None) -> Request:
     """A call to `path` under the API root of a site, as the site's account, with a JSON body if one is given."""
     if body is None:
@@ -299,7 +299,7 @@ def read_fault(response: Response) -> Fault:
     try:
         body = read_object(msgspec.json.decode(response.body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        body = {}
+        body = {"message": _plain_text(response.body)}
     error = read_object(body.get("error")) or read_object(body.get("detail")) or body
     code = read_text(read_object(error.get("details")).get("error_code"))
     texts = map(read_text, (error.get("message"), error.get("error"), error.get("detail")))
@@ -310,10 +310,16 @@ def read_fault(response: Response) -> Fault:
     )
 
 
-def read_id(job: dict[str, JSON]) -> str:
-    """The id of what a call has created. Raises `Garbled` when there is none."""
-    if (found := read_text(job.get("id"))) is None:
-        raise Garbled("a success without an id")
+def _plain_text(body: bytes) -> str | None:
+    """An error that a provider says in plain words (Doubleword, Parasail); None for the HTML of a proxy."""
+    text = " ".join(body[:500].decode(errors="replace").split())
+    return text if text.isprintable() and not text.startswith("<") else None
+
+
+def read_id(job: dict[str, JSON], name: str = "id") -> str:
+    """The id of what a call has created, or what this API calls it. Raises `Garbled` when there is none."""
+    if (found := read_text(job.get(name))) is None:
+        raise Garbled(f"a success without {name}")
     return found
 
 

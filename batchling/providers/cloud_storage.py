@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-from batchling.core.model import Call, Flow, Headers, Request
-from batchling.providers.base import MOST_PAGES, Garbled, Refused, read_json, read_objects, read_text, segment
+from batchling.core.model import JSON, Call, Flow, Headers, Request
+from batchling.providers import pages
+from batchling.providers.base import Refused, read_objects, read_text, segment
 
 _IS_THERE = 412
 """What `ifGenerationMatch=0` answers for an object that exists: an upload that is repeated does no harm."""
@@ -37,18 +38,14 @@ def download(address: str, headers: Headers, folder: str, wanted: re.Pattern[str
 
 def _names(objects: str, headers: Headers, prefix: str) -> Flow[list[str]]:
     found: dict[str, None] = {}
-    place = ""
-    for _ in range(MOST_PAGES):
-        page = read_json((yield Call(Request("GET", f"{objects}?prefix={segment(prefix)}{place}", headers))))
+
+    def note(page: dict[str, JSON]) -> None:
         names = (read_text(each.get("name")) for each in read_objects(page.get("items")))
-        found |= dict.fromkeys(filter(None, names))
-        token = read_text(page.get("nextPageToken"))
-        if token is None:
-            return list(found)
-        if (last := f"&pageToken={segment(token)}") == place:
-            break
-        place = last
-    raise Garbled("a list of files that does not come to its end")
+        found.update(dict.fromkeys(filter(None, names)))
+
+    query = f"{objects}?prefix={segment(prefix)}"
+    yield from pages.search(lambda place: Request("GET", query + place, headers), note)
+    return list(found)
 
 
 def _place(uri: str) -> tuple[str, str]:

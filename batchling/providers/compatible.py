@@ -1,58 +1,58 @@
 """Providers that speak OpenAI's file dialect with an accent, each a value.
 
-Facts: the providers' documentation and SDKs as of November 2026; what they leave open is said as a quirk. Only Groq's
-shapes are known from a recorded batch.
+Facts: the providers' documentation and SDKs as of November 2026. Only Groq's shapes are known from a recorded batch.
+Not sure, and taken as it costs least if it is otherwise:
+
+- Groq names chat completions as the endpoint of every job, also where its rows are audio.
+- Parasail may not show a job's metadata: its file is looked at then. Its size limit is the smallest of three.
+- Novita's window is 48h on most pages and 24h on newer ones: when the first is refused, the second is asked for.
+- Perplexity names no limits, Kimi no number of rows, Zhipu and SiliconFlow their models in several ways: a job that is
+  refused for its model sends its calls to real time.
+- Doubleword's hour may be gone, its form of a row's error varies: a status that is not there is 500.
+- Together shows no counts, and its first download may fail: it is tried again.
 """
 
 from __future__ import annotations
 
-from batchling.providers.base import Facts, Limits
+from batchling.providers.base import Limits
+from batchling.providers.compatible_facts import FACTS
 from batchling.providers.files import FileDialect
 
 _CHAT = "/chat/completions"
+_AUDIO = ("/audio/transcriptions", "/audio/translations")
+_ALIBABA = "https://%s.aliyuncs.com/compatible-mode/v1"
 
 GROQ = FileDialect(
     name="groq",
     roots=("https://api.groq.com/openai/v1",),
-    endpoints=(_CHAT,),
+    endpoints=(_CHAT, *_AUDIO),
     limits=Limits(rows=50_000, bytes=199_000_000),
-    facts=Facts("Groq", "24 h", "metadata", "30 days", ("GROQ_API_KEY",), quirks=("needs a paid plan",)),
+    facts=FACTS["groq"],
+    order={"endpoint": "/v1/chat/completions"},
     listing="",  # cursors only
+    recording=("url", "POST"),
 )
 TOGETHER = FileDialect(
     name="together",
     roots=("https://api.together.ai/v1", "https://api.together.xyz/v1", "https://api-inference.together.ai/v1"),
-    endpoints=(_CHAT,),
+    endpoints=(_CHAT, *_AUDIO),
     # Where together 3.1 sends its chats; its files and jobs are at the other host.
     elsewhere={"https://api-inference.together.ai/v1": "https://api.together.ai/v1"},
     limits=Limits(rows=50_000, bytes=99_000_000, row=10_000_000, price=1.0),
-    facts=Facts(
-        "Together AI",
-        "24 h, best effort",
-        "name of the uploaded file",
-        "unknown",
-        ("TOGETHER_API_KEY",),
-        discount="50 % for a few models, none for others",
-    ),
+    facts=FACTS["together"],
     tag="",
     listing="",  # one bare array
     uploads="/files/upload",
     purpose="batch-api",
+    recording=("file", "FILE"),
 )
 DOUBLEWORD = FileDialect(
     name="doubleword",
     roots=("https://api.doubleword.ai/v1",),
-    endpoints=(_CHAT, "/completions", "/embeddings", "/responses"),
+    endpoints=(_CHAT, "/completions", "/embeddings", "/responses", "/messages"),
     limits=Limits(rows=50_000, bytes=199_000_000, price=0.5),
-    facts=Facts(
-        "Doubleword",
-        "24 h, goes on after it",
-        "metadata, searched by the server",
-        "30 days",
-        ("DOUBLEWORD_API_KEY",),
-        discount="40 to 75 %, by model",
-        quirks=('`replace(DOUBLEWORD, window="1h")` where the account has it', "late rows still come"),
-    ),
+    facts=FACTS["doubleword"],
+    identity=("authorization", "x-api-key"),
     listing="limit=100&search=%s",
 )
 DEEPINFRA = FileDialect(
@@ -60,7 +60,7 @@ DEEPINFRA = FileDialect(
     roots=("https://api.deepinfra.com/v1/openai",),
     endpoints=(_CHAT, "/completions", "/embeddings"),
     limits=Limits(rows=50_000, bytes=199_000_000, inputs=50_000, in_flight=100, price=0.8),
-    facts=Facts("DeepInfra", "24 h", "metadata", "30 days", ("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN")),
+    facts=FACTS["deepinfra"],
     first_line=0,
 )
 PARASAIL = FileDialect(
@@ -68,17 +68,18 @@ PARASAIL = FileDialect(
     roots=("https://api.parasail.io/v1", "https://api.saas.parasail.io/v1"),
     endpoints=(_CHAT, "/embeddings"),
     limits=Limits(rows=50_000, bytes=99_000_000),
-    facts=Facts("Parasail", "24 h", "metadata (its echo is unsure)", "unknown", ("PARASAIL_API_KEY",)),
+    facts=FACTS["parasail"],
+    echo=False,
 )
 NOVITA = FileDialect(
     name="novita",
-    roots=("https://api.novita.ai/openai/v1",),
+    roots=("https://api.novita.ai/openai/v1", "https://api.novita.ai/v3/openai"),
     endpoints=(_CHAT, "/completions"),
+    elsewhere={"https://api.novita.ai/v3/openai": "https://api.novita.ai/openai/v1"},  # its older form
     limits=Limits(rows=50_000, bytes=99_000_000, window=172_800.0),
-    facts=Facts(
-        "Novita", "48 h", "name of the uploaded file", "30 days", ("NOVITA_API_KEY",), discount="50 % (unconfirmed)"
-    ),
+    facts=FACTS["novita"],
     window="48h",
+    second_window="24h",
     tag="",
 )
 SILICONFLOW = FileDialect(
@@ -86,29 +87,18 @@ SILICONFLOW = FileDialect(
     roots=("https://api.siliconflow.cn/v1",),
     endpoints=(_CHAT,),
     limits=Limits(rows=5_000, bytes=999_000_000),
-    facts=Facts("SiliconFlow", "24 h", "metadata", "30 days", ("SILICONFLOW_API_KEY",), quirks=("a few models only",)),
+    facts=FACTS["siliconflow"],
+    last_turn="user",
 )
 DASHSCOPE = FileDialect(
     name="dashscope",
-    roots=tuple(
-        f"https://{host}/compatible-mode/v1"
-        for host in (
-            "dashscope.aliyuncs.com",
-            "dashscope-intl.aliyuncs.com",
-            "*.cn-beijing.maas.aliyuncs.com",
-            "*.ap-southeast-1.maas.aliyuncs.com",
-        )
+    roots=(
+        *(_ALIBABA % host for host in ("dashscope", "dashscope-intl")),
+        *(_ALIBABA % f"*.{region}.maas" for region in ("cn-beijing", "ap-southeast-1")),
     ),
     endpoints=(_CHAT, "/embeddings"),
     limits=Limits(rows=50_000, bytes=499_000_000, row=6_000_000, creates_per_hour=60_000, in_flight=1_000),
-    facts=Facts(
-        "Alibaba Model Studio",
-        "24 h",
-        "metadata, searched by the server",
-        "30 days",
-        ("DASHSCOPE_API_KEY",),
-        quirks=("not with the context cache's discount", "batch.dashscope.aliyuncs.com is left alone"),
-    ),
+    facts=FACTS["dashscope"],
     identity=("authorization", "x-dashscope-workspace"),
     tag="ds_name",
     listing="limit=100&ds_name=%s",
@@ -118,9 +108,8 @@ ZHIPU = FileDialect(
     roots=("https://open.bigmodel.cn/api/paas/v4",),
     endpoints=(_CHAT,),
     limits=Limits(rows=50_000, bytes=99_000_000),
-    facts=Facts(
-        "Zhipu", "24 h", "metadata", "30 days (unconfirmed)", ("ZHIPUAI_API_KEY",), quirks=("not at api.z.ai",)
-    ),
+    facts=FACTS["zhipu"],
+    passing_tokens=True,
     prefix="/v4",
     window="",
     order={"auto_delete_input_file": False},
@@ -130,14 +119,7 @@ KIMI = FileDialect(
     roots=("https://api.moonshot.ai/v1", "https://api.moonshot.cn/v1"),
     endpoints=(_CHAT,),
     limits=Limits(rows=50_000, bytes=99_000_000, price=0.6),
-    facts=Facts(
-        "Moonshot Kimi",
-        "24 h",
-        "metadata",
-        "unknown",
-        ("MOONSHOT_API_KEY",),
-        quirks=("two models at a time", "no sampling parameters in a batch: such calls go real time"),
-    ),
+    facts=FACTS["kimi"],
     absent=("temperature", "top_p", "n", "presence_penalty", "frequency_penalty"),
     models=("kimi-k2.5", "kimi-k2.6", "kimi-k2.7-code"),
 )
@@ -145,16 +127,9 @@ PERPLEXITY = FileDialect(
     name="perplexity",
     roots=("https://api.perplexity.ai/v1", "https://api.perplexity.ai"),
     endpoints=("/responses",),
+    elsewhere={"https://api.perplexity.ai": "https://api.perplexity.ai/v1"},
     limits=Limits(rows=50_000, bytes=99_000_000, price=1.0),
-    facts=Facts(
-        "Perplexity",
-        "24 h",
-        "metadata; a repeated create is harmless",
-        "30 days",
-        ("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
-        discount="none stated",
-        quirks=("the Agent API only, not Sonar",),
-    ),
+    facts=FACTS["perplexity"],
     once="idempotency-key",
 )
 CEREBRAS = FileDialect(
@@ -162,14 +137,7 @@ CEREBRAS = FileDialect(
     roots=("https://api.cerebras.ai/v1",),
     endpoints=(_CHAT,),
     limits=Limits(rows=50_000, bytes=199_000_000, row=1_000_000, in_flight=10, least=10),
-    facts=Facts(
-        "Cerebras",
-        "24 h",
-        "metadata",
-        "7 days",
-        ("CEREBRAS_API_KEY",),
-        quirks=("private preview", "fewer than 10 requests go real time"),
-    ),
+    facts=FACTS["cerebras"],
     results="/results",
     cancelling=("DELETE", ""),
 )

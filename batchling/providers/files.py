@@ -46,7 +46,7 @@ from batchling.providers.base import (
     account_of,
     chosen,
     lasting,
-    read_count,
+    read_fault,
     read_id,
     read_json,
     read_moment,
@@ -57,34 +57,10 @@ from batchling.providers.base import (
     row_pieces,
     segment,
 )
+from batchling.providers.dialect import following, generates_nothing, last_role, read_page, read_status, unbatchable
 from batchling.providers.rows import read_row
+from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
-
-_RUNNING = frozenset(
-    {"validating", "in_progress", "finalizing", "cancelling", "canceling", "queued", "in_queue", "progress"}
-)
-_ENDED = frozenset({"completed", "expired", "cancelled", "canceled", "done", "succeeded"})
-
-_FREE = frozenset(
-    {
-        "assistants",
-        "batch",
-        "batches",
-        "chatkit",
-        "containers",
-        "conversations",
-        "evals",
-        "files",
-        "fine_tuning",
-        "models",
-        "organization",
-        "skills",
-        "uploads",
-        "vector_stores",
-        "webhook_endpoints",
-    }
-)
-"""First path segments whose POST calls generate nothing, so that their passing through is no loss."""
 
 _STATUS_OF_CODE = {"model_not_found": 404, "token_limit_exceeded": 429}
 """What the real-time API answers for a fault that a batch reports as its own failure; 400 for all others."""
@@ -96,6 +72,9 @@ _NO_BATCH_FORM = frozenset({"model_not_found", "unknown_model", "model_not_suppo
 """Codes of a job that failed because of its model: unknown, or without a batch form. Real time tells which."""
 
 _NO_BATCH_MODEL = re.compile(r"model\b.{0,80}\b(not|n't) (yet )?(support|available).{0,40}\bbatch", re.IGNORECASE)
+
+_NO_BATCHES = re.compile(r"files_settings is not set|LiteLLM doesn't support .{1,80} for 'create_(file|batch)'")
+"""What a LiteLLM proxy says, with 500 or 400, when it has nobody to pass files and jobs on to."""
 
 TAG = "batchling"
 """The metadata key that carries our batch id."""
@@ -109,14 +88,21 @@ class FileDialect:
       put before them.
     - `elsewhere`: roots of real time whose batches live below another root.
     - `identity`: lower-case names of the headers that say who asks.
-    - `window`: the completion window that is asked for; `order`: what else a create call says.
+    - `passing_tokens`: whether signed tokens are taken for keys: they end long before a job does, and only their holder
+      can make another.
+    - `window`: the completion window that is asked for, `second_window` the one for when that is refused; `order`: what
+      else a create call says.
     - `tag`: the metadata key that carries our batch id. Where it is empty there is no metadata, and a lost job is found
       by the name of its input file.
+    - `echo`: whether a list surely shows the metadata. Where it may not, a job without any is known by
+      its file's name, too.
     - `listing`: the query that lists jobs, with `%s` for the tag where the provider can search.
     - `uploads` and `purpose`: path and purpose of an upload.
     - `first_line`: how the provider numbers the first row in its complaints.
     - `absent`: body keys that real time takes and a batch does not.
+    - `last_turn`: whose the last message of a row must be.
     - `models`: beginnings of the names of the models that have a batch form; empty for all.
+    - `recording`: the body key with the address of the audio that a row is about, and the method of such a row.
     - `results`: a path below a job that has its rows, where no files do.
     - `cancelling`: method and path of the call that stops a job.
     - `once`: the header that makes a repeated create harmless, where there is one.
@@ -128,17 +114,22 @@ class FileDialect:
     limits: Limits
     facts: Facts
     identity: tuple[str, ...] = ("authorization",)
+    passing_tokens: bool = False
     prefix: str = "/v1"
     window: str = "24h"
+    second_window: str = ""
     order: Mapping[str, JSON] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     tag: str = TAG
+    echo: bool = True
     listing: str = "limit=100"
     uploads: str = "/files"
     purpose: str = "batch"
     first_line: int = 1
     absent: tuple[str, ...] = ()
+    last_turn: str = ""
     models: tuple[str, ...] = ()
+    recording: tuple[str, str] = ("", "POST")
     results: str = ""
     cancelling: tuple[str, str] = ("POST", "/cancel")
     once: str = ""
@@ -160,7 +151,7 @@ class FileDialect:
             path = path or head[len(root) :]
         if path in self.endpoints:
             return Route(root, self.prefix + path, query, official)
-        if not path.startswith("/") or _generates_nothing(path):
+        if not path.startswith("/") or generates_nothing(path):
             return None
         return Route(root, "", query, official)
 
@@ -171,7 +162,9 @@ class FileDialect:
             return Bypass("query parameters")
         if header(request.headers, "openai-beta"):
             return Bypass("OpenAI-Beta header")
-        if reason := unbatchable(body) or self._refuses(body):
+        if self.passing_tokens and (header(request.headers, "authorization") or "").startswith("Bearer eyJ"):
+            return Bypass("a token that lasts minutes")
+        if reason := unbatchable(body) or self._refuses(body) or self._refuses_audio(route.endpoint, body):
             return Bypass(reason)
         return Target(
             self.name,
@@ -183,11 +176,21 @@ class FileDialect:
 
     def _refuses(self, body: dict[str, JSON]) -> str | None:
         for name in self.absent:
-            if body.get(name) is not None:
+            if name in body:
                 return f"parameter {name}"
+        if self.last_turn and last_role(body) not in (self.last_turn, None):
+            return f"last message not from {self.last_turn}"
         if self.models and not body["model"].startswith(self.models):
             return f"model {body['model']:.40} without a batch form"
         return None
+
+    def _refuses_audio(self, endpoint: str, body: dict[str, JSON]) -> str | None:
+        if not endpoint.startswith(self.prefix + "/audio/"):
+            return None
+        if not str(body.get(self.recording[0])).startswith(("https://", "http://")):
+            return "audio without the address of a recording"
+        form = body.get("response_format") or "json"
+        return None if form in ("json", "verbose_json") else f"audio as {form!s:.20}, which is no JSON"
 
     def site(self, target: Target, route: Route, request: Request) -> Site:
         return Site(target, self.identify(route, request), route.official)
@@ -199,11 +202,18 @@ class FileDialect:
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
         file_id = yield from self.upload(at, items, tag)
         order = {"input_file_id": file_id, "endpoint": at.target.endpoint, **self.ordered(at, tag)}
+        answer = yield self._create(at, order, tag)
+        if self.second_window and answer.status == 400 and "window" in read_fault(answer).message.lower():
+            # Nothing was created: the docs of the provider do not agree on the one window that it takes.
+            answer = yield self._create(at, {**order, "completion_window": self.second_window}, tag)
+        job = read_json(answer)
+        return Job(read_id(read_object(job.get("job")) or job), {"input_file_id": file_id})  # Together wraps it
+
+    def _create(self, at: Site, order: dict[str, JSON], tag: str) -> Call:
         call = request("POST", at, self.path(at, "/batches"), order)
         if self.once:
             call = Request(call.method, call.url, (*call.headers, (self.once, tag)), call.body)
-        job = read_json((yield Call(call, repeatable=False)))
-        return Job(read_id(read_object(job.get("job")) or job), {"input_file_id": file_id})  # Together wraps it
+        return Call(call, repeatable=False)
 
     def path(self, at: Site, path: str) -> str:
         """A path below the root, with what this provider adds to each."""
@@ -217,7 +227,8 @@ class FileDialect:
 
     def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
         """The lines of the input file, in pieces."""
-        prefix = '{"custom_id":"%s","method":"POST","url":"' + at.target.endpoint + '","body":'
+        method = self.recording[1] if at.target.endpoint.startswith(self.prefix + "/audio/") else "POST"
+        prefix = '{"custom_id":"%s","method":"' + method + '","url":"' + at.target.endpoint + '","body":'
         return row_pieces(prefix, items, b"}\n")
 
     def upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
@@ -260,8 +271,8 @@ class FileDialect:
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         listing = self.listing % tag if "%s" in self.listing else self.listing
-        file_id = None
-        if not self.tag and (file_id := (yield from self._find_file(at, tag))) is None:
+        files: frozenset[str] = frozenset()
+        if not self.tag and not (files := (yield from self.find_files(at, tag))):
             return None
         place = ""
         for _ in range(MOST_PAGES):
@@ -271,22 +282,42 @@ class FileDialect:
             jobs = read_objects(page.get("data"))
             for job in jobs:
                 input_file = read_text(job.get("input_file_id")) or ""
-                if input_file == file_id or (self.tag and read_object(job.get("metadata")).get(self.tag) == tag):
+                if input_file in files or (self.tag and read_object(job.get("metadata")).get(self.tag) == tag):
                     return Job(read_id(job), {"input_file_id": input_file})
-            oldest = min((read_moment(job.get("created_at")) for job in jobs), default=0.0)
-            cursor = read_text(read_object(page.get("paging")).get("next_cursor"))
-            if not jobs or not (page.get("has_more") or cursor) or oldest < since - CLOCK_SLACK:
+                if not self.echo and read_id(job) not in taken and (yield from self._has_our_file(at, job, tag, since)):
+                    return Job(read_id(job), {"input_file_id": input_file})
+            next_page = following(page, jobs)
+            if next_page is None or _goes_past(jobs, since - CLOCK_SLACK):
                 return None
-            last = f"cursor={segment(cursor)}" if cursor else f"after={segment(read_id(jobs[-1]))}"
-            if last == place:
+            if next_page == place:
                 break
-            place = last
+            place = next_page
         raise Garbled("a list of jobs that does not come to its end")
 
-    def _find_file(self, at: Site, tag: str) -> Flow[str | None]:
-        page = read_page((yield Call(request("GET", at, self.path(at, "/files")))))
-        names = {file.get("filename"): read_text(file.get("id")) for file in read_objects(page.get("data"))}
-        return names.get(_file_name(tag))
+    def find_files(self, at: Site, tag: str) -> Flow[frozenset[str]]:
+        """The ids of the input files of a submission: an upload that was repeated made another one."""
+        found: set[str] = set()
+        place = ""
+        for _ in range(MOST_PAGES):
+            page = read_page((yield Call(request("GET", at, self.path(at, f"/files{'?' if place else ''}{place}")))))
+            files = read_objects(page.get("data"))
+            found.update(read_id(file) for file in files if file.get("filename") == _file_name(tag))
+            next_page = following(page, files)
+            if next_page is None:
+                return frozenset(found)
+            if next_page == place:
+                break
+            place = next_page
+        raise Garbled("a list of files that does not come to its end")
+
+    def _has_our_file(self, at: Site, job: dict[str, JSON], tag: str, since: float) -> Flow[bool]:
+        """Whether a job that shows no metadata is over our file."""
+        input_file = read_text(job.get("input_file_id"))
+        recent = read_moment(job.get("created_at")) >= since - CLOCK_SLACK
+        if not input_file or not recent or read_object(job.get("metadata")):
+            return False
+        response = yield Call(request("GET", at, self.path(at, f"/files/{segment(input_file)}")))
+        return response.status != 404 and read_json(response).get("filename") == _file_name(tag)
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         method, path = self.cancelling
@@ -299,6 +330,8 @@ class FileDialect:
             return Verdict.FULL
         if fault.param == "file_id" and status in (400, 404):
             return Verdict.LATER  # "Cannot find file", right after its upload
+        if _NO_BATCHES.search(fault.message):
+            return Verdict.ABSENT
         if status == 413 or fault.code == "too_many_tasks":
             return Verdict.LARGE
         if fault.code in _NO_BATCH_FORM or _NO_BATCH_MODEL.search(fault.message):
@@ -319,18 +352,21 @@ class FileDialect:
 
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         endpoint = "/v1" + target.endpoint.removeprefix(self.prefix)
-        return Response(200, (JSON_TYPE,), msgspec.json.encode(samples.answer(endpoint, body)))
+        said = claude.answer(body) if endpoint == "/v1/messages" else samples.answer(endpoint, body)
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
+
+
+def _goes_past(jobs: list[dict[str, JSON]], since: float) -> bool:
+    """Whether a page of a list has come to jobs that are older: the pages after it have only such then, if the newest
+    come first, which not everybody says."""
+    if not jobs:
+        return False
+    first, last = read_moment(jobs[0].get("created_at")), read_moment(jobs[-1].get("created_at"))
+    return first >= last and 0 < last < since
 
 
 def _file_name(tag: str) -> str:
     return f"{TAG}-{tag}.jsonl"
-
-
-def read_page(response: Response) -> dict[str, JSON]:
-    """One page of a list; Together answers with a bare array."""
-    if response.ok and response.body.lstrip().startswith(b"["):
-        response = Response(200, (), b'{"data":%s}' % response.body)
-    return read_json(response)
 
 
 def _concrete(url: str) -> Callable[[str], str]:
@@ -342,59 +378,3 @@ def _concrete(url: str) -> Callable[[str], str]:
         return f"{scheme}://{urlsplit(url).netloc}{slash}{path}" if host.startswith("*") else root
 
     return concrete
-
-
-def _generates_nothing(path: str) -> bool:
-    first = path.split("/", 2)[1]
-    if first == "threads":
-        return not path.endswith("/runs")
-    return first in _FREE or path.startswith("/chat/completions/") or path.endswith(("/input_tokens", "/cancel"))
-
-
-def unbatchable(body: dict[str, JSON]) -> str | None:
-    """Why this body cannot be a row of a batch; None when it can."""
-    if body.get("stream"):
-        return "streaming"
-    if not isinstance(body.get("model"), str) or not body["model"]:
-        return "no model"
-    if body.get("background") or body.get("background_options"):
-        return "background response"
-    if body.get("service_tier") not in (None, "auto", "default"):
-        return f"service tier {body['service_tier']}"
-    if body.get("previous_response_id") or body.get("conversation"):
-        return "continues a stored conversation"
-    return None
-
-
-def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
-    """What a job of this dialect says, in whatever accent."""
-    word = str(job.get("status") or "").lower()
-    state = State.ENDED if word in _ENDED else State.FAILED if word == "failed" else State.RUNNING
-    counts = read_object(job.get("request_counts")) or job
-    errors = job.get("errors") or job.get("error")
-    faults = read_objects(errors) or read_objects(read_object(errors).get("data"))
-    if not faults and read_object(errors).get("message"):
-        faults = [read_object(errors)]
-    if not faults and state is State.FAILED and (text := read_text(errors)):
-        faults = [{"message": text}]
-    expires = read_moment(job.get("expires_at"))
-    return Status(
-        state,
-        word,
-        done=read_count(counts.get("completed")) + read_count(counts.get("failed")),
-        total=read_count(counts.get("total")),
-        outputs=tuple(filter(None, map(read_text, (job.get("output_file_id"), job.get("error_file_id"))))),
-        errors=tuple(_fault(fault, first_line) for fault in faults),
-        expires_at=expires or None,
-        known=state is not State.RUNNING or word in _RUNNING,
-    )
-
-
-def _fault(said: dict[str, JSON], first_line: int) -> Fault:
-    line = said.get("line")
-    return Fault(
-        str(said.get("message") or "the job failed"),
-        read_text(said.get("code")),
-        read_text(said.get("param")),
-        line - first_line + 1 if isinstance(line, int) and line >= first_line else None,
-    )

@@ -1,13 +1,14 @@
 """Fireworks' batch inference: a dataset of rows, a job over it, a dataset of results behind signed links.
 
 Facts: fireworks-ai 1.2 and Fireworks' API reference. We choose the ids of dataset and job, so that a lost job is asked
-for by its name. The shape of lines in `error-data` is UNSURE.
+for by its name. UNSURE: the shape of lines in `error-data` (OpenAI's are read), whether counters are always there,
+which of a key's accounts is meant (the first is), and whether a dataset takes a second upload (a ready one gets none).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -20,6 +21,7 @@ from batchling.providers.base import (
     Limits,
     Refused,
     read_count,
+    read_id,
     read_json,
     read_moment,
     read_object,
@@ -68,14 +70,15 @@ class Fireworks(FileDialect):
         created: Response = yield Call(_request("POST", at, f"{account}/datasets", made))
         if not created.ok and created.status != 409:  # it is there already
             raise Refused(created)
-        form = self.form(at, tuple(self.rows(at, items)), tag)
-        upload = Request("POST", f"{_plane(at)}/{account}/datasets/{dataset}:upload", form.request.headers)
-        uploaded: Response = yield Call(upload, form.chunks)
-        if not uploaded.ok:
-            raise Refused(uploaded)
+        known = Call(_request("GET", at, f"{account}/datasets/{dataset}"))
+        if created.ok or read_json((yield known)).get("state") != "READY":
+            form = self.form(at, tuple(self.rows(at, items)), tag)
+            upload = Request("POST", f"{_plane(at)}/{account}/datasets/{dataset}:upload", form.request.headers)
+            uploaded: Response = yield Call(upload, form.chunks)
+            if not uploaded.ok:
+                raise Refused(uploaded)
         for number in range(_LOOKS):
-            look = Call(_request("GET", at, f"{account}/datasets/{dataset}"), pause=2.0 if number else 0.0)
-            if read_json((yield look)).get("state") == "READY":
+            if read_json((yield replace(known, pause=2.0 if number else 0.0))).get("state") == "READY":
                 break
         else:
             raise Garbled("a dataset that is never ready")
@@ -87,7 +90,7 @@ class Fireworks(FileDialect):
         }
         path = f"{account}/batchInferenceJobs?batchInferenceJobId=b{tag}"
         job = read_json((yield Call(_request("POST", at, path, order), repeatable=False)))
-        return _job(job)
+        return Job(read_id(job, "name"))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         return _status(read_json((yield Call(_request("GET", at, _named(job))))))
@@ -107,7 +110,7 @@ class Fireworks(FileDialect):
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         account = yield from _account(at)
         response: Response = yield Call(_request("GET", at, f"{account}/batchInferenceJobs/b{tag}"))
-        return None if response.status == 404 else _job(read_json(response))
+        return None if response.status == 404 else Job(read_id(read_json(response), "name"))
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         read_json((yield Call(_request("DELETE", at, _named(job)))))
@@ -133,12 +136,6 @@ def _account(at: Site) -> Flow[str]:
     return f"accounts/{segment(name.removeprefix('accounts/'))}"
 
 
-def _job(said: dict[str, JSON]) -> Job:
-    if (name := read_text(said.get("name"))) is None:
-        raise Garbled("a job without a name")
-    return Job(name)
-
-
 def _named(job: Job) -> str:
     return "/".join(map(segment, job.id.split("/")))
 
@@ -155,9 +152,11 @@ def _status(job: dict[str, JSON]) -> Status:
         word,
         done=done,
         total=read_count(progress.get("totalInputRequests")),
-        outputs=(output,) if output and state is State.ENDED and done else (),
+        # A job that finished nothing has no output; one that is completed has, whether it counts its rows or not.
+        outputs=(output,) if output and state is State.ENDED and (done or word == "completed") else (),
         errors=(Fault(message or "the job failed"),) if state is State.FAILED else (),
         expires_at=read_moment(job.get("expireTime")) or None,
+        complete=word == "completed",
         known=state is not State.RUNNING or word in _RUNNING,
     )
 

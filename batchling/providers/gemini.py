@@ -2,15 +2,16 @@
 
 Facts: Google's batch guide, google-genai 3.4, and recorded traffic of 2025 and 2026. States come as BATCH_STATE_* and,
 in guides and SDKs, as JOB_STATE_*. Whether expired and cancelled jobs keep finished rows is UNSURE: a file that is
-there is read, and what it lacks never ran.
+there is read, and what it lacks never ran. So is whether lists are sorted (they are read whole), whether tuned models
+have batches (they go real time), and whether rows of a file take camelCase keys everywhere (they pass as they came).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from urllib.parse import parse_qs
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qs, parse_qsl
 
 import msgspec
 
@@ -30,25 +31,22 @@ from batchling.core.model import (
     State,
     Status,
     Target,
+    header,
 )
-from batchling.providers import google
+from batchling.providers import google, pages
 from batchling.providers.base import (
-    CLOCK_SLACK,
     JSON_TYPE,
-    MOST_PAGES,
     Facts,
-    Garbled,
     Limits,
     Refused,
     Route,
     Verdict,
     account_of,
-    as_lines,
     chosen,
     lasting,
     read_count,
+    read_id,
     read_json,
-    read_moment,
     read_object,
     read_objects,
     read_text,
@@ -56,15 +54,20 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.gemini_texts import joined, parts
+from batchling.providers.rows import rows_within
 from batchling.samples import gemini as samples
 
 _CALL = re.compile(r"(?P<root>.+)/(?P<version>v1|v1beta)/models/(?P<model>[^/:]+):(?P<method>\w+)")
+_PAID = re.compile(
+    r"(?P<root>.+)/v1\w*/(interactions|[^/]+/[^/:]+:"
+    r"(generateContent|streamGenerateContent|embedContent|batchEmbedContents|predict|predictLongRunning))"
+)
+"""What costs money and has no batch: other methods and API versions, tuned models, interactions."""
 _BATCHED = {
     "generateContent": "batchGenerateContent",
     "embedContent": "asyncBatchEmbedContent",
     "batchEmbedContents": "asyncBatchEmbedContent",
 }
-_PAID = frozenset({"streamGenerateContent", "predict", "predictLongRunning"})
 _IDENTITY = ("x-goog-api-key", "authorization", "x-goog-user-project")
 
 INLINE_ROWS = 100
@@ -90,23 +93,23 @@ class Gemini:
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
         head, _, query = url.partition("?")
-        found = _CALL.fullmatch(head) if method == "POST" else None
-        if found is None or "/v1beta/openai/" in head:
+        if method != "POST" or "/v1beta/openai/" in head:
             return None
-        if found["method"] in _BATCHED:
+        if (found := _CALL.fullmatch(head)) and found["method"] in _BATCHED:
             return Route(found["root"], f"/models/{found['model']}:{found['method']}", query, official)
-        return Route(found["root"], "", query, official) if found["method"] in _PAID else None
+        paid = _PAID.fullmatch(head)
+        return Route(paid["root"], "", query, official) if paid else None
 
     def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
         if not route.endpoint:
             return Bypass("endpoint without a batch form")
-        if set(parse_qs(route.query)) - {"key", "$alt", "alt"}:
+        if not _asks_for_json(route.query):
             return Bypass("query parameters")
-        if body.get("serviceTier") not in (None, "standard", "SERVICE_TIER_STANDARD"):
-            return Bypass(f"service tier {body['serviceTier']!s:.20}")
+        if reason := _unbatchable(body):
+            return Bypass(reason)
         _, _, call = route.endpoint.rpartition("/")
         model, _, method = call.partition(":")
-        return Target(self.name, route.base_url, f":{method}", model, account_of(self._identity(route, request)))
+        return Target(self.name, route.base_url, f":{method}", model, self._account(route, request))
 
     def site(self, target: Target, route: Route, request: Request) -> Site:
         return Site(target, self._identity(route, request), route.official)
@@ -114,8 +117,17 @@ class Gemini:
     def _identity(self, route: Route, request: Request) -> Headers:
         """The key as a header, whether it came as one or in the URL."""
         headers = chosen(request.headers, _IDENTITY) if route.official else lasting(request.headers)
+        if header(headers, "x-goog-api-key") is not None:
+            return headers
         keys = parse_qs(route.query).get("key", [])
-        return (*headers, *(("x-goog-api-key", key) for key in keys))
+        return (*headers, *(("x-goog-api-key", key) for key in keys[:1]))
+
+    def _account(self, route: Route, request: Request) -> str:
+        """An OAuth token is another one each hour: who asks is told by the project that pays, if one is named."""
+        identity = self._identity(route, request)
+        if route.official and header(identity, "x-goog-user-project") and not header(identity, "x-goog-api-key"):
+            identity = tuple(pair for pair in identity if pair[0] != "authorization")
+        return account_of(identity)
 
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
         if at.target.endpoint == ":batchEmbedContents":
@@ -129,14 +141,18 @@ class Gemini:
         url = f"{at.target.base_url}/v1beta/models/{at.target.model}:{method}"
         call = Request("POST", url, (*at.headers, JSON_TYPE))
         job = read_json((yield Call(call, (opening, *source, b"}}"), repeatable=False)))
-        return Job(_name(job))
+        return Job(read_id(job, "name"), _notes(at, len(items)))
 
     def _upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
         rows = tuple(row_pieces('{"key":"%s","request":', items, b"}\n"))
         return (yield from google.upload(at.target.base_url, at.headers, rows, tag))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
-        return _status(read_json((yield Call(_get(at, job.id)))))
+        status = _status(read_json((yield Call(_get(at, job.id)))))
+        calls = read_count(job.notes.get("calls"))
+        if not calls or not status.total:
+            return status
+        return replace(status, done=status.done * calls // status.total, total=calls)
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
         for name in status.outputs:
@@ -165,23 +181,14 @@ class Gemini:
         return Row(key, google.row_error(error))
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
-        place = ""
-        for _ in range(MOST_PAGES):
-            url = f"{at.target.base_url}/v1beta/batches?pageSize=100{place}"
-            page = read_json((yield Call(Request("GET", url, at.headers))))
-            jobs = read_objects(page.get("operations"))
-            details = [read_object(job.get("metadata")) for job in jobs]
-            for job, detail in zip(jobs, details, strict=True):
-                if detail.get("displayName") == tag:
-                    return Job(_name(job))
-            oldest = min((read_moment(detail.get("createTime")) for detail in details), default=0.0)
-            token = read_text(page.get("nextPageToken"))
-            if token is None or oldest < since - CLOCK_SLACK:
-                return None
-            if (last := f"&pageToken={segment(token)}") == place:
-                break
-            place = last
-        raise Garbled("a list of jobs that does not come to its end")
+        def found(page: dict[str, JSON]) -> Job | None:
+            for job in read_objects(page.get("operations")):
+                if read_object(job.get("metadata")).get("displayName") == tag:
+                    return Job(read_id(job, "name"), _notes(at, len(keys)))
+            return None
+
+        url = f"{at.target.base_url}/v1beta/batches?pageSize=100"
+        return (yield from pages.search(lambda place: Request("GET", url + place, at.headers), found))
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         call = Request("POST", f"{_get(at, job.id).url}:cancel", (*at.headers, JSON_TYPE), b"{}")
@@ -219,10 +226,29 @@ def _inline(items: Sequence[Item]) -> list[bytes]:
     return pieces
 
 
-def _name(job: dict[str, JSON]) -> str:
-    if (name := read_text(job.get("name"))) is None:
-        raise Garbled("a job without a name")
-    return name
+def _asks_for_json(query: str) -> bool:
+    """Whether a query holds nothing but the key and the wish for JSON."""
+    return all(
+        name == "key" or (name in ("alt", "$alt") and value.startswith("json"))
+        for name, value in parse_qsl(query, keep_blank_values=True)
+    )
+
+
+def _unbatchable(body: dict[str, JSON]) -> str | None:
+    """Why this body cannot be a row of a batch; None when it can. REST takes both spellings of a key."""
+    tier = body.get("serviceTier") or body.get("service_tier")
+    if tier not in (None, "standard", "SERVICE_TIER_STANDARD"):
+        return f"service tier {tier!s:.20}"
+    config = read_object(body.get("generationConfig") or body.get("generation_config"))
+    if config.get("responseJsonSchema") or config.get("response_json_schema"):
+        # Rows are answered with JSON of another shape, without an error; `responseSchema` is heeded.
+        return "parameter responseJsonSchema"
+    return None
+
+
+def _notes(at: Site, calls: int) -> dict[str, str]:
+    """How many calls the rows of a job belong to, where that is another number."""
+    return {"calls": str(calls)} if at.target.endpoint == ":batchEmbedContents" else {}
 
 
 def _get(at: Site, name: str) -> Request:
@@ -232,51 +258,36 @@ def _get(at: Site, name: str) -> Request:
 def _status(job: dict[str, JSON]) -> Status:
     detail = read_object(job.get("metadata"))
     word = str(detail.get("state") or "").lower().removeprefix("batch_state_").removeprefix("job_state_")
-    ended = word in ("succeeded", "cancelled", "expired")
-    state = State.ENDED if ended else State.FAILED if word == "failed" else State.RUNNING
+    over = job.get("done") is True and word not in ("cancelled", "expired", "failed")  # whatever the word is
+    failed = word == "failed" or (over and word != "succeeded" and "error" in job)
+    ended = word in ("succeeded", "cancelled", "expired") or over
+    state = State.FAILED if failed else State.ENDED if ended else State.RUNNING
     output = read_object(job.get("response")) or read_object(detail.get("output"))
     stats = {name: read_count(count) for name, count in read_object(detail.get("batchStats")).items()}
     file = read_text(output.get("responsesFile"))
     outputs = (file,) if file else ("",) if output.get("inlinedResponses") else ()
+    done = stats.get("successfulRequestCount", 0) + stats.get("failedRequestCount", 0)
+    if word == "succeeded" or over:
+        done = max(done, stats.get("requestCount", 0))  # the counters and the output may lag behind the word
     return Status(
         state,
         word,
-        done=stats.get("successfulRequestCount", 0) + stats.get("failedRequestCount", 0),
+        done=done,
         total=stats.get("requestCount", 0),
         outputs=outputs,
         errors=(google.job_fault(job),) if state is State.FAILED else (),
+        complete=word == "succeeded",
         known=state is not State.RUNNING or word in _RUNNING,
     )
 
 
-class _Inlined(msgspec.Struct):
-    inlinedResponses: list[msgspec.Raw] | None = None  # noqa: N815 - Google's name
-
-
-class _Output(msgspec.Struct):
-    inlinedResponses: _Inlined | None = None  # noqa: N815
-
-
-class _Detail(msgspec.Struct):
-    output: _Output | None = None
-
-
-class _Operation(msgspec.Struct):
-    response: _Output | None = None
-    metadata: _Detail | None = None
-
-
 def _unpack(body: bytes) -> bytes:
-    """The rows of an operation that holds them."""
-    try:
-        job = msgspec.json.decode(body, type=_Operation)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise ValueError("not an operation with rows") from fault
-    for output in (job.response, job.metadata.output if job.metadata else None):
-        if output is not None and output.inlinedResponses is not None:
-            rows = output.inlinedResponses.inlinedResponses or []
-            return b"\n".join(joined(as_lines(rows)))
-    raise ValueError("an operation without rows")
+    """The rows of an operation that holds them, at one of two places or at both."""
+    inlined = "inlinedResponses.inlinedResponses"
+    rows = rows_within(body, f"response.{inlined}", f"metadata.output.{inlined}")
+    if rows is None:
+        raise ValueError("an operation without rows")
+    return b"\n".join(joined(rows))
 
 
 GEMINI = Gemini(
@@ -289,6 +300,10 @@ GEMINI = Gemini(
         "display name",
         "48 h for inputs, unknown for results",
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-        quirks=("cached tokens are not cheaper in a batch", "small batches go inline, others as a file"),
+        quirks=(
+            "cached tokens are not cheaper in a batch",
+            "small batches go inline, others as a file",
+            "responseJsonSchema goes real time: batches answer it in another shape; responseSchema does not",
+        ),
     ),
 )

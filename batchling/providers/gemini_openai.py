@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchling.core.model import Call, Flow, Headers, Item, Job, Request, Response, Site, Status, header
-from batchling.providers import google
+from batchling.core.model import JSON, Call, Flow, Headers, Item, Job, Request, Site, Status, header
+from batchling.providers import google, pages
 from batchling.providers.base import (
     Facts,
     Limits,
     Refused,
     Unsettled,
+    read_id,
     read_json,
     read_objects,
-    read_text,
     request,
     segment,
 )
-from batchling.providers.files import TAG, FileDialect, read_page, read_status
+from batchling.providers.dialect import read_status
+from batchling.providers.files import TAG, FileDialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +46,24 @@ class GeminiCompatible(FileDialect):
                 raise Refused(response)
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
+        try:
+            # Whether the list is sorted is not said: none of it is too old.
+            return (yield from FileDialect.find(self, at, tag, keys, 0.0, taken))
+        except Refused as refusal:
+            if refusal.response.status in (404, 405, 501):
+                raise Unsettled("this API has no list of jobs, and the job may exist") from refusal
+            raise
+
+    def find_files(self, at: Site, tag: str) -> Flow[frozenset[str]]:
+        found: set[str] = set()
+
+        def note(page: dict[str, JSON]) -> None:
+            files = [file for file in read_objects(page.get("files")) if file.get("displayName") == f"{TAG}-{tag}"]
+            found.update(read_id(file, "name") for file in files)
+
         url = _native(at, "/v1beta/files?pageSize=100")
-        files = read_json((yield Call(Request("GET", url, _as_native(at)))))
-        names = [
-            file.get("name") for file in read_objects(files.get("files")) if file.get("displayName") == f"{TAG}-{tag}"
-        ]
-        if not names:
-            return None
-        listed: Response = yield Call(request("GET", at, "/batches?limit=100"))
-        if listed.status in (404, 405, 501):
-            raise Unsettled("this API has no list of jobs, and the job may exist")
-        for job in read_objects(read_page(listed).get("data")):
-            if job.get("input_file_id") in names and (found := read_text(job.get("id"))):
-                return Job(found)
-        return None
+        yield from pages.search(lambda place: Request("GET", url + place, _as_native(at)), note)
+        return frozenset(found)
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         read_json((yield Call(request("POST", at, _job(job) + "/cancel"))))
@@ -75,6 +80,8 @@ def _native(at: Site, path: str) -> str:
 
 def _as_native(at: Site) -> Headers:
     """The same key, in the header that Gemini's own API reads."""
+    if header(at.headers, "x-goog-api-key") is not None:
+        return at.headers
     key = (header(at.headers, "authorization") or "").removeprefix("Bearer ")
     return (*(pair for pair in at.headers if pair[0] != "authorization"), ("x-goog-api-key", key))
 
@@ -92,6 +99,7 @@ GEMINI_COMPATIBLE = GeminiCompatible(
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         quirks=("listing and cancelling are not documented",),
     ),
+    identity=("authorization", "x-goog-api-key"),
     order={},
     tag="",
 )

@@ -5,6 +5,7 @@ Facts: google.rpc.Code, Google's API design guide, and google-genai 3.4 for the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -55,6 +56,10 @@ _NAMES = {
     504: "DEADLINE_EXCEEDED",
 }
 
+_NO_BATCH_MODEL = re.compile(
+    r"\bmodels?\b.{0,200}\b(not found|not exist|not supported|not support|unsupported)", re.IGNORECASE | re.DOTALL
+)
+
 CANCELLED = 1
 """The gRPC code of a row that was cancelled before it ran."""
 
@@ -95,6 +100,8 @@ def judge(status: int, fault: Fault) -> Verdict:
     """What a refusal means. A full queue and too many calls are one error here: both are waited out."""
     if status == 413:
         return Verdict.LARGE
+    if status in (400, 404) and _NO_BATCH_MODEL.search(fault.message):
+        return Verdict.REAL_TIME
     return Verdict.LATER if passing(status) else Verdict.NO
 
 

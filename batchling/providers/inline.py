@@ -30,25 +30,21 @@ from batchling.core.model import (
     Target,
 )
 from batchling.core.retry import passing
+from batchling.providers import pages
 from batchling.providers.base import (
-    CLOCK_SLACK,
     JSON_TYPE,
-    MOST_PAGES,
     Facts,
-    Garbled,
     Limits,
     Refused,
     Route,
     Unsettled,
     Verdict,
     account_of,
-    as_lines,
     chosen,
     lasting,
     read_count,
     read_id,
     read_json,
-    read_moment,
     read_object,
     read_objects,
     read_text,
@@ -56,12 +52,16 @@ from batchling.providers.base import (
     row_pieces,
     segment,
 )
-from batchling.providers.files import read_status, unbatchable
-from batchling.providers.rows import error_answer, read_row
+from batchling.providers.dialect import read_status, unbatchable
+from batchling.providers.rows import error_answer, read_row, rows_within
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
 
 _canonical = msgspec.json.Encoder(order="sorted")
+
+
+_UNSAID = "="
+"""Begins the name of an option that rows of a batch must have in common, and that only the rows say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ class InlineDialect:
 
     `head` is what the create call says before its rows, with `{endpoint}` and `{model}` to be filled in; `shared` the
     body keys that belong to the job; `listed` where a list has its jobs; `results` the path below a job that has its
-    rows, empty where the job itself has them; `media` whether rows may hold media as data: URLs.
+    rows, empty where the job itself has them; `media` whether rows may hold media as data: URLs; `uniform` the
+    beginnings of the names of models whose rows must have one `response_format` in common.
     """
 
     name: str
@@ -83,6 +84,7 @@ class InlineDialect:
     listed: str = "data"
     results: str = ""
     media: bool = True
+    uniform: tuple[str, ...] = ()
     renew: Callable[[], Headers] | None = None
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
@@ -105,11 +107,15 @@ class InlineDialect:
             return Bypass(reason)
         if not self.media and b'"data:' in request.body:
             return Bypass("media as a data: URL")
-        if body.get("plugins") or body.get("modalities"):
+        if body.get("plugins") or body.get("modalities") or body["model"].endswith(":online"):
             return Bypass("plugins or modalities")
+        if read_object(body.get("provider")).get("zdr"):
+            return Bypass("zero data retention")
         if route.endpoint == "/v1/embeddings" and (body.get("provider") or body.get("input_type")):
             return Bypass("embeddings with provider preferences")
         given = {name: body[name] for name in self.shared if name in body}
+        if body["model"].startswith(self.uniform):
+            given |= {_UNSAID + "response_format": body.get("response_format")}
         options = tuple((name, _canonical.encode(value).decode()) for name, value in sorted(given.items()))
         account = account_of(self._identity(route, request))
         return Target(self.name, route.base_url, route.endpoint, body["model"], account, options)
@@ -124,7 +130,7 @@ class InlineDialect:
         target = at.target
         said = {"endpoint": target.endpoint, "model": target.model}
         head = {name: value.format(**said) for name, value in self.head.items()}
-        given = {name: msgspec.json.decode(value) for name, value in target.options}
+        given = {name: msgspec.json.decode(value) for name, value in target.options if not name.startswith(_UNSAID)}
         opening = msgspec.json.encode({**head, **given})[:-1] + b',"requests":['
         pieces = list(row_pieces('{"custom_id":"%s","body":', self._rows(items), b"},"))
         pieces[-1] = b"}]}"
@@ -181,29 +187,19 @@ class InlineDialect:
         return read_row(line)
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
-        place, running = "", 0
-        for _ in range(MOST_PAGES):
-            page = read_json((yield Call(request("GET", at, f"/batches?limit=100{place}"))))
-            jobs = read_objects(page.get(self.listed))
-            recent = [job for job in jobs if read_moment(job.get("created_at")) >= since - CLOCK_SLACK]
-            for job in recent:
-                job_id, status = read_id(job), read_status(_sference(job))
-                if job_id in taken or status.total != len(keys) or job.get("model", at.target.model) != at.target.model:
-                    continue
-                if status.state is not State.ENDED:
-                    running += status.state is State.RUNNING
-                elif (yield from self._is_ours(at, job_id, keys)):
-                    return Job(job_id)
-            if not jobs or not page.get("has_more") or len(recent) < len(jobs):
-                if running:
-                    raise Unsettled(
-                        f"{running} running jobs of {len(keys)} rows could be ours; their results will tell"
-                    )
-                return None
-            if (last := f"&after={segment(read_id(jobs[-1]))}") == place:
-                break
-            place = last
-        raise Garbled("a list of jobs that does not come to its end")
+        model = at.target.model
+        return (
+            yield from pages.find_untagged(
+                lambda place: request("GET", at, f"/batches?limit=100{place}"),
+                self.listed,
+                "after",
+                lambda job: read_status(_sference(job)) if job.get("model", model) == model else None,
+                lambda job_id: self._is_ours(at, job_id, keys),
+                len(keys),
+                since,
+                taken,
+            )
+        )
 
     def _is_ours(self, at: Site, job_id: str, keys: Sequence[str]) -> Flow[bool]:
         response = yield Call(request("GET", at, f"/batches/{segment(job_id)}{self.results}"))
@@ -240,16 +236,7 @@ class _Line(msgspec.Struct):
 
 
 def _unpack(body: bytes) -> bytes:
-    """The rows of a document that has them under `results`."""
-    try:
-        rows = msgspec.json.decode(body, type=_Results).results or []
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise ValueError("not a list of results") from fault
-    return b"\n".join(as_lines(rows))
-
-
-class _Results(msgspec.Struct):
-    results: list[msgspec.Raw] | None = None
+    return b"\n".join(rows_within(body, "results") or [])
 
 
 def _sference(job: dict[str, JSON]) -> dict[str, JSON]:
@@ -273,12 +260,13 @@ OPENROUTER = InlineDialect(
         "30 days",
         ("OPENROUTER_API_KEY",),
         cancel="no",
-        discount="about 50 % of the tokens' price, where the provider behind gives one",
-        quirks=("needs a batch variant of the model", "no media as data: URLs"),
+        discount="about 50 % off the tokens' price, where the provider behind gives one",
+        quirks=("needs a batch variant of the model", "no media as data: URLs, no plugins, no zero data retention"),
     ),
     head={"endpoint": "{endpoint}", "model": "{model}", "completion_window": "24h"},
     shared=("provider",),
     media=False,
+    uniform=("google/",),
 )
 SFERENCE = InlineDialect(
     name="sference",

@@ -1,7 +1,9 @@
 """Mistral's batch API: rows inline for small batches, as an uploaded file for others; the model belongs to the job.
 
 Facts: mistralai 3.7, Mistral's batch guide, and recorded traffic of August 2026. Of limits that two pages state
-differently the strict ones are taken. The EU and US hosts have no batch API and are never redirected.
+differently the strict ones are taken. The EU and US hosts have no batch API and are never redirected. UNSURE: how a
+list is searched by metadata (it is read from its newest job on instead), whether inline rows always come without being
+asked for (they are asked for), and whether a batch stores conversations (those that are to be stored go real time).
 """
 
 from __future__ import annotations
@@ -12,7 +14,22 @@ from dataclasses import dataclass
 import msgspec
 
 from batchling.core.fingerprint import decode_body
-from batchling.core.model import JSON, Call, Fault, Flow, Item, Job, Request, Site, State, Status
+from batchling.core.model import (
+    JSON,
+    Bypass,
+    Call,
+    Fault,
+    Flow,
+    Item,
+    Job,
+    Request,
+    Response,
+    Row,
+    Site,
+    State,
+    Status,
+    Target,
+)
 from batchling.providers.base import (
     CLOCK_SLACK,
     JSON_TYPE,
@@ -20,7 +37,7 @@ from batchling.providers.base import (
     Facts,
     Garbled,
     Limits,
-    as_lines,
+    Route,
     read_count,
     read_id,
     read_json,
@@ -32,6 +49,8 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.files import TAG, FileDialect
+from batchling.providers.rows import read_row, rows_within
+from batchling.samples import mistral as samples
 
 INLINE_ROWS = 500
 """Rows above which a file is used; Mistral takes 10,000."""
@@ -44,6 +63,18 @@ _ENDED = frozenset({"success", "timeout_exceeded", "cancelled"})
 @dataclass(frozen=True, slots=True)
 class Mistral(FileDialect):
     """OpenAI's rows and files; jobs of its own."""
+
+    def route(self, method: str, url: str, *, official: bool) -> Route | None:
+        head, _, query = url.partition("?")
+        root, conversations, _ = head.partition("/conversations/")
+        if method == "POST" and conversations:  # going on with one, which OpenAI's dialect takes for free
+            return Route(root, "", query, official)
+        return FileDialect.route(self, method, url, official=official)
+
+    def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
+        if route.endpoint == "/v1/conversations" and body.get("store") is not False:
+            return Bypass("stored conversation")
+        return FileDialect.target(self, route, request, body)
 
     def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
         # `stream: false` is refused in a row as well as true; the model is the job's.
@@ -80,21 +111,37 @@ class Mistral(FileDialect):
         yield from FileDialect.fetch(self, at, job, status)
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
-        asked = segment(msgspec.json.encode({TAG: tag}).decode())
+        seen = 0
         for number in range(MOST_PAGES):
-            path = f"/batch/jobs?page={number}&page_size=100&metadata={asked}&order_by=-created"
+            path = f"/batch/jobs?page={number}&page_size=100&order_by=-created"
             page = read_json((yield Call(request("GET", at, path))))
             jobs = read_objects(page.get("data"))
             for job in jobs:
                 if read_object(job.get("metadata")).get(TAG) == tag:
                     return Job(read_id(job))
             oldest = min((read_moment(job.get("created_at")) for job in jobs), default=0.0)
-            if not jobs or (number + 1) * 100 >= read_count(page.get("total")) or oldest < since - CLOCK_SLACK:
+            seen += len(jobs)
+            if not jobs or seen >= read_count(page.get("total")) or oldest < since - CLOCK_SLACK:
                 return None
         raise Garbled("a list of jobs that does not come to its end")
 
+    def row(self, line: bytes) -> Row:
+        return read_row(line, _error)
+
+    def failure(self, status: int, fault: Fault) -> Response:
+        return _error(status, fault.message)
+
+    def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(samples.answer(target.endpoint, body)))
+
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         read_json((yield Call(request("POST", at, f"/batch/jobs/{segment(job.id)}/cancel"))))
+
+
+def _error(status: int, message: str) -> Response:
+    kind = "invalid_request_error" if status < 500 else "internal_server_error"
+    body = {"object": "error", "message": message, "type": kind, "param": None, "code": None}
+    return Response(status, (JSON_TYPE,), msgspec.json.encode(body))
 
 
 def _status(job: dict[str, JSON]) -> Status:
@@ -102,7 +149,8 @@ def _status(job: dict[str, JSON]) -> Status:
     state = State.ENDED if word in _ENDED else State.FAILED if word == "failed" else State.RUNNING
     files = tuple(filter(None, map(read_text, (job.get("output_file"), job.get("error_file")))))
     # A job whose rows came inline has them itself, and most times in a file as well.
-    outputs = files or (("",) if job.get("outputs") else ())
+    inline = job.get("outputs") or (state is State.ENDED and not job.get("input_files"))
+    outputs = files or (("",) if inline else ())
     faults = [Fault(str(error.get("message") or "the job failed")) for error in read_objects(job.get("errors"))]
     return Status(
         state,
@@ -111,21 +159,13 @@ def _status(job: dict[str, JSON]) -> Status:
         total=read_count(job.get("total_requests")),
         outputs=outputs,
         errors=tuple(faults) if state is State.FAILED else (),
+        complete=word == "success",
         known=state is not State.RUNNING or word in _RUNNING,
     )
 
 
-class _Job(msgspec.Struct):
-    outputs: list[msgspec.Raw] | None = None
-
-
 def _unpack(body: bytes) -> bytes:
-    """The rows of a job that holds them."""
-    try:
-        rows = msgspec.json.decode(body, type=_Job).outputs or []
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise ValueError("not a job with rows") from fault
-    return b"\n".join(as_lines(rows))
+    return b"\n".join(rows_within(body, "outputs") or [])
 
 
 MISTRAL = Mistral(
@@ -136,6 +176,7 @@ MISTRAL = Mistral(
         "/fim/completions",
         "/chat/moderations",
         "/chat/classifications",
+        "/conversations",
         "/embeddings",
         "/moderations",
         "/classifications",
@@ -145,9 +186,9 @@ MISTRAL = Mistral(
     facts=Facts(
         "Mistral",
         "24 h",
-        "metadata, searched by the server",
+        "metadata",
         "24 h (one page) or for ever (another)",
         ("MISTRAL_API_KEY",),
-        quirks=("api.mistral.ai only, not its EU and US hosts",),
+        quirks=("api.mistral.ai only, not its EU and US hosts", "conversations only with store: false"),
     ),
 )

@@ -6,6 +6,8 @@ is derived; or it never ran.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from batchling.core.model import JSON, Headers, Response, Row
@@ -17,11 +19,42 @@ NEVER_RAN = frozenset(
 """Codes, and words for the status of a row, which say that a row can be asked again as if it had never been."""
 
 
-def read_row(line: bytes) -> Row:
+def rows_within(body: bytes, *places: str) -> list[bytes] | None:
+    """The rows of a document that has them in an array, at the first of these places (`response.rows`) that has one;
+    each as a line, since a line break in a JSON text stands between tokens only. None when no place has any.
+
+    Raises `ValueError` for what is no such document.
+    """
+    try:
+        for place in places:
+            raw: msgspec.Raw | None = msgspec.Raw(body)
+            for name in place.split("."):
+                if raw is not None:
+                    raw = (msgspec.json.decode(raw, type=dict[str, msgspec.Raw] | None) or {}).get(name)
+            rows = None if raw is None else msgspec.json.decode(raw, type=list[msgspec.Raw] | None)
+            if rows is not None:
+                return [bytes(row).replace(b"\r", b" ").replace(b"\n", b" ") for row in rows]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        raise ValueError("not a document with rows") from fault
+    return None
+
+
+def error_answer(status: int, message: str, code: str | None = None) -> Response:
+    """An error response in OpenAI's shape."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    error = {"message": message, "type": kind, "param": None, "code": code or None}
+    return Response(status, (JSON_TYPE,), msgspec.json.encode({"error": error}))
+
+
+Failed = Callable[[int, str], Response]
+"""Makes an error response, in the shape of a provider, of a status and a text."""
+
+
+def read_row(line: bytes, failed: Failed = error_answer) -> Row:
     """What one result line says. Raises `ValueError` when it says nothing that can be read."""
     try:
         said = msgspec.json.decode(line, type=_Line)
-        response = _answer(said)
+        response = _answer(said, failed)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise ValueError("not a result line") from fault
     if response is not None:
@@ -33,13 +66,6 @@ def read_row(line: bytes) -> Row:
     if status in NEVER_RAN or code in NEVER_RAN or not (code or message):
         return Row(said.custom_id, None, code or status or "no answer")
     return Row(said.custom_id, _from_error(error, code, message))
-
-
-def error_answer(status: int, message: str, code: str | None = None) -> Response:
-    """An error response in OpenAI's shape."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    error = {"message": message, "type": kind, "param": None, "code": code or None}
-    return Response(status, (JSON_TYPE,), msgspec.json.encode({"error": error}))
 
 
 def status_of(code: str, message: str) -> int:
@@ -72,7 +98,7 @@ class _Line(msgspec.Struct):
     status: JSON = None
 
 
-def _answer(said: _Line) -> Response | None:
+def _answer(said: _Line, failed: Failed) -> Response | None:
     """The row's own answer; None when it has none."""
     raw = bytes(said.response)
     if not raw.startswith(b"{"):
@@ -88,7 +114,7 @@ def _answer(said: _Line) -> Response | None:
         body = msgspec.json.decode(body, type=str).encode()
     if body in (b"", b"null"):
         text = answer.message or read_text(said.error) or read_text(read_object(said.error).get("message"))
-        return error_answer(answer.status_code, text or f"HTTP {answer.status_code}")
+        return failed(answer.status_code, text or f"HTTP {answer.status_code}")
     headers: Headers = (JSON_TYPE,)
     if answer.request_id:
         headers = (JSON_TYPE, ("x-request-id", answer.request_id))

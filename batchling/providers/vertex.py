@@ -1,8 +1,8 @@
 """Google Vertex AI: rows as a file in Cloud Storage, a batch prediction job over it, results in a folder beside it.
 
 Facts: Vertex's batch guides for Gemini and for Claude, the reference of v1, Cloud Storage's JSON API, and saved rows
-of public samples. UNSURE: that `custom_id` comes back in Gemini's rows (the samples show it), and all that
-`vertex_rows` knows of the importer.
+of public samples. UNSURE: that `custom_id` comes back in Gemini's rows (the samples show it), whether Claude's rows
+take betas in their body (such calls go real time), and all that `bigquery` knows of the importer.
 """
 
 from __future__ import annotations
@@ -32,13 +32,10 @@ from batchling.core.model import (
     Target,
     header,
 )
-from batchling.providers import cloud_storage, google
+from batchling.providers import cloud_storage, google, pages
 from batchling.providers.base import (
-    CLOCK_SLACK,
     JSON_TYPE,
-    MOST_PAGES,
     Facts,
-    Garbled,
     Limits,
     Refused,
     Route,
@@ -48,8 +45,8 @@ from batchling.providers.base import (
     lasting,
     read_count,
     read_fault,
+    read_id,
     read_json,
-    read_moment,
     read_object,
     read_objects,
     read_text,
@@ -57,7 +54,8 @@ from batchling.providers.base import (
     row_pieces,
     segment,
 )
-from batchling.providers.vertex_rows import NotTabular, read_row, shape
+from batchling.providers.bigquery import NotTabular, shape
+from batchling.providers.vertex_rows import read_row
 from batchling.samples import anthropic as claude
 from batchling.samples import gemini
 
@@ -82,9 +80,6 @@ _CAPACITY = "x-vertex-ai-llm-"
 _RUNNING = frozenset({"unspecified", "queued", "pending", "running", "cancelling", "paused", "updating"})
 _ENDED = frozenset({"succeeded", "cancelled", "expired", "partially_succeeded"})
 
-_NO_BATCH_MODEL = re.compile(
-    r"model\b.{0,200}\b(not found|not exist|not supported|not support|unsupported)", re.IGNORECASE | re.DOTALL
-)
 _RESULTS = re.compile(r"predictions[^/]*\.jsonl")
 _LABEL = "batchling"
 
@@ -112,7 +107,7 @@ class Vertex:
             "label",
             "the bucket's own",
             ("GOOGLE_APPLICATION_CREDENTIALS",),
-            discount="50 %; cached tokens have the cache's discount instead",
+            discount="50 % off; cached tokens have the cache's discount instead",
             quirks=(
                 "needs a Cloud Storage folder: Vertex(gcs_prefix=...)",
                 "only bodies of one shape (the same keys, of the same types) share a batch",
@@ -184,7 +179,7 @@ class Vertex:
             "outputConfig": {"predictionsFormat": "jsonl", "gcsDestination": {"outputUriPrefix": output}},
         }
         job = read_json((yield Call(request("POST", at, "/batchPredictionJobs", order), repeatable=False)))
-        return Job(_name(job), {"output": output})
+        return Job(read_id(job, "name"), {"output": output})
 
     def _folder(self) -> str:
         return self.gcs_prefix.rstrip("/")
@@ -204,22 +199,14 @@ class Vertex:
         return read_row(line)
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
-        place = ""
-        for _ in range(MOST_PAGES):
-            path = f"/batchPredictionJobs?filter={segment(f'labels.{_LABEL}={tag}')}&pageSize=100{place}"
-            page = read_json((yield Call(request("GET", at, path))))
-            jobs = read_objects(page.get("batchPredictionJobs"))
-            for job in jobs:
+        def found(page: dict[str, JSON]) -> Job | None:
+            for job in read_objects(page.get("batchPredictionJobs")):
                 if read_object(job.get("labels")).get(_LABEL) == tag:
-                    return Job(_name(job), {"output": _destination(job) or self._output(tag)})
-            newest = max((read_moment(job.get("createTime")) for job in jobs), default=since)
-            token = read_text(page.get("nextPageToken"))
-            if token is None or newest < since - CLOCK_SLACK:
-                return None
-            if (last := f"&pageToken={segment(token)}") == place:
-                break
-            place = last
-        raise Garbled("a list of jobs that does not come to its end")
+                    return Job(read_id(job, "name"), {"output": _destination(job) or self._output(tag)})
+            return None
+
+        path = f"/batchPredictionJobs?filter={segment(f'labels.{_LABEL}={tag}')}&pageSize=100"
+        return (yield from pages.search(lambda place: request("GET", at, path + place), found))
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         response = yield Call(request("POST", at, f"{_path(job)}:cancel", {}))
@@ -229,8 +216,6 @@ class Vertex:
     def judge(self, status: int, fault: Fault) -> Verdict:
         if fault.code == "RESOURCE_EXHAUSTED" and status == 400:  # of a job that failed for it
             return Verdict.FULL
-        if status in (400, 404) and _NO_BATCH_MODEL.search(fault.message):
-            return Verdict.REAL_TIME
         return google.judge(status, fault)
 
     def weight(self, body: dict[str, JSON]) -> int:
@@ -276,6 +261,8 @@ def _refuses(body: dict[str, JSON]) -> str | None:
     """Why this body cannot be a row of a batch; None when it can. REST takes both spellings of a key."""
     if body.get("stream"):
         return "streaming"
+    if body.get("anthropic_beta"):
+        return "parameter anthropic_beta"
     if body.get("cachedContent") or body.get("cached_content"):
         return "explicit context cache"
     for tool in read_objects(body.get("tools")):
@@ -313,12 +300,6 @@ def _destination(job: dict[str, JSON]) -> str | None:
     """The folder that a job was told to write to."""
     config = read_object(job.get("outputConfig"))
     return read_text(read_object(config.get("gcsDestination")).get("outputUriPrefix"))
-
-
-def _name(job: dict[str, JSON]) -> str:
-    if (name := read_text(job.get("name"))) is None:
-        raise Garbled("a job without a name")
-    return name
 
 
 def _path(job: Job) -> str:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import msgspec
 
 from batchling.core.fingerprint import decode_body
-from batchling.core.model import JSON, Bypass, Item, Request, Response, Site, Target, header
-from batchling.providers.base import JSON_TYPE, Facts, Limits, Route, account_of
-from batchling.providers.files import FileDialect, unbatchable
+from batchling.core.model import JSON, Bypass, Fault, Item, Request, Response, Row, Site, Target, header
+from batchling.providers.base import JSON_TYPE, Facts, Limits, Route, account_of, read_fault
+from batchling.providers.dialect import unbatchable
+from batchling.providers.files import FileDialect
+from batchling.providers.rows import read_row
 from batchling.samples import voyage as samples
 
 _INPUTS = {
@@ -50,6 +52,15 @@ class Voyage(FileDialect):
         shared = msgspec.json.decode(header(at.target.options, "request_params") or "{}")
         return {"completion_window": self.window, "metadata": {self.tag: tag}, "request_params": shared}
 
+    def row(self, line: bytes) -> Row:
+        row = read_row(line)
+        if row.response is None or row.response.ok:
+            return row
+        return Row(row.key, _detailed(row.response.status, read_fault(row.response).message))
+
+    def failure(self, status: int, fault: Fault) -> Response:
+        return _detailed(status, fault.message)
+
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         return Response(200, (JSON_TYPE,), msgspec.json.encode(samples.answer(target.endpoint, body)))
 
@@ -58,11 +69,16 @@ class Voyage(FileDialect):
         return len(asked) if isinstance(asked, list) else 1
 
 
+def _detailed(status: int, message: str) -> Response:
+    """An error as Voyage's real-time API words it, which is the only form that its SDK reads."""
+    return Response(status, (JSON_TYPE,), msgspec.json.encode({"detail": message}))
+
+
 VOYAGE = Voyage(
     name="voyage",
     roots=("https://api.voyageai.com/v1",),
     endpoints=("/contextualizedembeddings", "/embeddings", "/rerank"),
-    limits=Limits(rows=100_000, bytes=999_000_000, inputs=100_000, in_flight=100, price=0.67),
+    limits=Limits(rows=100_000, bytes=999_000_000, inputs=100_000, in_flight=100, price=0.67, window=43_200.0),
     facts=Facts(
         "Voyage AI",
         "12 h",

@@ -1,13 +1,16 @@
 """xAI's batch API: an uploaded file of OpenAI's rows, a job without a status, pages of results.
 
 Facts: xai-sdk 1.21, xAI's batch guide, and recorded traffic of August 2026. Rows could also be added to an open job
-one by one; with a file there is one call that creates it all.
+one by one; with a file there is one call that creates it all. UNSURE: when the counters of a stopped job are final
+(once several looks find the same), how jobs are sorted in a list (it is read whole), and which status an error of a row
+stands for (its text tells). A row may stay pending for as long as xAI likes: there is no deadline to go by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 
 import msgspec
 
@@ -27,8 +30,8 @@ from batchling.core.model import (
     Status,
     Target,
 )
+from batchling.providers import pages
 from batchling.providers.base import (
-    CLOCK_SLACK,
     JSON_TYPE,
     MOST_PAGES,
     Facts,
@@ -36,10 +39,9 @@ from batchling.providers.base import (
     Limits,
     Route,
     Verdict,
-    as_lines,
     read_count,
+    read_id,
     read_json,
-    read_moment,
     read_object,
     read_objects,
     read_text,
@@ -47,13 +49,19 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.files import FileDialect
-from batchling.providers.rows import error_answer, status_of
+from batchling.providers.rows import rows_within, status_of
 
 _NO_BATCH = ("grok-4.5", "grok-4.6", "grok-build")
 """Beginnings of the names of models that refuse batches."""
 
 _NOT_YET = "not yet visible"
 """A row that its store does not show yet says so as an error."""
+
+_LOOKS = 12
+"""How often results that cannot be seen yet are asked for."""
+_ALIKE = 3
+"""How many looks must find a stopped job unchanged."""
+_PAUSE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +79,22 @@ class Grok(FileDialect):
         file_id = yield from self.upload(at, items, tag)
         call = request("POST", at, "/batches", {"name": tag, "input_file_id": file_id})
         job = read_json((yield Call(call, repeatable=False)))
-        return Job(_id(job), {"input_file_id": file_id})
+        return Job(read_id(job, "batch_id"), {"input_file_id": file_id})
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
-        return _status(read_json((yield Call(request("GET", at, f"/batches/{segment(job.id)}")))))
+        look = Call(request("GET", at, f"/batches/{segment(job.id)}"))
+        said = read_json((yield look))
+        status = _status(said)
+        for _ in range(_ALIKE if status.word == "stopped" else 0):
+            if (again := read_json((yield replace(look, pause=_PAUSE)))) != said:
+                return _status(again)
+        return replace(status, state=State.ENDED, outputs=("results",)) if status.word == "stopped" else status
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
         token = ""
         for _ in range(MOST_PAGES):
             path = f"/batches/{segment(job.id)}/results?limit=100{token}"
-            page = read_json((yield Call(request("GET", at, path), unpack=_unpack)))
+            page = yield from _page(at, path, expected=bool(status.done) and not token)
             if (following := read_text(page.get("pagination_token"))) is None:
                 return
             if (last := f"&pagination_token={segment(following)}") == token:
@@ -104,25 +118,19 @@ class Grok(FileDialect):
             raise ValueError("a row that cannot be seen yet")
         if "cancel" in text.lower():
             return Row(said.batch_request_id, None, "cancelled")
-        return Row(said.batch_request_id, error_answer(status_of("", text), text))
+        return Row(said.batch_request_id, self.failure(status_of("", text), Fault(text)))
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
-        token = ""
-        for _ in range(MOST_PAGES):
-            page = read_json((yield Call(request("GET", at, f"/batches?limit=100{token}"))))
-            jobs = read_objects(page.get("batches")) or read_objects(page.get("data"))
-            for job in jobs:
+        def found(page: dict[str, JSON]) -> Job | None:
+            for job in read_objects(page.get("batches")) or read_objects(page.get("data")):
                 if job.get("name") == tag:
-                    return Job(_id(job))
-            # Times are dates alone: a day more is looked at.
-            oldest = min((read_moment(job.get("create_time")) for job in jobs), default=0.0)
-            following = read_text(page.get("pagination_token"))
-            if following is None or oldest < since - CLOCK_SLACK - 2 * 86_400:
-                return None
-            if (last := f"&pagination_token={segment(following)}") == token:
-                break
-            token = last
-        raise Garbled("a list of jobs that does not come to its end")
+                    return Job(read_id(job, "batch_id"))
+            return None
+
+        def asked(place: str) -> Request:
+            return request("GET", at, f"/batches?limit=100{place}")
+
+        return (yield from pages.search(asked, found, "pagination_token", "pagination_token"))
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         read_json((yield Call(request("POST", at, f"/batches/{segment(job.id)}:cancel"))))
@@ -132,11 +140,19 @@ class Grok(FileDialect):
             return Verdict.REAL_TIME
         return FileDialect.judge(self, status, fault)
 
+    def failure(self, status: int, fault: Fault) -> Response:
+        body = {"code": fault.code or HTTPStatus(status).phrase, "error": fault.message}
+        return Response(status, (JSON_TYPE,), msgspec.json.encode(body))
 
-def _id(job: dict[str, JSON]) -> str:
-    if (found := read_text(job.get("batch_id"))) is None:
-        raise Garbled("a job without an id")
-    return found
+
+def _page(at: Site, path: str, *, expected: bool) -> Flow[dict[str, JSON]]:
+    """A page of results, without the wait for its rows given up too early: they are not visible at once."""
+    for look in range(_LOOKS):
+        page = read_json((yield Call(request("GET", at, path), unpack=_unpack, pause=_PAUSE if look else 0.0)))
+        rows = read_objects(page.get("results"))
+        if (rows or not expected) and not any(_NOT_YET in str(row) for row in rows):
+            break
+    return page
 
 
 def _status(job: dict[str, JSON]) -> Status:
@@ -144,13 +160,16 @@ def _status(job: dict[str, JSON]) -> Status:
     counts = {name: read_count(count) for name, count in read_object(job.get("state")).items()}
     total = counts.get("num_requests", 0)
     refused = read_text(job.get("cancel_by_xai_message"))
-    if refused is not None and not counts.get("num_success"):
-        return Status(State.FAILED, "refused", total=total, errors=(Fault(refused),))
     done = counts.get("num_success", 0) + counts.get("num_error", 0)
+    if refused is not None and not done:
+        return Status(State.FAILED, "refused", total=total, errors=(Fault(refused),))
     over = total > 0 and counts.get("num_pending", 0) == 0
-    if job.get("cancel_time"):  # the counters change for a while
-        over = done + counts.get("num_cancelled", 0) >= total
-    word = ("cancelled" if job.get("cancel_time") else "done") if over else "running" if total else "reading"
+    word = "done" if over else "running" if total else "reading"
+    if refused is not None or job.get("cancel_time"):
+        # The counters change for a while.
+        settled = over and done + counts.get("num_cancelled", 0) >= total
+        word = "cancelled" if settled else "cancelling" if counts.get("num_pending") else "stopped"
+        over = settled
     state = State.ENDED if over else State.RUNNING
     return Status(state, word, done=done, total=total, outputs=("results",) if over else ())
 
@@ -171,17 +190,8 @@ class _Line(msgspec.Struct):
     error_message: JSON = None
 
 
-class _Page(msgspec.Struct):
-    results: list[msgspec.Raw] | None = None
-
-
 def _unpack(body: bytes) -> bytes:
-    """The rows of one page."""
-    try:
-        rows = msgspec.json.decode(body, type=_Page).results or []
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise ValueError("not a page of results") from fault
-    return b"\n".join(as_lines(rows))
+    return b"\n".join(rows_within(body, "results") or [])
 
 
 XAI = Grok(
@@ -197,7 +207,7 @@ XAI = Grok(
         "name",
         "30 days",
         ("XAI_API_KEY",),
-        discount="20 %, by model up to 50 %",
+        discount="20 % off, by model up to 50 %",
         quirks=("chat completions only", "xai-sdk speaks gRPC, which is out of reach: use the OpenAI SDK"),
     ),
 )

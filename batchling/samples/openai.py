@@ -238,6 +238,10 @@ def _videos(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
     }
 
 
+def _audio(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
+    return {"text": reply("", seed)}
+
+
 _MAKERS = {
     "/v1/chat/completions": _chat,
     "/v1/responses": _responses,
@@ -247,4 +251,6 @@ _MAKERS = {
     "/v1/images/generations": _images,
     "/v1/images/edits": _images,
     "/v1/videos": _videos,
+    "/v1/audio/transcriptions": _audio,
+    "/v1/audio/translations": _audio,
 }

@@ -41,7 +41,8 @@ def reply(prompt: str, seed: str, name: str = "") -> str:
     """The text of an answer. Where the prompt asks for marked fields, each of them is there."""
     fields = [field for field in dict.fromkeys(_FIELD.findall(prompt)) if field != "completed"]
     if not fields or "completed" not in prompt:
-        return sentence(seed, name)
+        # What some take for the end of a line comes back, as a model that quotes would give it.
+        return sentence(seed, name) + "".join(mark for mark in "\u2028\u2029\x85" if mark in prompt)
     asked = prompt.rpartition("[[ ## completed ## ]]")[0]
     marked = [field for field in fields if f"[[ ## {field} ## ]]" in asked]
     body = "\n\n".join(f"[[ ## {field} ## ]]\n{sentence(seed, name + field)}" for field in marked)

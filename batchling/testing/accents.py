@@ -39,7 +39,25 @@ class Accent:
     """Body keys that a row may not have."""
     uploads: str = "/files"
     purpose: str = "batch"
+    needs_name: bool = False
+    """Whether an upload says its file's name in a part of its own."""
+    uploaded: int = 200
+    """The status of a successful upload."""
     least: int = 1
+    most: int = 50_000
+    shortest_key: int = 1
+    row_bytes: int = 200 * 1024 * 1024
+    file_bytes: int = 200 * 1024 * 1024
+    last_turn: str = ""
+    """Whose the last message of a row must be."""
+    mixed: bool = False
+    """Whether rows of several endpoints share a job."""
+    once: str = ""
+    """The header with which a repeated create call gets the first one's job."""
+    trusting: bool = False
+    """Whether a create call takes any file id, and the job fails."""
+    elsewhere: bool = False
+    """Whether a file's content is at a signed link, which takes no credential."""
     first_line: int = 1
     created: int = 200
     """The status of a successful create call."""
@@ -49,6 +67,10 @@ class Accent:
     """Whether a list is an array."""
     cursors: bool = False
     """Whether a list is paged with cursors."""
+    pending: bool = False
+    """Whether a fresh file is pending until somebody looks, and no job takes it before."""
+    complaint: Callable[[int, Words], Words | str] = lambda _, said: said
+    """What an error answer's body is, made of its status and OpenAI's body."""
     file: Callable[[Words], Words] = _same
     job: Callable[[Words], Words] = _same
     created_job: Callable[[Words], Words] = _same
@@ -65,6 +87,56 @@ def _iso(said: Words) -> Words:
 
 def _upper(said: Words) -> Words:
     return {**said, "status": said["status"].upper()}
+
+
+def _in_words(status: int, said: Words) -> str:
+    return str(said["error"]["message"])
+
+
+def _in_words_401(status: int, said: Words) -> Words | str:
+    return "Unauthorized. Invalid token format." if status == 401 else said
+
+
+def _in_detail(status: int, said: Words) -> Words:
+    return {"detail": said["error"]["message"]}
+
+
+def _in_error(status: int, said: Words) -> Words:
+    return {"error": said["error"]["message"], "request_id": "r"}
+
+
+def _files_from_the_start(said: Words) -> Words:
+    """Both files have their ids before they have any rows."""
+    ids = {name: said[name] or f"{said['id']}_{name[:-8]}" for name in ("output_file_id", "error_file_id")}
+    return {**said, **(ids if said["status"] != "failed" or not said["errors"] else {})}
+
+
+def _doubleword(said: Words) -> Words:
+    """A job of which every row failed is failed, without a word why; none expires."""
+    counts = said["request_counts"]
+    if said["status"] == "completed" and not counts["completed"]:
+        said = {**said, "status": "failed"}
+    return _files_from_the_start(said)
+
+
+def _parasail(said: Words) -> Words:
+    return {**said, "metadata": None, "expires_at": None}
+
+
+def _perplexity(said: Words) -> Words:
+    if not said["errors"]:
+        return said
+    data = [{name: value for name, value in fault.items() if name != "param"} for fault in said["errors"]["data"]]
+    return {**said, "errors": {"object": "list", "data": data}}
+
+
+def _voyage(said: Words) -> Words:
+    """At the end of its window a job is completed, as far as it has come."""
+    return _iso({**said, "status": said["status"].replace("expired", "completed")})
+
+
+def _zhipu_line(line: Words) -> Words:
+    return {name: value for name, value in line.items() if name != "error" or value}
 
 
 def _groq(said: Words) -> Words:
@@ -93,7 +165,8 @@ def _error_of(line: Words) -> tuple[int, Words] | None:
     said = line["response"]
     if said is None or said["status_code"] == 200:
         return None
-    return said["status_code"], said["body"].get("error") or {}
+    error = said["body"].get("error") or {"message": said["body"].get("detail")}
+    return said["status_code"], error
 
 
 def _together_line(line: Words) -> Words:
@@ -117,7 +190,8 @@ def _doubleword_line(line: Words) -> Words:
 
 def _deepinfra(said: Words) -> Words:
     early = said["status"] == "validating"
-    return {**said, **(dict.fromkeys(("request_counts", "model", "usage")) if early else {})}
+    said = {**said, **(dict.fromkeys(("request_counts", "model", "usage")) if early else {})}
+    return _files_from_the_start(said) if said["status"] in ("completed", "cancelled", "expired") else said
 
 
 def _deepinfra_line(line: Words) -> Words:
@@ -155,7 +229,7 @@ def _kimi_line(line: Words) -> Words:
 def _voyage_line(line: Words) -> Words:
     if (failed := _error_of(line)) is None:
         return {**line, "batch_id": "batch_1"}
-    return {**line, "response": {"status_code": failed[0], "message": failed[1].get("message")}}
+    return {**line, "batch_id": "batch_1", "response": {"status_code": failed[0], "message": failed[1].get("message")}}
 
 
 def _cerebras(said: Words) -> Words:
@@ -169,7 +243,8 @@ def _cerebras_line(line: Words) -> Words:
     if failed is not None:
         return {**key, "status": "failed", "error": {"code": str(failed[0]), "message": failed[1].get("message")}}
     if line["response"] is None:
-        return {**key, "status": line["error"]["code"].removeprefix("batch_"), "error": line["error"]}
+        error = {**line["error"], "code": line["error"]["code"].replace("batch_expired", "timeout")}
+        return {**key, "status": line["error"]["code"].removeprefix("batch_"), "error": error}
     return {**key, "status": "succeeded", "response": line["response"]["body"]}
 
 
@@ -186,22 +261,38 @@ def _azure_line(line: Words) -> Words:
 
 
 _CHAT = "/chat/completions"
+_AUDIO = ("/audio/transcriptions", "/audio/translations")
+_MB = 1_000_000
+_TWO_WEEKS = tuple(f"{hours}h" for hours in range(24, 337))
 
 ACCENTS: Mapping[str, Accent] = {
     accent.name: accent
     for accent in (
-        Accent("groq", "/openai/v1", (_CHAT,), cursors=True, job=_groq),
+        Accent(
+            "groq",
+            "/openai/v1",
+            (_CHAT, *_AUDIO),
+            windows=(*(f"{hours}h" for hours in range(24, 169)), "7d"),
+            mixed=True,
+            cursors=True,
+            job=_groq,
+        ),
         Accent(
             "together",
             "/v1",
-            (_CHAT,),
+            (_CHAT, *_AUDIO),
             windows=(None, "24h"),
             needs=frozenset({"custom_id", "body"}),
             uploads="/files/upload",
             purpose="batch-api",
+            needs_name=True,
             created=201,
+            row_bytes=10 * _MB,
+            file_bytes=100 * _MB,
+            trusting=True,
             bare=True,
             order=frozenset({"input_file_id", "endpoint", "completion_window", "model_id", "priority"}),
+            complaint=_in_error,
             job=_together,
             created_job=lambda said: {"job": _together(said), "warning": None},
             line=_together_line,
@@ -209,9 +300,13 @@ ACCENTS: Mapping[str, Accent] = {
         Accent(
             "doubleword",
             "/v1",
-            (_CHAT, "/completions", "/embeddings", "/responses"),
+            (_CHAT, "/completions", "/embeddings", "/responses", "/messages"),
             windows=("24h", "1h"),
+            uploaded=201,
             created=201,
+            mixed=True,
+            complaint=_in_words,
+            job=_doubleword,
             line=_doubleword_line,
         ),
         Accent(
@@ -219,43 +314,87 @@ ACCENTS: Mapping[str, Accent] = {
             "/v1/openai",
             (_CHAT, "/completions", "/embeddings"),
             first_line=0,
+            complaint=_in_detail,
             job=_deepinfra,
             line=_deepinfra_line,
         ),
-        Accent("parasail", "/v1", (_CHAT, "/embeddings")),
-        Accent("novita", "/openai/v1", (_CHAT, "/completions"), windows=("48h", "24h"), job=_novita),
-        Accent("siliconflow", "/v1", (_CHAT,), file=_siliconflow_file, job=_siliconflow),
-        Accent("dashscope", "/compatible-mode/v1", (_CHAT, "/embeddings")),
+        Accent(
+            "parasail",
+            "/v1",
+            (_CHAT, "/embeddings"),
+            file_bytes=100 * _MB,
+            elsewhere=True,
+            complaint=_in_words_401,
+            job=_parasail,
+        ),
+        Accent(
+            "novita",
+            "/openai/v1",
+            (_CHAT, "/completions"),
+            windows=("48h", "24h"),
+            file_bytes=100 * _MB,
+            needs=frozenset({"custom_id", "body"}),
+            job=_novita,
+        ),
+        Accent(
+            "siliconflow",
+            "/v1",
+            (_CHAT,),
+            windows=_TWO_WEEKS,
+            most=5_000,
+            file_bytes=1_000 * _MB,
+            last_turn="user",
+            order=frozenset({"input_file_id", "endpoint", "completion_window", "metadata", "replace"}),
+            needs=frozenset({"custom_id", "body"}),
+            file=_siliconflow_file,
+            job=_siliconflow,
+        ),
+        Accent(
+            "dashscope",
+            "/compatible-mode/v1",
+            (_CHAT, "/embeddings"),
+            windows=_TWO_WEEKS + tuple(f"{days}d" for days in range(1, 15)),
+            row_bytes=6 * _MB,
+            file_bytes=500 * _MB,
+        ),
         Accent(
             "zhipu",
             "/api/paas/v4",
             (_CHAT,),
             prefix="/v4",
             windows=(None, "24h"),
+            shortest_key=6,
+            file_bytes=100 * _MB,
             order=frozenset({"input_file_id", "endpoint", "completion_window", "metadata", "auto_delete_input_file"}),
             job=_zhipu,
+            line=_zhipu_line,
         ),
         Accent(
             "kimi",
             "/v1",
             (_CHAT,),
             windows=("12h", "24h", "1d", "3d", "7d"),
+            file_bytes=100 * _MB,
             absent=frozenset({"temperature", "top_p", "n", "presence_penalty", "frequency_penalty"}),
             line=_kimi_line,
         ),
-        Accent("perplexity", "/v1", ("/responses",), windows=(None, "24h")),
-        Accent("cerebras", "/v1", (_CHAT,), least=10, results=True, job=_cerebras, line=_cerebras_line),
+        Accent("perplexity", "/v1", ("/responses",), windows=(None, "24h"), once="idempotency-key", job=_perplexity),
+        Accent("cerebras", "/v1", (_CHAT,), least=10, row_bytes=_MB, results=True, job=_cerebras, line=_cerebras_line),
         Accent(
             "voyage",
             "/v1",
             ("/embeddings", "/contextualizedembeddings", "/rerank"),
             windows=("12h",),
+            most=100_000,
+            file_bytes=1_000 * _MB,
             order=frozenset({"input_file_id", "endpoint", "completion_window", "metadata", "request_params"}),
             keyed=frozenset({"custom_id", "body"}),
             needs=frozenset({"custom_id", "body"}),
-            job=_iso,
+            complaint=_in_detail,
+            job=_voyage,
             line=_voyage_line,
         ),
-        Accent("azure", "/openai/v1", (_CHAT, "/responses"), job=_azure, line=_azure_line),
+        Accent("azure", "/openai/v1", (_CHAT, "/responses"), pending=True, job=_azure, line=_azure_line),
     )
 }
+"""By the provider's name."""

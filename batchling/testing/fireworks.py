@@ -99,6 +99,8 @@ class FireworksApi:
         name = f"{self._own(request)}/{request.match_info['id']}"
         if name not in self._datasets:
             raise _refusal(404, 5, "no such dataset")
+        if self._datasets[name] is not None:
+            raise _refusal(400, 9, "the dataset is uploaded already")
         async for part in await request.multipart():
             field: Any = part
             if field.name == "file":
@@ -147,12 +149,13 @@ class FireworksApi:
     async def _get(self, request: web.Request) -> web.Response:
         job = self._job(request)
         job.polls += 1
+        if job.cancelled:  # this is the last that anybody sees of it
+            job.over = "CANCELLED"
+            job.words["deleted"] = True
+            return reply({**self._shown(job), "state": "JOB_STATE_DELETING_CLEANING_UP"})
         if not job.over and self._world.ready(job):
             self._finish(job)
-        shown = self._shown(job)
-        if job.cancelled and job.over:
-            job.words["deleted"] = True
-        return reply(shown)
+        return reply(self._shown(job))
 
     async def _cancel(self, request: web.Request) -> web.Response:
         self._job(request).cancelled = True

@@ -106,6 +106,9 @@ class InlineApi:
             raise refusal(400, "endpoint, model and callback_url must come before requests")
         if order.get("endpoint") not in {"/v1" + path for path in _PATHS["openrouter"]}:
             raise refusal(400, "endpoint is not supported")
+        formats = [encode(row["body"].get("response_format")) for row in order["requests"] or () if row.get("body")]
+        if str(order.get("model")).startswith("google/") and len(set(formats)) > 1:
+            raise refusal(400, "Google models take one response_format a batch")
         if not order.get("model") or order.get("completion_window") not in (None, "24h"):
             raise refusal(400, "model is required, and completion_window must be 24h")
 

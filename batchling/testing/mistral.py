@@ -9,13 +9,22 @@ from aiohttp import web
 
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
-from batchling.samples import openai as samples
+from batchling.samples import mistral as samples
 from batchling.testing.accents import Accent
 from batchling.testing.openai_files import OpenAIFiles, json_object, reply
 from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
 
-_ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings", "/v1/fim/completions", "/v1/moderations")
-_SAMPLES = {"/v1/fim/completions": "/v1/chat/completions"}
+_ENDPOINTS = (
+    "/v1/chat/completions",
+    "/v1/embeddings",
+    "/v1/fim/completions",
+    "/v1/moderations",
+    "/v1/chat/moderations",
+    "/v1/classifications",
+    "/v1/chat/classifications",
+    "/v1/conversations",
+    "/v1/ocr",
+)
 _ORDER = frozenset({"endpoint", "model", "metadata", "timeout_hours", "requests", "input_files"})
 _WORDS = {"expired": "TIMEOUT_EXCEEDED", "cancelled": "CANCELLED", "failed": "FAILED", "": "SUCCESS"}
 
@@ -65,11 +74,7 @@ class MistralApi:
     def _answer(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
         if (fault := self._world.row_fault_for(body)) is not None:
             return fault.status, fault.error
-        if endpoint == "/v1/fim/completions":
-            body = {**body, "messages": [{"role": "user", "content": body.get("prompt")}]}
-        # `stream: false`, which the SDK sends, changes nothing.
-        body = {name: value for name, value in body.items() if name != "stream" or value}
-        return 200, samples.answer(_SAMPLES.get(endpoint, endpoint), body)
+        return 200, samples.answer(endpoint, body)
 
     async def _create(self, request: web.Request) -> web.Response:
         account = self.account(request)
@@ -113,11 +118,9 @@ class MistralApi:
 
     async def _list(self, request: web.Request) -> web.Response:
         account = self.account(request)
-        wanted = msgspec.json.decode(request.query.get("metadata") or "{}")
         jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
         for job in jobs:
             self._go_on(job)
-        jobs = [job for job in jobs if wanted.items() <= (job.words["metadata"] or {}).items()]
         size = page_size(request, "page_size")
         start = int(request.query.get("page", 0)) * size
         return reply({"object": "list", "data": list(map(self._shown, jobs[start : start + size])), "total": len(jobs)})

@@ -7,17 +7,22 @@ Shapes: recorded traffic of 2025 and 2026; absent ids are null, a job that faile
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 
+import msgspec
 from aiohttp import web
 
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
+from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
 from batchling.samples import voyage
 from batchling.testing.accents import Accent
 from batchling.testing.openai_files import DAY, OpenAIFiles, error, json_object, refusal, reply
-from batchling.testing.openai_rows import BadLine, read_rows
-from batchling.testing.world import Served, World, encode, page_size, shuffled
+from batchling.testing.openai_rows import BadLine, read_rows, urls_of
+from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _NEEDS = {"/v1/chat/completions": "messages", "/v1/embeddings": "input", "/v1/moderations": "input"}
 
@@ -54,14 +59,32 @@ class OpenAIApi:
         root = prefix + self._accent.base
         found = [web.post(root + path, self._real_time) for path in self._accent.endpoints]
         found += [web.get(root + "/models", self._models)]
+        if self.name == "novita":
+            found += [web.post(prefix + "/v3/openai" + path, self._real_time) for path in self._accent.endpoints]
         found += [*self._files.routes(root), *self._job_routes(root)]
         if self.name == "azure":
             legacy = prefix + "/openai"
-            found += [
-                web.post(legacy + "/deployments/{model}" + path, self._real_time) for path in self._accent.endpoints
-            ]
+            found += [web.post(legacy + "/deployments/{model}/chat/completions", self._real_time)]
+            found += [web.post(legacy + "/responses", self._real_time)]
             found += [*self._files.routes(legacy), *self._job_routes(legacy)]
-        return found
+        return [web.route(each.method, each.path, self._worded(each.handler)) for each in found]
+
+    def _worded(self, handler: Handler) -> Handler:
+        """The handler, with its refusals in the provider's own words."""
+
+        async def worded(request: web.Request) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except Refusal as no:
+                body = no.response.body
+                said = self._accent.complaint(
+                    no.response.status, msgspec.json.decode(body if isinstance(body, bytes) else b"{}")
+                )
+                if isinstance(said, str):
+                    raise Refusal(web.Response(text=said, status=no.response.status)) from no
+                raise Refusal(reply(said, no.response.status)) from no
+
+        return worded
 
     def _job_routes(self, root: str) -> list[web.RouteDef]:
         own = root + "/batches/{id}"
@@ -82,6 +105,8 @@ class OpenAIApi:
     def account(self, request: web.Request) -> str:
         """A digest of who asks. Raises the 401 of a missing or refused key."""
         credential = request.headers.get("authorization", "")
+        if self.name == "azure" and "/openai/v1/" not in request.path and "api-version" not in request.query:
+            raise refusal(404, "Resource not found", code="404")
         if self.name == "azure" and "api-key" in request.headers:
             credential = f"Bearer {request.headers['api-key']}"
         revoked = credential.removeprefix("Bearer ") in self._world.revoked
@@ -121,6 +146,8 @@ class OpenAIApi:
             return 404, error("The model 'no-such-model' does not exist.", "model", "model_not_found")
         if self.name == "voyage":
             return 200, voyage.answer(endpoint, body)
+        if endpoint == "/v1/messages":
+            return 200, claude.answer(body)
         needed = _NEEDS.get(endpoint)
         if needed and not body.get(needed):
             return 400, error(f"Missing required parameter: '{needed}'.", needed, "missing_required_parameter")
@@ -133,9 +160,13 @@ class OpenAIApi:
         account = self.account(request)
         order = await json_object(request)
         file_id = str(order.get("input_file_id"))
+        if (again := self._made_before(request, account)) is not None:
+            return reply(self._shown(again))
         content = self._files.content_of(file_id, account)
-        if content is None:
+        if content is None and not self._accent.trusting:
             raise refusal(400, f"Cannot find file {order.get('input_file_id')}", param="file_id")
+        if self._files.is_pending(file_id):
+            raise refusal(400, "The input file is not processed yet.", code="invalid_request")
         accent = self._accent
         if order.get("endpoint") not in {accent.prefix + path for path in accent.endpoints}:
             raise refusal(400, f"Invalid value: '{order.get('endpoint')}'.", param="endpoint", code="invalid_value")
@@ -145,10 +176,17 @@ class OpenAIApi:
             raise refusal(400, f"Unknown parameter: '{min(unknown)}'.", param=min(unknown), code="unknown_parameter")
         metadata = order.get("metadata")
         job = Served(f"batch_{self._world.number():032d}", account, order["endpoint"], [], time.time())
-        job.words = {"input_file_id": file_id, "metadata": metadata, "errors": None, "model": None}
+        job.words = {"input_file_id": file_id, "metadata": metadata, "errors": None, "model": None, "urls": {}}
+        job.words["once"] = request.headers.get(accent.once) if accent.once else None
         self.jobs[job.id] = job
-        self._validate(job, content, order.get("request_params") or {})
+        self._validate(job, content if content is not None else b"no such file", order.get("request_params") or {})
         return reply(accent.created_job(self._plain(job)) if accent.bare else self._shown(job), accent.created)
+
+    def _made_before(self, request: web.Request, account: str) -> Served | None:
+        """The job that an earlier call with the same idempotency key has made."""
+        key = request.headers.get(self._accent.once) if self._accent.once else None
+        mine = [job for job in self.jobs.values() if job.account == account and key is not None]
+        return next((job for job in mine if job.words["once"] == key), None)
 
     def _validate(self, job: Served, content: bytes, shared: dict[str, JSON]) -> None:
         """Read the file as OpenAI does after the create call: the first bad line fails the whole job."""
@@ -156,6 +194,7 @@ class OpenAIApi:
         if fault is None:
             try:
                 job.rows = read_rows(self._accent, job.endpoint, content, shared)
+                job.words["urls"] = urls_of(content) if self._accent.mixed else {}
                 self._count_enqueued(job)
                 return
             except BadLine as bad:
@@ -232,13 +271,14 @@ class OpenAIApi:
         good: list[tuple[str, bytes]] = []
         bad: list[tuple[str, bytes]] = []
         for key, body in job.rows[:done]:
-            status, answer = self._answer(job.endpoint, {**body, "seed": key} if self._world.varied else body)
+            endpoint = job.words["urls"].get(key, job.endpoint)
+            status, answer = self._answer(endpoint, {**body, "seed": key} if self._world.varied else body)
             said = {"status_code": status, "request_id": f"req_{digest(job.id, key)}", "body": answer}
             row = {"id": f"batch_req_{digest(key)}", "custom_id": key, "response": said, "error": None}
             (good if status == 200 else bad).append((key, encode(self._accent.line(row))))
             if status == 200:
                 real_time = {**body, "model": body["model"].removesuffix("-batch")}
-                self._world.bill(self.name, job.endpoint, job.account, real_time, answer, (key, job.id))
+                self._world.bill(self.name, endpoint, job.account, real_time, answer, (key, job.id))
         word = f"batch_{job.over}"
         for key, _ in job.rows[done:]:
             error: JSON = {"code": word, "message": "This request could not be executed."}

@@ -14,7 +14,6 @@ from batchling.testing.accents import Accent
 from batchling.testing.world import Refusal, World, encode
 
 DAY = 86_400
-_MOST_BYTES = 200 * 1024 * 1024
 
 
 class OpenAIFiles:
@@ -35,6 +34,7 @@ class OpenAIFiles:
             web.get(root + "/files/{id}", self._get),
             web.delete(root + "/files/{id}", self._delete),
             web.get(root + "/files/{id}/content", self._content),
+            web.get(root + "/signed/{id}", self._signed),
         ]
 
     def content_of(self, file_id: str, account: str) -> bytes | None:
@@ -42,20 +42,31 @@ class OpenAIFiles:
         file = self._files.get(file_id)
         return self._contents[file_id] if file is not None and file["account"] == account else None
 
+    def is_pending(self, file_id: str) -> bool:
+        """Whether a file is not processed yet."""
+        return file_id in self._files and self._files[file_id]["status"] == "pending"
+
     async def _upload(self, request: web.Request) -> web.Response:
         account = self._account(request)
-        purpose, name, content = "", "", b""
+        purpose, name, said, content = "", "", "", b""
         async for part in await request.multipart():
             field: Any = part
             if field.name == "purpose":
                 purpose = (await field.read()).decode()
+            elif field.name == "file_name":
+                said = (await field.read()).decode()
             elif field.name == "file":
                 name, content = field.filename or "upload", bytes(await field.read())
         if purpose != self._accent.purpose:
             raise refusal(400, f"'{purpose}' is not one of ['{self._accent.purpose}'] - 'purpose'", param="purpose")
-        if len(content) > _MOST_BYTES:
+        if self._accent.needs_name and not said:
+            raise refusal(400, "file_name is required", param="file_name")
+        if len(content) > self._accent.file_bytes:
             raise refusal(400, "File is too large.")
-        return reply(self._accent.file(self.add(account, name, purpose, content)))
+        file = self.add(account, said or name, purpose, content)
+        if self._accent.pending:
+            self._files[file["id"]]["status"] = file["status"] = "pending"
+        return reply(self._accent.file(file), self._accent.uploaded)
 
     def add(self, account: str, name: str, purpose: str, content: bytes) -> dict[str, JSON]:
         """Keep a new file; what the API says of it."""
@@ -82,7 +93,9 @@ class OpenAIFiles:
         return file
 
     async def _get(self, request: web.Request) -> web.Response:
-        return reply(_public(self._file(request)))
+        file = self._file(request)
+        file["status"] = "processed"
+        return reply(_public(file))
 
     async def _list(self, request: web.Request) -> web.Response:
         account = self._account(request)
@@ -95,8 +108,21 @@ class OpenAIFiles:
         return reply({"object": "file", "deleted": True, "id": file["id"]})
 
     async def _content(self, request: web.Request) -> web.Response:
+        file_id = request.match_info["id"]
+        if file_id.endswith(("_output", "_error")) and file_id not in self._files:
+            self._account(request)
+            return web.Response(body=b"", content_type="application/octet-stream")  # named before it has any rows
         content = self._contents[self._file(request)["id"]]
+        if self._accent.elsewhere:
+            place = request.url.with_host("localhost").with_path(request.path.replace("/files/", "/signed/")[:-8])
+            return web.Response(status=302, headers={"location": str(place)})
         return web.Response(body=content, content_type="application/octet-stream")
+
+    async def _signed(self, request: web.Request) -> web.Response:
+        """A link that carries its own right, and takes none beside it."""
+        if "authorization" in request.headers:
+            raise refusal(400, "Only one auth mechanism allowed")
+        return web.Response(body=self._contents[request.match_info["id"]], content_type="application/octet-stream")
 
 
 def _public(file: dict[str, JSON]) -> dict[str, JSON]:

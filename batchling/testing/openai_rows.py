@@ -7,8 +7,6 @@ import msgspec
 from batchling.core.model import JSON
 from batchling.testing.accents import Accent
 
-_MAX_ROWS = 50_000
-
 Body = dict[str, JSON]
 
 
@@ -25,6 +23,8 @@ def read_rows(accent: Accent, endpoint: str, content: bytes, shared: Body) -> li
     rows: dict[str, Body] = {}
     lines = content.split(b"\n")
     for number, line in enumerate(lines if lines[-1] else lines[:-1], accent.first_line):
+        if len(line) > accent.row_bytes:
+            raise BadLine("invalid_line", f"A line has more than {accent.row_bytes} bytes.", None, number)
         key, body = _row(accent, endpoint, number, line)
         if shared and "model" in body:
             raise BadLine("invalid_request", "The model belongs to the request_params.", "body.model", number)
@@ -34,9 +34,15 @@ def read_rows(accent: Accent, endpoint: str, content: bytes, shared: Body) -> li
         _check_body(accent, number, rows[key], next(iter(rows.values())))
     if len(rows) < accent.least:
         raise BadLine("empty_file", f"The input file has fewer than {accent.least} lines.", None, None)
-    if len(rows) > _MAX_ROWS:
-        raise BadLine("too_many_tasks", f"The input file has more than {_MAX_ROWS} lines.", None, None)
+    if len(rows) > accent.most:
+        raise BadLine("too_many_tasks", f"The input file has more than {accent.most} lines.", None, None)
     return list(rows.items())
+
+
+def urls_of(content: bytes) -> dict[str, str]:
+    """The endpoint of each row, by its key, where rows of several endpoints share a job."""
+    rows = [msgspec.json.decode(line) for line in content.split(b"\n") if line]
+    return {row["custom_id"]: row["url"] for row in rows}
 
 
 def _row(accent: Accent, endpoint: str, number: int, line: bytes) -> tuple[str, Body]:
@@ -55,7 +61,11 @@ def _row(accent: Accent, endpoint: str, number: int, line: bytes) -> tuple[str, 
     key, body = row["custom_id"], row["body"]
     if not isinstance(key, str) or not isinstance(body, dict):
         raise BadLine("invalid_line", "custom_id must be a text and body an object.", "custom_id", number)
-    if "url" in accent.needs and (row["url"] != endpoint or row["method"] != "POST"):
+    if not accent.shortest_key <= len(key) <= 64:
+        raise BadLine("invalid_line", "This custom_id is too short or too long.", "custom_id", number)
+    urls = {accent.prefix + path for path in accent.endpoints} if accent.mixed else {endpoint}
+    method = "FILE" if accent.name == "together" and "/audio/" in endpoint else "POST"
+    if row.get("url", endpoint) not in urls or row.get("method", method) != method:
         raise BadLine("invalid_url", "The URL of a line must be the endpoint of the batch.", "url", number)
     return key, body
 
@@ -68,6 +78,8 @@ def _check_body(accent: Accent, number: int, body: Body, first: Body) -> None:
         raise BadLine("streaming_unsupported", "Streaming is not supported in a batch.", "body.stream", number)
     if refused := accent.absent & set(body):
         raise BadLine("invalid_request", f"'{min(refused)}' is not supported in a batch.", min(refused), number)
+    if accent.last_turn and body["messages"][-1]["role"] != accent.last_turn:
+        raise BadLine("invalid_request", f"The last message must be from {accent.last_turn}.", "messages", number)
     if model != first["model"]:
         raise BadLine("mismatched_model", "All lines must name the same model.", "body.model", number)
     if model == "no-such-model" or (accent.name == "azure" and not model.endswith("-batch")):

@@ -220,6 +220,10 @@ class ProviderServer:
         """Answer identical rows of a batch differently, as a model that samples does: each by its key."""
         self._world.varied = True
 
+    def recover(self) -> None:
+        """Let no further call suffer what was asked for."""
+        self._world.faults.clear()
+
     def drop_call(self, method: str, part: str, times: int = 1) -> None:
         """Close the connection of the next such calls without acting."""
         self._world.faults.append(Fault(method, part, times))

@@ -108,7 +108,11 @@ class XaiApi:
         return reply({"batches": list(map(self._shown, page)), "pagination_token": token})
 
     async def _results(self, request: web.Request) -> web.Response:
-        page, token = _page(request, self._job(request).lines)
+        job = self._job(request)
+        if not job.words.get("looked"):  # its store shows them a little later
+            job.words["looked"] = True
+            return reply({"results": [], "pagination_token": None})
+        page, token = _page(request, job.lines)
         return reply({"results": [msgspec.Raw(line) for line in page], "pagination_token": token})
 
     async def _cancel(self, request: web.Request) -> web.Response:
@@ -150,6 +154,9 @@ class XaiApi:
         counts = {"num_requests": known, "num_pending": known, "num_success": 0, "num_error": 0, "num_cancelled": 0}
         if job.over:
             counts |= {"num_pending": 0, **job.counts}
+        if job.counts.get("num_cancelled") and not job.words.get("counted"):  # the counters follow
+            job.words["counted"] = True
+            counts |= {"num_success": 0, "num_cancelled": 0}
         day = time.strftime("%Y-%m-%d", time.gmtime(job.created_at))
         return {
             "batch_id": job.id,

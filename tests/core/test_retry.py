@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +36,10 @@ def test_not_now_and_no() -> None:
     assert [status for status in (429, 500, 502, 503) if refused_unseen(status)] == [429]
 
 
-def test_retry_after_in_seconds_and_as_a_date() -> None:
+def test_retry_after_in_seconds_and_as_a_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+
     def asked(value: str) -> float | None:
         return retry_after(Response(429, (("retry-after", value),)), now=784_111_770.0)
 
@@ -41,5 +47,8 @@ def test_retry_after_in_seconds_and_as_a_date() -> None:
     assert asked("0.5") == 0.5
     assert asked("Sun, 06 Nov 1994 08:49:37 GMT") == 7.0
     assert asked("Sun, 06 Nov 1994 08:49:00 GMT") == 0.0
+    assert asked("Sun Nov  6 08:49:37 1994") == asked("Sun, 06 Nov 1994 08:49:37 -0000") == 7.0
     assert [asked(value) for value in ("soon", "nan", "inf", "Fri, 99 Zzz 9999", "")] == [None] * 5
     assert retry_after(Response(429), 0.0) is None
+    monkeypatch.undo()
+    time.tzset()

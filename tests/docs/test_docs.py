@@ -78,9 +78,12 @@ def test_the_tables_of_providers_are_what_the_code_says(
 
 
 def test_the_page_on_providers_does_what_it_says(
-    provider_server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    provider_server: ProviderServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Its Python runs, the provider it writes batches, and a package that names it is found."""
+    """Its Python runs, the provider it writes batches, and a package that names it is found, listed and used."""
     page = (ROOT / "docs" / "write_a_provider.md").read_text()
     names: dict[str, Any] = {"__name__": "acme_batchling"}
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
@@ -108,5 +111,11 @@ def test_the_page_on_providers_does_what_it_says(
     try:
         assert set(registry.installed()) == {"acme"}
         assert registry.providers()["acme"].roots == ("https://api.acme.example/v1",)
+        assert main(["providers", "--summary"]) == 0
+        assert "| Acme (`acme`) | chat/completions, embeddings | 50 % off | 24 h |" in capsys.readouterr().out
+        provider_server.forget_bills()
+        with batchify(gateways={f"{provider_server.url}/openai": "acme"}, **QUICK):
+            assert ask(provider_server, "found by its entry point").status_code == 200
+        assert len(provider_server.billed(batch=True)) == 1
     finally:
         registry.installed.cache_clear()

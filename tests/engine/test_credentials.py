@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+import time
+from base64 import urlsafe_b64encode
+from functools import partial
 from typing import Any
 
 import httpx
+import pytest
 
+from batchling import access
 from batchling.core.model import Headers
 from batchling.providers.azure import Azure
 from batchling.testing import ProviderServer
@@ -16,21 +22,29 @@ from tests.engine.calls import TLS, chat, scope
 DENIED = b'{"error": {"code": "401", "message": "The token has expired."}}'
 
 
-def post(server: ProviderServer, token: str, text: str) -> httpx.Response:
+def entra(name: str, of: str = "me") -> str:
+    """A token as Entra gives them: it tells for whom it is, and is another one each hour."""
+    claims = urlsafe_b64encode(json.dumps({"tid": "tenant", "oid": of, "jti": name}).encode()).decode().rstrip("=")
+    return f"ey-{name}.{claims}.signature"
+
+
+def post(server: ProviderServer, token: str, text: str, **more: object) -> httpx.Response:
     url = f"{server.url}/azure/openai/v1/chat/completions"
-    return httpx.post(url, json=chat(text), headers={"authorization": f"Bearer {token}"}, verify=TLS, timeout=20)
+    headers = {"authorization": f"Bearer {token}"}
+    return httpx.post(url, json=chat(text, **more), headers=headers, verify=TLS, timeout=20)
 
 
-def test_a_fresh_token_is_got_when_the_old_one_has_run_out(provider_server: ProviderServer) -> None:
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_fresh_token_is_got_when_the_old_one_has_run_out(provider_server: ProviderServer, status: int) -> None:
     got: list[str] = []
 
     def renew() -> Headers:
         got.append("ey-fresh")
         return (("authorization", "Bearer ey-fresh"),)
 
-    provider_server.fail_call("GET", "/batches/", 401, DENIED)
+    provider_server.fail_call("GET", "/batches/", status, DENIED)
     with scope(provider_server, providers=[Azure(deployments={"m": "m-batch"}, renew=renew)]):
-        answer = post(provider_server, "ey-old", "a")
+        answer = post(provider_server, entra("old"), "a")
 
     assert answer.status_code == 200
     assert got == ["ey-fresh"]
@@ -46,13 +60,13 @@ def test_a_credential_that_cannot_be_renewed_is_told(provider_server: ProviderSe
     azure = Azure(deployments={"m": "m-batch"}, renew=renew)
     provider_server.fail_call("GET", "/batches/", 401, DENIED)
     with scope(provider_server, providers=[azure]):
-        refused = post(provider_server, "ey-old", "a")
+        refused = post(provider_server, entra("old"), "a")
     assert refused.status_code == 401
     assert refused.json()["error"]["message"] == "The token has expired."
     assert "azure: no fresh credential (LookupError)" in caplog.text
 
     with scope(provider_server, providers=[azure]):
-        assert post(provider_server, "ey-new", "a").status_code == 200
+        assert post(provider_server, entra("new"), "a").status_code == 200
     assert len(provider_server.creates()) == 1
 
 
@@ -63,7 +77,8 @@ def test_tokens_of_one_account_share_its_batches(provider_server: ProviderServer
         url = f"{provider_server.url}/azure/openai/v1/chat/completions"
         async with httpx.AsyncClient(verify=TLS) as client:
             calls = [
-                client.post(url, json=chat(text), headers={"authorization": f"Bearer ey-{text}"}) for text in ("a", "b")
+                client.post(url, json=chat(text), headers={"authorization": f"Bearer {entra(text)}"})
+                for text in ("a", "b")
             ]
             return [answer.status_code for answer in await asyncio.gather(*calls)]
 
@@ -74,27 +89,66 @@ def test_tokens_of_one_account_share_its_batches(provider_server: ProviderServer
     assert len(provider_server.creates()) == 1
 
 
-def test_a_newer_call_brings_the_token_for_an_older_job(provider_server: ProviderServer) -> None:
-    """Without a source of fresh tokens: a call that comes later has one."""
+@pytest.mark.parametrize("model", ["m", "n"])
+def test_a_newer_call_brings_the_token_for_an_older_job(provider_server: ProviderServer, model: str) -> None:
+    """Without a source of fresh tokens: a call that comes later has one, whatever model of the account it asks."""
 
     def refuse() -> Headers:
         raise AssertionError("not needed")
 
     provider_server.hold()
     answers: list[int] = []
-    options = {"batch_size": 1, "providers": [Azure(deployments={"m": "m-batch"}, renew=refuse)]}
+    azure = Azure(deployments={"m": "m-batch", "n": "n-batch"}, renew=refuse)
+    options = {"batch_size": 1, "providers": [azure]}
     with scope(provider_server, **options):
-        first = threading.Thread(target=lambda: answers.append(post(provider_server, "ey-old", "a").status_code))
+        first = threading.Thread(target=lambda: answers.append(post(provider_server, entra("old"), "a").status_code))
         first.start()
         while not provider_server.calls("GET", "/batches/"):
             threading.Event().wait(0.01)
-        second = threading.Thread(target=lambda: answers.append(post(provider_server, "ey-new", "b").status_code))
+        newer = partial(post, provider_server, entra("new"), "b", model=model)
+        second = threading.Thread(target=lambda: answers.append(newer().status_code))
         second.start()
         while len(provider_server.creates()) < 2:
             threading.Event().wait(0.01)
-        provider_server.revoke("ey-old")
+        provider_server.revoke(entra("old"))
         provider_server.release()
         first.join()
         second.join()
 
     assert answers == [200, 200]
+
+
+def test_a_refused_key_is_not_replaced_by_a_token(provider_server: ProviderServer) -> None:
+    """That would be somebody else."""
+
+    def renew() -> Headers:
+        raise AssertionError("not asked for")
+
+    url = f"{provider_server.url}/azure/openai/v1/chat/completions"
+    provider_server.fail_call("GET", "/batches/", 401, DENIED)
+    with scope(provider_server, providers=[Azure(deployments={"m": "m-batch"}, renew=renew)]):
+        answer = httpx.post(url, json=chat("a"), headers={"api-key": "k"}, verify=TLS, timeout=20)
+
+    assert answer.status_code == 401
+
+
+def test_a_source_of_tokens_that_does_not_answer_is_not_waited_for(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(access, "PATIENCE", 0.05)
+    free = threading.Event()
+
+    def renew() -> Headers:
+        free.wait(15)
+        return ()
+
+    provider_server.fail_call("GET", "/batches/", 401, DENIED)
+    began = time.monotonic()
+    with scope(provider_server, providers=[Azure(deployments={"m": "m-batch"}, renew=renew)]):
+        refused = post(provider_server, entra("old"), "a")
+    took = time.monotonic() - began
+    free.set()
+
+    assert refused.status_code == 401
+    assert took < 10
+    assert "azure: no fresh credential (TimeoutError)" in caplog.text

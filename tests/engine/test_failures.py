@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
+import requests
 
 from batchling.testing import ProviderServer
-from tests.engine.calls import ask, ask_all, ask_claude, scope, together
+from tests.engine.calls import TLS, ask, ask_all, ask_claude, chat, scope, together
 
 LIMITED = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down", "details": None}}
 
@@ -118,3 +120,29 @@ def test_a_key_that_stops_working_is_told_and_its_job_kept(provider_server: Prov
     assert (first.status_code, first.json()["error"]["message"]) == (401, "revoked")
     assert second.status_code == 200
     assert len(provider_server.creates()) == len(provider_server.billed()) == 1
+
+
+@pytest.mark.parametrize("key", ["sk-1\n", "sk-1 ", "sk\x00"])
+@pytest.mark.parametrize("kind", ["authorization", "x-api-key"])
+def test_a_key_that_no_header_can_carry_fails_as_it_does_without(
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str], kind: str, key: str
+) -> None:
+    """A newline from an environment file: the caller's own client says so, at once."""
+    url = f"{provider_server.openai_url}/chat/completions"
+    if kind == "x-api-key":
+        url = f"{provider_server.anthropic_url}/v1/messages"
+    headers = {kind: key if kind == "x-api-key" else f"Bearer {key}"}
+    with scope(provider_server), pytest.raises(httpx.LocalProtocolError):
+        httpx.post(url, json=chat("x", max_tokens=9), headers=headers, verify=TLS)
+
+    assert "a header that no call can carry" in capsys.readouterr().err
+    httpx.get(f"{provider_server.openai_url}/models", verify=TLS)  # the server has seen the connection go by then
+    assert provider_server.calls("POST") == []
+
+
+def test_a_key_with_strange_letters_is_the_providers_to_refuse(provider_server: ProviderServer) -> None:
+    url = f"{provider_server.openai_url}/chat/completions"
+    headers = {"authorization": "Bearer sk-bad…".encode()}
+    with scope(provider_server):
+        with requests.Session() as session:
+            assert session.post(url, json=chat("x"), headers=headers, timeout=20).status_code == 401

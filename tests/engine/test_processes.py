@@ -97,6 +97,7 @@ while not any(b'"running"' in path.read_bytes() for path in Path(os.environ["BAT
 
     assert process.returncode == 0, errors
     assert "1 job goes on at the provider" in errors
+    assert "failed inside" not in errors
     provider_server.release()
     with scope(provider_server):
         assert ask(provider_server, "x").status_code == 200

@@ -11,19 +11,23 @@ import httpx
 import pytest
 import requests
 
+from batchling import batchify
 from batchling.providers import PROVIDERS
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, ask_all, chat, said, scope
 
 BODY = b'{"detail":"Not Found"}'
+LITELLM = b'{"error":{"message":"%s","type":"internal_server_error","param":null,"code":"%d"}}'
+NO_FILES = LITELLM % (b"files_settings is not set, set it on your config.yaml file.", 500)
+NO_GROQ = LITELLM % (b"litellm.BadRequestError: LiteLLM doesn't support groq for 'create_file'.", 400)
 
 
-@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize(("status", "body"), [(404, BODY), (405, BODY), (501, BODY), (500, NO_FILES), (400, NO_GROQ)])
 def test_a_gateway_without_a_batch_api(
-    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str], status: int
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str], status: int, body: bytes
 ) -> None:
     """Found out at the first submission; the calls after it do not try again."""
-    provider_server.fail_call("POST", "/files", status, BODY, times=9)
+    provider_server.fail_call("POST", "/files", status, body, times=9)
     with scope(provider_server, batch_size=3, batch_window_seconds=5.0):
         first = ask_all(provider_server, ["a", "b", "c"])
         second = ask_all(provider_server, ["d"])
@@ -50,6 +54,35 @@ def test_a_missing_gateway_is_not_asked_twice_for_one_call(provider_server: Prov
     with scope(provider_server):
         ask_all(provider_server, ["a"])
     assert len(provider_server.calls("POST", "/chat/completions")) == 1
+
+
+@pytest.mark.parametrize("library", ["httpx", "requests", "aiohttp"])
+def test_calls_to_hosts_that_nobody_knows_are_reported(
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str], library: str
+) -> None:
+    """They leave as they came; only what looks like a call of an LLM is worth a line."""
+    url = f"{provider_server.openai_url}/chat/completions"
+    headers = {"authorization": "Bearer sk-1"}
+
+    async def by_aiohttp() -> int:
+        async with aiohttp.ClientSession() as session, session.post(url, json=chat("a"), headers=headers) as answer:
+            return answer.status
+
+    with batchify():
+        if library == "httpx":
+            status = httpx.post(url, json=chat("a"), headers=headers, verify=TLS).status_code
+        elif library == "requests":
+            status = requests.post(url, json=chat("a"), headers=headers, timeout=20).status_code
+        else:
+            status = asyncio.run(by_aiohttp())
+        httpx.post(f"{provider_server.url}/orders/v1/responses/7", json={}, verify=TLS)
+        httpx.get(f"{provider_server.openai_url}/models", headers=headers, verify=TLS)
+
+    assert status == 200
+    assert len(provider_server.billed(batch=False)) == 1
+    report = capsys.readouterr().err
+    assert "1 went real time" in report
+    assert "no batch API is known at this host" in report
 
 
 def test_an_official_host_that_says_404_is_believed(provider_server: ProviderServer) -> None:

@@ -14,6 +14,7 @@ _passed: set[str] = set()
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The waits of a real network, shortened; their order stays: a listing takes longer than a poll."""
     monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 0.15)
+    monkeypatch.setattr(driver, "PATIENCE_FOR_ROWS", 0.0)
     monkeypatch.setattr(sender, "IDLE_SECONDS", 0.3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import os
@@ -20,8 +21,9 @@ from batchling import driver
 from batchling.cache import locks
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
+from batchling.hooks.gate import open_gates
 from batchling.testing import ProviderServer
-from tests.engine.calls import ask, ask_all, scope, together
+from tests.engine.calls import ask, ask_all, gather, scope, together
 
 TEXTS = ["a", "b", "c"]
 
@@ -285,3 +287,42 @@ def test_results_that_are_stored_while_somebody_looks_are_not_taken_for_damaged(
     assert finished
     assert "damaged" not in caplog.text
     assert len(provider_server.calls("GET", "/content")) == 1
+
+
+def test_whoever_gives_up_while_results_are_looked_at_damages_nothing(
+    provider_server: ProviderServer,
+    batchling_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with scope(provider_server):
+        ask(provider_server, "x")
+    has_rows = FileStore.has_rows
+    looks: list[str] = []
+
+    async def give_up() -> None:
+        with scope(provider_server):
+            (gate,) = open_gates
+            loop = asyncio.get_running_loop()
+            caller = asyncio.ensure_future(gather(provider_server, ["x"]))
+
+            def look(store: FileStore, batch_id: str) -> bool:
+                looks.append(batch_id)
+                if len(looks) == 1:
+                    return False  # another process is about to store them
+                loop.call_soon_threadsafe(caller.cancel)
+                while gate._callers:  # type: ignore[attr-defined]
+                    threading.Event().wait(0.01)
+                return has_rows(store, batch_id)
+
+            monkeypatch.setattr(FileStore, "has_rows", look)
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+            while gate._batches._tasks:  # type: ignore[attr-defined]
+                await asyncio.sleep(0.01)
+
+    asyncio.run(give_up())
+
+    assert len(looks) >= 2
+    assert "damaged" not in caplog.text
+    assert len(list(batchling_cache.glob("results/*.jsonl"))) == 1

@@ -110,6 +110,39 @@ def test_a_file_with_too_few_rows_is_downloaded_again(provider_server: ProviderS
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
+def test_broken_downloads_do_not_count_as_short_ones(provider_server: ProviderServer, provider: str) -> None:
+    provider_server.cut_reply("GET", RESULTS[provider], times=3)
+    provider_server.change_reply("GET", RESULTS[provider], lines(lambda rows: rows[:1]))
+
+    assert run(provider_server, provider) == [200] * 3
+    assert len(provider_server.calls("GET", RESULTS[provider])) == 5
+    assert len(provider_server.jobs()) == 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_rows_that_come_late_are_waited_for(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """xAI's store does not show all rows of a finished job at once."""
+    monkeypatch.setattr(driver, "PATIENCE_FOR_ROWS", 20.0)
+    provider_server.change_reply("GET", RESULTS[provider], lines(lambda rows: rows[:1]), times=5)
+
+    assert run(provider_server, provider) == [200] * 3
+    assert len(provider_server.jobs()) == 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("page", [b"<html>log in first</html>", b""])
+def test_a_page_in_place_of_results_buys_nothing(provider_server: ProviderServer, provider: str, page: bytes) -> None:
+    """As of a proxy that answers for the provider, over and over."""
+    provider_server.change_reply("GET", RESULTS[provider], lambda _: page, times=6)
+
+    assert run(provider_server, provider) == [200] * 3
+    assert len(provider_server.calls("GET", RESULTS[provider])) == 7
+    assert len(provider_server.jobs()) == 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_rows_that_are_in_no_file_are_asked_again(provider_server: ProviderServer, provider: str) -> None:
     provider_server.change_reply("GET", RESULTS[provider], lines(lambda rows: rows[:1]), times=3)
 
@@ -137,6 +170,17 @@ def test_an_unknown_status_word_is_waited_out(
 
     assert run(provider_server, provider) == [200] * 3
     assert "unknown status 'pondering' is taken for running" in caplog.text
+    assert len(provider_server.jobs()) == 1
+
+
+def test_finished_without_counts_and_files_is_waited_for_as_well(provider_server: ProviderServer) -> None:
+    """Some providers count nothing: that the job is completed says that there are results."""
+
+    def hidden(body: bytes) -> bytes:
+        return json.dumps({**json.loads(body), "output_file_id": None, "request_counts": None}).encode()
+
+    provider_server.change_reply("GET", "/batches/", hidden, times=4)
+    assert run(provider_server, "openai") == [200] * 3
     assert len(provider_server.jobs()) == 1
 
 
@@ -214,6 +258,21 @@ def test_a_job_that_outlives_its_expiry_is_told_and_kept(
     assert "long after its expiry" in late.text
 
 
+def test_a_job_may_take_as_long_as_its_provider_says(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def later(body: bytes) -> bytes:
+        if len(provider_server.calls("GET", "/batches/")) == 5:
+            provider_server.release()
+        return json.dumps({**json.loads(body), "expires_at": int(time.time()) + 3 * 86_400}).encode()
+
+    monkeypatch.setattr(driver, "GRACE", -86_400.0)
+    provider_server.hold()
+    provider_server.change_reply("GET", "/batches/", later, times=10_000)
+    with scope(provider_server):
+        assert ask(provider_server, "x").status_code == 200
+
+
 def test_results_that_have_lapsed_are_bought_anew(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, batchling_cache: Path
 ) -> None:
@@ -278,3 +337,17 @@ def test_jobs_of_other_batches_are_not_taken_for_a_lost_one(
 
     assert answers == [[200] * 3] * 2
     assert len(provider_server.billed()) == 6
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_lost_job_is_looked_for_from_the_loss_of_its_reply_on(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """A create call that was waited for longer than a list takes to show its job: one look is not enough."""
+    monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 0.25)  # IDLE_SECONDS is 0.3 here
+    provider_server.stall_call("POST", "/batches", acts=True)
+    provider_server.change_reply("GET", "/batches", lambda body: b'{"data":[],"has_more":false}')
+
+    assert run(provider_server, provider) == [200] * 3
+    assert len(provider_server.jobs()) == 1
+    assert len(provider_server.billed()) == 3

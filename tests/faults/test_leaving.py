@@ -83,6 +83,25 @@ def test_a_second_ctrl_c_cancels_the_jobs_and_waits_for_it(
     assert len(provider_server.billed()) == 3
 
 
+@pytest.mark.parametrize(("method", "status"), [("POST", 403), ("GET", 401)])
+def test_a_job_that_was_not_cancelled_is_not_said_to_be(
+    provider_server: ProviderServer, batchling_cache: Path, method: str, status: int
+) -> None:
+    """The provider refuses to cancel it, or to say what became of it."""
+    provider_server.hold()
+    process = start_program(provider_server, batchling_cache, HEAD + STUBBORN)
+    wait_for(lambda: polled(provider_server))
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "interrupted\n"
+    provider_server.fail_call(method, "/batches/", status, b"{}", times=1_000)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+
+    assert "0 of 1 job cancelled and over; the others may end later, or go on" in errors
+    assert "1 of 1 job" not in errors
+
+
 def test_on_a_terminal_there_is_a_moment_for_the_second_ctrl_c(
     provider_server: ProviderServer, batchling_cache: Path
 ) -> None:

@@ -7,11 +7,14 @@ import json
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 
 from batchling import admission
+from batchling.cache.files import FileStore
+from batchling.core.model import Target
 from batchling.providers import PROVIDERS
 from batchling.providers.base import Limits
 from batchling.testing import ProviderServer
@@ -66,6 +69,30 @@ def test_a_full_queue_waits_for_the_batches_that_fill_it(provider_server: Provid
 
     assert answers == [200] * 21
     assert sorted(rows for rows in provider_server.jobs().values() if rows) == [9, 12]
+
+
+def test_a_batch_that_an_earlier_run_left_is_brought_to_its_end(
+    provider_server: ProviderServer, batchling_cache: Path
+) -> None:
+    """Nobody drives it any more: to wait for its end would take for ever."""
+    provider_server.hold()
+    with pytest.raises(RuntimeError), scope(provider_server):
+        threading.Thread(target=ask, args=(provider_server, "left"), daemon=True).start()
+        while not provider_server.calls("GET", "/batches/"):
+            threading.Event().wait(0.01)
+        raise RuntimeError
+    provider_server.release()
+    provider_server.limit_queue(12)
+
+    assert statuses(provider_server) == [200] * 12
+    assert sorted(rows for rows in provider_server.jobs().values() if rows) == [1, 12]
+    assert FileStore(str(batchling_cache)).in_flight(targets(batchling_cache)[0]) == frozenset()
+
+
+def targets(folder: Path) -> list[Target]:
+    store = FileStore(str(folder))
+    records = [store.load(path.stem) for path in folder.glob("batches/*.json")]
+    return [record.target for record in records if record is not None]
 
 
 def test_a_queue_full_of_one_row_is_waited_for(provider_server: ProviderServer) -> None:

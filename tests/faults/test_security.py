@@ -179,6 +179,27 @@ def test_what_a_provider_says_cannot_write_to_the_terminal(
     assert len(shown) < 500
 
 
+def test_ids_and_words_of_a_provider_cannot_write_to_the_log(
+    provider_server: ProviderServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def renamed(body: bytes) -> bytes:
+        return json.dumps({**json.loads(body), "id": "\x1b[2J" + "x" * 5_000}).encode()
+
+    def worded(body: bytes) -> bytes:
+        return json.dumps({"status": "\x1b[31mred\n" + "x" * 5_000}).encode()
+
+    provider_server.change_reply("POST", "/batches", renamed)
+    provider_server.fail_call("GET", "/batches/", 200, worded(b""))
+    provider_server.fail_call("GET", "/batches/", 401, b"{}")
+    with caplog.at_level(logging.DEBUG, "batchling"), scope(provider_server):
+        ask(provider_server, "x")
+
+    shown = [record.getMessage() for record in caplog.records]
+    assert any("left as job ?[2J" in line for line in shown)
+    assert any("?[31mred?" in line for line in shown)
+    assert all("\x1b" not in line and len(line) < 400 for line in shown)
+
+
 @pytest.mark.parametrize("job_id", ["../../etc/passwd", "a/b?c=d#e", "..", "x" * 5_000, "\u2028\x00"])
 def test_an_id_of_the_provider_is_no_path(provider_server: ProviderServer, batchling_cache: Path, job_id: str) -> None:
     """It stays one segment of a URL, and never becomes the name of a file."""

@@ -19,6 +19,9 @@ from tests.engine.calls import TLS
 
 Start = Callable[..., str]
 
+PATIENCE = 120.0
+"""Seconds for which a gateway may start: they import for ten, and many times that on a busy machine."""
+
 
 @pytest.fixture
 def start(provider_server: ProviderServer, tmp_path: Path) -> Iterator[Start]:
@@ -40,23 +43,32 @@ def start(provider_server: ProviderServer, tmp_path: Path) -> Iterator[Start]:
             "OPENAI_BASE_URL": provider_server.openai_url,
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         }
-        with (tmp_path / "gateway.log").open("wb") as log:
+        path = tmp_path / "gateway.log"
+        with path.open("wb") as log:
             process = subprocess.Popen(
                 [program, *arguments, "--port", str(port)], env=environment, stdout=log, stderr=log, cwd=tmp_path
             )
         started.append(process)
         url = f"http://127.0.0.1:{port}"
-        end = time.monotonic() + 90
+        end = time.monotonic() + PATIENCE
         while not _answers(url + health):
-            assert process.poll() is None, (tmp_path / "gateway.log").read_text()[-2_000:]
-            assert time.monotonic() < end, "the gateway does not start"
+            assert process.poll() is None, f"{command} has ended with {process.returncode}:\n{_tail(path)}"
+            assert time.monotonic() < end, f"{command} does not start:\n{_tail(path)}"
             time.sleep(0.2)
         return url
 
     yield begin
     for process in started:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(20)
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-4_000:]
 
 
 def _answers(url: str) -> bool:

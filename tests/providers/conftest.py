@@ -7,10 +7,17 @@ import pytest
 from batchling.providers import PROVIDERS
 from batchling.providers.files import FileDialect
 
-_FOR_ALL = ("test_success", "test_unknown_status")
+_FOR_ALL = ("test_every_endpoint", "test_dry_run", "test_unknown_status")
 """The cases that are run at once for providers whose code is another's."""
 
-_FOR_OWN = (*_FOR_ALL, "test_find[", "test_row_failure", "test_partial_end", "test_line_separators")
+_FOR_OWN = (
+    *_FOR_ALL,
+    "test_find[",
+    "test_row_failure",
+    "test_partial_expiry",
+    "test_cancelled[",
+    "test_line_separators[",
+)
 """Those for providers with code of their own. The others are slow: tox runs them."""
 
 _cells: dict[tuple[str, str], str] = {}

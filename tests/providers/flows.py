@@ -25,7 +25,8 @@ def play(flow: Flow[T], *answers: Response | Callable[[Call], Response]) -> tupl
         call = next(flow)
         while True:
             calls.append(call)
-            given = next(queue)
+            given = next(queue, None)
+            assert given is not None, f"the flow made more calls than it has answers: {call}"
             call = flow.send(given(call) if callable(given) else given)
     except StopIteration as end:
         assert next(queue, None) is None, "the flow made fewer calls than it has answers"

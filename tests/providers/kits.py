@@ -27,6 +27,15 @@ def embedding(text: str) -> Body:
     return {"model": "m", "input": [text]}
 
 
+def completion(text: str) -> Body:
+    return {"model": "m", "prompt": text}
+
+
+def hosted(name: str) -> Callable[[str], Body]:
+    """Audio that the provider fetches itself, from where the body says under this name."""
+    return lambda text: {"model": "m", name: f"https://example.org/{text.replace(' ', '-')}.mp3"}
+
+
 def response(text: str) -> Body:
     return {"model": "m", "input": text}
 
@@ -77,6 +86,15 @@ def compatible(name: str, base: str, *paths: tuple[str, Callable[[str], Body]], 
 CHAT = ("/chat/completions", chat)
 EMBEDDING = ("/embeddings", embedding)
 RESPONSE = ("/responses", response)
+COMPLETION = ("/completions", completion)
+MESSAGE = ("/messages", claude)
+
+
+IMAGES = tuple((path, completion) for path in ("/images/generations", "/images/edits", "/videos"))
+
+
+def audio(name: str) -> tuple[tuple[str, Callable[[str], Body]], ...]:
+    return (("/audio/transcriptions", hosted(name)), ("/audio/translations", hosted(name)))
 
 
 def gemini(text: str) -> Body:
@@ -101,7 +119,7 @@ VERTEX = "/v1/projects/p/locations/us-central1/publishers/"
 NO_CANCEL = {"cancel": "there is no call that stops a job"}
 
 KITS = [
-    compatible("openai", "/v1", CHAT, EMBEDDING, RESPONSE, ("/completions", lambda t: {"model": "m", "prompt": t})),
+    compatible("openai", "/v1", CHAT, EMBEDDING, RESPONSE, COMPLETION, ("/moderations", embedding), *IMAGES),
     Kit(
         "anthropic",
         {"/v1/messages": claude},
@@ -134,13 +152,29 @@ KITS = [
         refuses={"credentials": "the account is the project; a token lasts an hour"},
     ),
     compatible("gemini-openai", "/v1beta/openai", CHAT, EMBEDDING),
-    compatible("azure", "/openai/v1", CHAT, RESPONSE, providers=azure, headers=lambda key: {"api-key": key}),
+    Kit(
+        "azure",
+        {
+            "/openai/v1/chat/completions": chat,
+            "/openai/v1/responses": response,
+            "/openai/deployments/m/chat/completions?api-version=2024-10-21": chat,
+            "/openai/responses?api-version=2025-03-01-preview": response,
+        },
+        lambda key: {"api-key": key},
+        providers=azure,
+    ),
     compatible(
         "mistral",
         "/v1",
         CHAT,
         EMBEDDING,
-        ("/fim/completions", lambda text: {"model": "m", "prompt": text}),
+        ("/fim/completions", completion),
+        ("/moderations", embedding),
+        ("/chat/moderations", lambda text: {"model": "m", "input": [[{"role": "user", "content": text}]]}),
+        ("/classifications", embedding),
+        ("/chat/classifications", lambda text: {"model": "m", "input": [[{"role": "user", "content": text}]]}),
+        ("/ocr", lambda text: {"model": "m", "document": {"type": "document_url", "document_url": text}}),
+        ("/conversations", lambda text: {"model": "m", "inputs": text, "store": False}),
     ),
     compatible("xai", "/v1", word={"batch_id": "j"}, refuses={"unknown_status": "its jobs have no status word"}),
     compatible(
@@ -148,12 +182,21 @@ KITS = [
         "/inference/v1",
         word={"name": "accounts/a/batchInferenceJobs/j", "state": "JOB_STATE_DAYDREAMING"},
     ),
-    compatible("groq", "/openai/v1"),
-    compatible("together", "/v1"),
-    compatible("doubleword", "/v1", CHAT, EMBEDDING, RESPONSE),
-    compatible("deepinfra", "/v1/openai", CHAT, EMBEDDING),
+    compatible("groq", "/openai/v1", CHAT, *audio("url")),
+    compatible("together", "/v1", CHAT, *audio("file")),
+    compatible(
+        "doubleword",
+        "/v1",
+        CHAT,
+        COMPLETION,
+        EMBEDDING,
+        RESPONSE,
+        MESSAGE,
+        refuses={"partial_expiry": "its jobs do not expire: late rows still come"},
+    ),
+    compatible("deepinfra", "/v1/openai", CHAT, COMPLETION, EMBEDDING),
     compatible("parasail", "/v1", CHAT, EMBEDDING),
-    compatible("novita", "/openai/v1"),
+    compatible("novita", "/openai/v1", CHAT, COMPLETION),
     compatible("siliconflow", "/v1"),
     compatible("dashscope", "/compatible-mode/v1", CHAT, EMBEDDING),
     compatible("zhipu", "/api/paas/v4"),
@@ -166,8 +209,10 @@ KITS = [
         EMBEDDING,
         ("/contextualizedembeddings", lambda text: {"model": "m", "inputs": [[text, "b"]]}),
         ("/rerank", lambda text: {"model": "m", "query": text, "documents": ["a", "b"]}),
+        error=lambda text: {"detail": text},
+        refuses={"line_separators_in_answers": "its answers are numbers"},
     ),
-    compatible("openrouter", "/api/v1", CHAT, EMBEDDING, RESPONSE, ("/messages", claude), refuses=NO_CANCEL),
+    compatible("openrouter", "/api/v1", CHAT, EMBEDDING, RESPONSE, MESSAGE, refuses=NO_CANCEL),
     compatible("sference", "/v1"),
 ]
 

@@ -73,6 +73,8 @@ def test_what_may_share_a_batch() -> None:
         aim(headers=(("x-api-key", "sk-other"), HEADERS[1])),
     ]
     assert len(set(different)) == len(different)
+    # One key under both headers: a newer SDK is not another account.
+    assert aim(headers=(("authorization", "Bearer sk-ant"), HEADERS[1])) == aim()
 
 
 def test_submit_is_one_call_that_is_never_repeated() -> None:
@@ -121,6 +123,9 @@ def test_polls() -> None:
         ("api_error", 500),
         ("timeout_error", 504),
         ("overloaded_error", 529),
+        ("conflict_error", 409),
+        ("memory_path_conflict_error", 409),
+        ("memory_precondition_failed_error", 409),
         ("new_error", 500),
     ],
 )
@@ -182,7 +187,8 @@ def test_find_waits_while_a_running_job_could_be_it() -> None:
 
 def test_find_says_none_when_nothing_fits() -> None:
     old = listed("a", "in_progress", 1, "2026-11-23T08:00:00Z")
-    page = {"data": [listed("b", "in_progress", 5), old], "has_more": True}
+    late = [listed("c", state, 1, "2026-11-23T12:00:00Z") for state in ("in_progress", "ended")]
+    page = {"data": [*late, listed("b", "in_progress", 5), old], "has_more": True}
 
     assert play(ANTHROPIC.find(site(), "t", ["k"], SINCE, frozenset()), answer(page))[1] is None
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,14 @@ import pytest
 from batchling import Detached, driver, registry
 from batchling.cache.files import FileStore
 from batchling.core.model import Job, Response, Site, State, Target
+from batchling.providers import PROVIDERS
 from batchling.providers.base import Limits
 from batchling.testing import ProviderServer
+from tests.providers import contract_table
 from tests.providers.calls import ask, ask_real_time, scope, texts
+from tests.providers.contract_table import CASES
 from tests.providers.flows import play
-from tests.providers.kits import KITS, Kit, as_bytes
+from tests.providers.kits import BY_NAME, KITS, Kit, as_bytes
 
 HARD = "text 01"
 """The text that rows are picked by."""
@@ -45,17 +51,52 @@ def only_in_batches(server: ProviderServer, rows: int) -> bool:
     return len(server.billed(batch=True)) == rows and server.billed(batch=False) == []
 
 
-def test_success(provider_server: ProviderServer, kit: Kit) -> None:
-    """Every endpoint: what a batch answers is what real time answers."""
+def test_every_provider_and_every_endpoint_is_here() -> None:
+    assert set(BY_NAME) == set(PROVIDERS)
+    for name, kit in BY_NAME.items():
+        for endpoint in PROVIDERS[name].endpoints:
+            assert any(fnmatch(path, "*" + endpoint) for path in kit.paths), f"{name}: nobody asks {endpoint}"
+        assert set(kit.refuses) <= set(CASES), name
+        assert all(kit.refuses.values()), name
+
+
+def test_the_table_in_the_docs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "contract.md").read_text()
+    made = re.search(r"<!-- made by: [^\n]* -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    assert made is not None
+    assert made[1] == contract_table.markdown() + "\n"
+    assert len(CASES) == sum(name.startswith("test_") and "kit" in of.__annotations__ for name, of in globals().items())
+
+
+def test_every_endpoint(provider_server: ProviderServer, kit: Kit) -> None:
+    """What a batch answers is what real time answers."""
     for path in kit.paths:
         batched = ask(provider_server, kit, texts(kit), path)
         assert only_in_batches(provider_server, kit.texts), path
         plain = ask_real_time(provider_server, kit, texts(kit), path)
         assert [answer.status_code for answer in batched] == [200] * kit.texts, (path, batched[0].text)
         assert [without_batch(answer.json()) for answer in batched] == [answer.json() for answer in plain]
-        assert len({answer.text for answer in plain}) == kit.texts
         provider_server.forget_bills()
     assert len(provider_server.creates()) == len(kit.paths)
+
+
+def test_success(provider_server: ProviderServer, kit: Kit) -> None:
+    """All in one batch, and each gets its own answer."""
+    batched = ask(provider_server, kit, texts(kit))
+    plain = ask_real_time(provider_server, kit, texts(kit))
+
+    assert [without_batch(answer.json()) for answer in batched] == [answer.json() for answer in plain]
+    assert len({answer.text for answer in plain}) == kit.texts
+    assert list(provider_server.jobs().values()) == [kit.texts]
+
+
+def test_dry_run(provider_server: ProviderServer, kit: Kit) -> None:
+    """Every endpoint has a synthetic answer, and nothing leaves."""
+    for path in kit.paths:
+        answers = ask(provider_server, kit, texts(kit), path, dry_run=True)
+        assert [answer.status_code for answer in answers] == [200] * kit.texts, path
+        assert {answer.headers["x-batchling-dry-run"] for answer in answers} == {"1"}
+    assert provider_server.calls() == []
 
 
 def test_our_own_calls_are_no_bypasses(provider_server: ProviderServer, kit: Kit, capsys: Any) -> None:
@@ -86,13 +127,23 @@ def test_all_rows_failed(provider_server: ProviderServer, kit: Kit) -> None:
     answers = ask(provider_server, kit, texts(kit))
 
     assert [answer.status_code for answer in answers] == [400] * kit.texts
+    assert all("invalid messages" in answer.text for answer in answers)
     assert len(provider_server.creates()) == 1
 
 
-@pytest.mark.parametrize("word", ["expire", "cancel"])
-def test_partial_end(provider_server: ProviderServer, kit: Kit, word: str) -> None:
+def test_partial_expiry(provider_server: ProviderServer, kit: Kit) -> None:
     """Finished rows are answered, the others are asked again, and nothing is billed twice."""
-    (provider_server.expire_job if word == "expire" else provider_server.cancel_job)(0.5)
+    provider_server.expire_job(0.5)
+    answer_in_two(provider_server, kit)
+
+
+def test_cancelled(provider_server: ProviderServer, kit: Kit) -> None:
+    """The same, when the job's owner cancels it at the provider's site."""
+    provider_server.cancel_job(0.5)
+    answer_in_two(provider_server, kit)
+
+
+def answer_in_two(provider_server: ProviderServer, kit: Kit) -> None:
     answers = ask(provider_server, kit, texts(kit), batch_window_seconds=0.6)
 
     assert [answer.status_code for answer in answers] == [200] * kit.texts
@@ -151,12 +202,25 @@ def test_paging(provider_server: ProviderServer, kit: Kit) -> None:
     """The lost job is not on the first page of the list, nor are all its results on the first page of results."""
     provider_server.show_per_page(1)
     provider_server.lose_created(0)
-    with scope(provider_server, kit, kit.texts):
-        answers = ask(provider_server, kit, texts(kit))
-    others = ask(provider_server, kit, [f"other {number}" for number in range(kit.texts)])
+    provider_server.fail_call("GET", "atch", 503, times=1_000_000)  # nobody lists and polls until we say so
+    with scope(provider_server, kit, kit.texts), ThreadPoolExecutor(3) as threads:
+        programs = [threads.submit(ask_real_time, provider_server, kit, texts(kit))]
+        wait_for_jobs(provider_server, 1)
+        for name in ("second", "third"):
+            asked = [f"{name} {number}" for number in range(kit.texts)]
+            programs.append(threads.submit(ask_real_time, provider_server, kit, asked))
+            wait_for_jobs(provider_server, len(programs))
+        provider_server.recover()
+        answers = [answer for program in programs for answer in program.result()]
 
-    assert [answer.status_code for answer in (*answers, *others)] == [200] * 2 * kit.texts
-    assert only_in_batches(provider_server, 2 * kit.texts)
+    assert [answer.status_code for answer in answers] == [200] * 3 * kit.texts
+    assert only_in_batches(provider_server, 3 * kit.texts)
+    assert len(provider_server.creates()) == 3
+
+
+def wait_for_jobs(server: ProviderServer, count: int) -> None:
+    while len(server.jobs()) < count:
+        threading.Event().wait(0.01)
 
 
 def test_cancel(provider_server: ProviderServer, kit: Kit, batchling_cache: Path) -> None:
@@ -196,7 +260,7 @@ def test_credentials(provider_server: ProviderServer, kit: Kit) -> None:
     refused = ask(provider_server, kit, texts(kit), keys=("sk-bad",))
     plain = ask_real_time(provider_server, kit, texts(kit)[:1], keys=("sk-bad",))[0]
     assert {answer.status_code for answer in refused} == {plain.status_code}
-    assert refused[0].json() == plain.json()
+    assert refused[0].content == plain.content
 
 
 def test_body_is_passed_whole(provider_server: ProviderServer, kit: Kit) -> None:
@@ -216,6 +280,16 @@ def test_line_separators(provider_server: ProviderServer, kit: Kit) -> None:
 
     assert [answer.status_code for answer in answers] == [200, 400] + [200] * (kit.texts - 2)
     assert "invalid \u2028 and \u0085" in json.dumps(answers[1].json(), ensure_ascii=False)
+
+
+def test_line_separators_in_answers(provider_server: ProviderServer, kit: Kit) -> None:
+    asked = [f"{text} \u2028 and \u0085" for text in texts(kit)]
+    batched = ask(provider_server, kit, asked)
+    plain = ask_real_time(provider_server, kit, asked)
+
+    assert [without_batch(answer.json()) for answer in batched] == [answer.json() for answer in plain]
+    assert all("\u2028\u0085" in json.dumps(answer.json(), ensure_ascii=False) for answer in batched)
+    assert len(provider_server.billed(batch=True)) == kit.texts
 
 
 def test_unknown_status(kit: Kit) -> None:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from batchling.core.model import Bypass, Fault, Item, Job, Request, Site, State, Status, Target
 from batchling.providers import Routes
 from batchling.providers.base import Garbled, Refused
+from batchling.providers.compatible import TOGETHER
+from batchling.providers.files import read_status
 from batchling.providers.openai import OPENAI
 from tests.providers.flows import answer, body_of, play
 
@@ -242,6 +244,18 @@ def test_rows() -> None:
     assert nothing.response is None
 
 
+def test_what_aibrix_says() -> None:
+    """A gateway that leaves out what is null, and derives no status for a failed row."""
+    job = read_status(
+        {"id": "b", "status": "completed", "output_file_id": "f", "request_counts": {"total": 2, "completed": 1}}
+    )
+    failed = OPENAI.row(b'{"id":"x","custom_id":"a","error":{"code":"inference_failed","message":"m"},"response":null}')
+
+    assert (job.state, job.outputs, job.errors, job.done) == (State.ENDED, ("f",), (), 1)
+    assert failed.response is not None
+    assert (failed.response.status, failed.key) == (500, "a")
+
+
 @given(st.binary(max_size=80))
 def test_any_bytes_are_a_row_or_one_named_error(line: bytes) -> None:
     try:
@@ -269,6 +283,28 @@ def test_find_stops_at_older_jobs() -> None:
     assert (
         play(OPENAI.find(site(), "mine", ["k"], 1000.0, frozenset()), answer({"data": [], "has_more": True}))[1] is None
     )
+
+
+def test_a_job_without_metadata_is_found_by_any_of_its_files() -> None:
+    """An upload that was repeated made two of the same name, and the list has pages."""
+    at = Site(Target("together", "https://api.together.ai/v1", "/v1/chat/completions", "m", "a"))
+    first = {"data": [{"id": "f1", "filename": "batchling-mine.jsonl"}], "has_more": True}
+    second = {"data": [{"id": "f2", "filename": "batchling-mine.jsonl"}, {"id": "f3", "filename": "x"}]}
+    listed = answer([{"id": "b3", "input_file_id": "f3"}, {"id": "b1", "input_file_id": "f1"}])
+    calls, job = play(TOGETHER.find(at, "mine", ["k"], 1000.0, frozenset()), answer(first), answer(second), listed)
+
+    assert [call.request.url.rpartition("/v1")[2] for call in calls] == ["/files", "/files?after=f1", "/batches"]
+    assert job == Job("b1", {"input_file_id": "f1"})
+
+
+@pytest.mark.parametrize("first", [[100, 200], [0], [1000, 0]])
+def test_find_reads_on_where_old_jobs_say_nothing_of_new_ones(first: list[int]) -> None:
+    """A list may have its oldest jobs first, or not say when they were created."""
+    data = [{"id": f"b{moment}", "created_at": moment, "metadata": None} for moment in first]
+    page = answer({"object": "list", "data": data, "has_more": True})
+
+    _, job = play(OPENAI.find(site(), "mine", ["k"], 1000.0, frozenset()), page, jobs("b3", tag="mine"))
+    assert job == Job("b3", {"input_file_id": ""})
 
 
 def test_failures_have_the_providers_shape() -> None:

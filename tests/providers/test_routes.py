@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64encode
 from dataclasses import replace
 from typing import Any
 
@@ -59,6 +61,10 @@ BATCHED = {
         "azure",
         "https://res.openai.azure.com/openai",
     ),
+    "https://res.openai.azure.com/openai/responses?api-version=2025-03-01-preview": (
+        "azure",
+        "https://res.openai.azure.com/openai",
+    ),
     "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent": (
         "gemini",
         "https://generativelanguage.googleapis.com",
@@ -113,8 +119,15 @@ def test_batched(url: str) -> None:
         ("https://api.groq.com/openai/v1/audio/transcriptions", "groq"),
         ("https://generativelanguage.googleapis.com/v1beta/models/m:streamGenerateContent", "gemini"),
         ("https://generativelanguage.googleapis.com/v1beta/models/m:predict", "gemini"),
+        ("https://generativelanguage.googleapis.com/v1alpha/models/m:generateContent", "gemini"),
+        ("https://generativelanguage.googleapis.com/v1beta/tunedModels/m:generateContent", "gemini"),
+        ("https://generativelanguage.googleapis.com/v1beta/interactions", "gemini"),
         ("https://api.fireworks.ai/inference/v1/embeddings", "fireworks"),
         ("https://res.openai.azure.com/openai/v1/embeddings", "azure"),
+        ("https://res.openai.azure.com/openai/deployments/m/embeddings?api-version=2024-10-21", "azure"),
+        ("https://res.cognitiveservices.azure.com/openai/deployments/m/chat/completions?api-version=1", "azure"),
+        ("https://res.services.ai.azure.com/openai/v1/chat/completions", "azure"),
+        ("https://res.openai.azure.com/openai/v1/chat/completions?other=1", "azure"),
     ],
 )
 def test_paid_and_not_batched(url: str, name: str) -> None:
@@ -137,6 +150,7 @@ def test_paid_and_not_batched(url: str, name: str) -> None:
         "https://generativelanguage.googleapis.com/v1beta/models/m:countTokens",
         "https://api.mistral.ai/v1/batch/jobs",
         "https://res.openai.azure.com/openai/v1/batches",
+        "https://res.openai.azure.com/openai/files?api-version=2024-10-21",
         "https://openrouter.ai/api/v1/batches",
     ],
 )
@@ -186,6 +200,26 @@ def test_azure_keeps_the_version_and_the_deployment_of_its_old_urls() -> None:
 
     assert (target.model, target.endpoint) == ("in-batches", "/v1/chat/completions")
     assert target.options == (("api-version", "2024-10-21"),)
+
+
+def entra(of: str, name: str) -> str:
+    claims = urlsafe_b64encode(json.dumps({"tid": "t", "oid": of, "jti": name}).encode()).decode().rstrip("=")
+    return f"Bearer head.{claims}.signature"
+
+
+def test_an_entra_token_is_no_part_of_an_account() -> None:
+    """Whom it speaks for is; a gateway's own key is one, too."""
+    provider: Any = Azure(deployments={"m": "m"})
+
+    def account(token: str, official: bool = True) -> str:
+        url = "https://res.openai.azure.com/openai/v1/responses"
+        request = Request("POST", url, (("authorization", token),))
+        target = provider.target(provider.route("POST", url, official=official), request, {"model": "m"})
+        return str(target.account)
+
+    assert account(entra("me", "9h")) == account(entra("me", "10h")) != account(entra("you", "10h"))
+    assert account("Bearer opaque-1") == account("Bearer opaque-2") == account("Bearer a.%%.b")
+    assert account("Bearer opaque-1", official=False) != account("Bearer opaque-2", official=False)
 
 
 def test_voyage_parts_batches_by_all_other_parameters() -> None:
@@ -245,3 +279,22 @@ def test_another_window_is_a_setting() -> None:
         "completion_window": "1h",
         "metadata": {"batchling": "tag"},
     }
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://api.deepseek.com/chat/completions", True),
+        ("https://api.Cohere.com/v2/chat", True),
+        ("https://bedrock-runtime.us-east-1.amazonaws.com/model/m/converse", True),
+        ("https://api.z.ai/api/paas/v4/chat/completions?a=b", True),
+        ("https://batch.dashscope.aliyuncs.com/compatible-mode/v1/chat/completions", False),
+        ("https://api.openai.com/v1/files", False),
+        ("https://shop.example.org/responses", False),
+    ],
+)
+def test_calls_that_nobody_serves_are_told_by_their_look(url: str, told: bool) -> None:
+    routes = Routes({})
+    assert routes.match("POST", url) is None
+    assert routes.unserved("POST", url) is told
+    assert routes.unserved("GET", url) is False

@@ -126,6 +126,7 @@ def test_without_a_folder_nothing_is_batched() -> None:
     ("more", "reason"),
     [
         ({"stream": True}, "streaming"),
+        ({"anthropic_beta": ["b"]}, "parameter anthropic_beta"),
         ({"cachedContent": "projects/p/cachedContents/1"}, "explicit context cache"),
         ({"tools": [{"retrieval": {"vertexRagStore": {"ragCorpora": ["c"]}}}]}, "RAG grounding"),
         ({"generationConfig": {"imageConfig": {"imageSize": "4K"}}}, "images larger than 1K"),
@@ -366,7 +367,7 @@ def test_find_by_label() -> None:
         str(ours["name"]), {"output": "gs://old/out/t1"}
     )
     old = {**other, "createTime": "2026-11-23T08:00:00Z"}
-    assert found({"batchPredictionJobs": [old], "nextPageToken": "n"})[1] is None
+    assert found({"batchPredictionJobs": [old], "nextPageToken": "n"}, {"batchPredictionJobs": [ours]})[1] is not None
 
 
 def test_cancel() -> None:

@@ -1,5 +1,5 @@
-"""The same little program through each provider's own SDK, with batchify and without: equal answers, and every one of
-them billed in a batch."""
+"""The same little program through each provider's own SDK, sync and async, with batchify and without: equal answers, of
+the SDK's own types, and every one of them billed in a batch. A provider that names OpenAI's SDK as its own is asked by it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -34,34 +35,73 @@ def said(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-def chats(module: str, sync: str, asynchronous: str, **more: Any) -> Sdk:
-    """An SDK whose clients have `chat.completions.create`; `more` are arguments of the client, made from the server."""
-    model = more.pop("model", "m")
+def native(answer: Any) -> Any:
+    """An answer as the SDK gives it: of which type, and all that it holds, but for what HTTP says of one exchange and for
+    Anthropic's word that a batch made it."""
+    whole = answer.model_dump(exclude={"sdk_http_response"})
+    if whole.get("usage"):
+        whole["usage"].pop("service_tier", None)
+    return type(answer), whole
 
-    def client(server: ProviderServer, name: str) -> Any:
+
+def calls(
+    module: str, sync: str, asynchronous: str, method: str, asked: Callable[[str], dict[str, Any]], **more: Any
+) -> Sdk:
+    """An SDK of which `method` of a client answers; `more` are arguments of the client, those that are functions made
+    from the server."""
+
+    def bound(server: ProviderServer, name: str) -> Callable[..., Any]:
         chosen = {key: value(server) if callable(value) else value for key, value in more.items()}
-        return getattr(import_module(module), name)(**{"api_key": "sk-1", **chosen})
+        key = {} if "access_token" in more else {"api_key": "sk-1"}
+        found: Any = getattr(import_module(module), name)(**key, **chosen)
+        for part in method.split("."):
+            found = getattr(found, part)
+        call: Callable[..., Any] = found
+        return call
 
     def ask(server: ProviderServer) -> Callable[[str], Any]:
-        made = client(server, sync)
-        return lambda text: made.chat.completions.create(model=model, messages=said(text)).choices[0].message.content
+        call = bound(server, sync)
+        return lambda text: native(call(**asked(text)))
 
     def start(server: ProviderServer) -> Callable[[str], Any]:
-        made = client(server, asynchronous)
+        call = bound(server, asynchronous)
 
         async def one(text: str) -> Any:
-            return (await made.chat.completions.create(model=model, messages=said(text))).choices[0].message.content
+            return native(await call(**asked(text)))
 
         return one
 
     return Sdk(module, ask, start if asynchronous else None)
 
 
+def chats(module: str, sync: str, asynchronous: str, model: str = "m", **more: Any) -> Sdk:
+    """An SDK whose clients have `chat.completions.create`."""
+
+    def asked(text: str) -> dict[str, Any]:
+        return {"model": model, "messages": said(text)}
+
+    return calls(module, sync, asynchronous, "chat.completions.create", asked, **more)
+
+
+def responses(module: str, sync: str, asynchronous: str, **more: Any) -> Sdk:
+    """An SDK whose clients have `responses.create`."""
+    return calls(module, sync, asynchronous, "responses.create", lambda text: {"model": "m", "input": text}, **more)
+
+
+def claude(sync: str, asynchronous: str, **more: Any) -> Sdk:
+    """Anthropic's SDK, where others offer Claude."""
+
+    def asked(text: str) -> dict[str, Any]:
+        return {"model": "m", "max_tokens": 9, "messages": said(text)}
+
+    return calls("anthropic", sync, asynchronous, "messages.create", asked, **more)
+
+
 def base(path: str) -> Callable[[ProviderServer], str]:
     return lambda server: server.url + path
 
 
-def genai(vertex: bool) -> Sdk:
+def genai(vertex: bool, embeds: bool = False) -> Sdk:
     def client(server: ProviderServer) -> Any:
         google = import_module("google.genai")
         url = google.types.HttpOptions(base_url=f"{server.url}/{'vertex' if vertex else 'gemini'}")
@@ -70,76 +110,69 @@ def genai(vertex: bool) -> Sdk:
         token = import_module("google.oauth2.credentials").Credentials("ya29.token")
         return google.Client(vertexai=True, project="p", location="us-central1", credentials=token, http_options=url)
 
+    def call(models: Any, text: str) -> Any:
+        method = models.embed_content if embeds else models.generate_content
+        return method(model="m", contents=text)
+
     def sync(server: ProviderServer) -> Callable[[str], Any]:
         made = client(server)
-        return lambda text: made.models.generate_content(model="m", contents=text).text
+        return lambda text: native(call(made.models, text))
 
     def start(server: ProviderServer) -> Callable[[str], Any]:
         made = client(server)
 
         async def one(text: str) -> Any:
-            return (await made.aio.models.generate_content(model="m", contents=text)).text
+            return native(await call(made.aio.models, text))
 
         return one
 
     return Sdk("google.genai", sync, start)
 
 
-def mistral() -> Sdk:
-    def client(server: ProviderServer) -> Any:
-        return import_module("mistralai.client").Mistral(api_key="sk-1", server_url=f"{server.url}/mistral")
+def mistral(part: str, **asked: Callable[[str], Any]) -> Sdk:
+    """`part` of Mistral's client, whose methods are twins."""
+
+    def bound(server: ProviderServer, ending: str) -> Callable[[str], Any]:
+        found: Any = import_module("mistralai.client").Mistral(api_key="sk-1", server_url=f"{server.url}/mistral")
+        for name in f"{part}{ending}".split("."):
+            found = getattr(found, name)
+        return lambda text: found(model="m", **{name: made(text) for name, made in asked.items()})
 
     def sync(server: ProviderServer) -> Callable[[str], Any]:
-        made = client(server)
-        return lambda text: made.chat.complete(model="m", messages=said(text)).choices[0].message.content
+        call = bound(server, "")
+        return lambda text: native(call(text))
 
     def start(server: ProviderServer) -> Callable[[str], Any]:
-        made = client(server)
+        call = bound(server, "_async")
 
         async def one(text: str) -> Any:
-            return (await made.chat.complete_async(model="m", messages=said(text))).choices[0].message.content
+            return native(await call(text))
 
         return one
 
     return Sdk("mistralai", sync, start)
 
 
-def voyage() -> Sdk:
+def voyage(call: Callable[[Any, str], Any]) -> Sdk:
+    """Voyage's SDK, whose answers are plain objects."""
+
     def sync(server: ProviderServer) -> Callable[[str], Any]:
         made = import_module("voyageai").Client(api_key="sk-1", base_url=f"{server.url}/voyage/v1")
-        return lambda text: made.embed([text], model="m", input_type="document").embeddings
+        return lambda text: repr_of(call(made, text))
 
     def start(server: ProviderServer) -> Callable[[str], Any]:
         made = import_module("voyageai").AsyncClient(api_key="sk-1", base_url=f"{server.url}/voyage/v1")
 
         async def one(text: str) -> Any:
-            return (await made.embed([text], model="m", input_type="document")).embeddings
+            return repr_of(await call(made, text))
 
         return one
 
     return Sdk("voyageai", sync, start)
 
 
-def responses(module: str, sync: str, asynchronous: str, **more: Any) -> Sdk:
-    """An SDK whose clients have `responses.create`."""
-
-    def client(server: ProviderServer, name: str) -> Any:
-        chosen = {key: value(server) if callable(value) else value for key, value in more.items()}
-        return getattr(import_module(module), name)(**{"api_key": "sk-1", **chosen})
-
-    def ask(server: ProviderServer) -> Callable[[str], Any]:
-        made = client(server, sync)
-        return lambda text: made.responses.create(model="m", input=text).output[0].content[0].text
-
-    def start(server: ProviderServer) -> Callable[[str], Any]:
-        made = client(server, asynchronous)
-
-        async def one(text: str) -> Any:
-            return (await made.responses.create(model="m", input=text)).output[0].content[0].text
-
-        return one
-
-    return Sdk(module, ask, start)
+def repr_of(answer: Any) -> Any:
+    return type(answer), str({name: str(value) for name, value in vars(answer).items()})
 
 
 def openai(path: str, **more: Any) -> Sdk:
@@ -148,28 +181,52 @@ def openai(path: str, **more: Any) -> Sdk:
 
 SDKS = {
     "google-genai": genai(vertex=False),
+    "google-genai, embeddings": genai(vertex=False, embeds=True),
     "google-genai, Vertex": genai(vertex=True),
-    "mistralai": mistral(),
+    "anthropic, Vertex": claude(
+        "AnthropicVertex",
+        "AsyncAnthropicVertex",
+        project_id="p",
+        region="us-central1",
+        access_token="ya29.token",
+        base_url=base("/vertex/v1"),
+    ),
+    "mistralai": mistral("chat.complete", messages=said),
+    "mistralai, embeddings": mistral("embeddings.create", inputs=lambda text: [text]),
+    "mistralai, fill in the middle": mistral("fim.complete", prompt=lambda text: text),
     "groq": chats("groq", "Groq", "AsyncGroq", base_url=base("/groq")),
     "together": chats("together", "Together", "AsyncTogether", base_url=base("/together")),
     "fireworks-ai": chats("fireworks", "Fireworks", "AsyncFireworks", base_url=base("/fireworks/inference")),
     "cerebras": chats(
         "cerebras.cloud.sdk", "Cerebras", "AsyncCerebras", base_url=base("/cerebras"), warm_tcp_connection=False
     ),
-    "zhipuai": chats("zhipuai", "ZhipuAI", "", base_url=base("/zhipu/api/paas/v4")),
-    "voyageai": voyage(),
+    "zhipuai": chats("zhipuai", "ZhipuAI", "", base_url=base("/zhipu/api/paas/v4")),  # it has no async client
+    "voyageai": voyage(lambda client, text: client.embed([text], model="m", input_type="document")),
+    "voyageai, rerank": voyage(lambda client, text: client.rerank(text, ["one", text], model="m")),
     "perplexityai": responses("perplexity", "Perplexity", "AsyncPerplexity", base_url=base("/perplexity")),
+    "anthropic at OpenRouter": claude("Anthropic", "AsyncAnthropic", base_url=base("/openrouter/api")),
     "openai at Azure": chats(
         "openai", "AzureOpenAI", "AsyncAzureOpenAI", azure_endpoint=base("/azure"), api_version="2024-10-21"
     ),
     "openai at Azure's v1": openai("/azure/openai/v1", default_headers={"api-key": "sk-1"}),
     "openai at Gemini": openai("/gemini-openai/v1beta/openai"),
     "openai at xAI": openai("/xai/v1"),
+    "openai at Mistral": openai("/mistral/v1"),
+    "openai at Groq": openai("/groq/openai/v1"),
+    "openai at Together": openai("/together/v1"),
+    "openai at Fireworks": openai("/fireworks/inference/v1"),
+    "openai at Cerebras": openai("/cerebras/v1"),
     "openai at DeepInfra": openai("/deepinfra/v1/openai"),
     "openai at Doubleword": openai("/doubleword/v1"),
+    "openai at Parasail": openai("/parasail/v1"),
+    "openai at Novita": openai("/novita/openai/v1"),
+    "openai at SiliconFlow": openai("/siliconflow/v1"),
+    "openai at Zhipu": openai("/zhipu/api/paas/v4"),
     "openai at Kimi": openai("/kimi/v1", model="kimi-k2.6"),
     "openai at DashScope": openai("/dashscope/compatible-mode/v1"),
+    "openai at Perplexity": responses("openai", "OpenAI", "AsyncOpenAI", base_url=base("/perplexity/v1")),
     "openai at OpenRouter": openai("/openrouter/api/v1"),
+    "openai at Sference": openai("/sference/v1"),
 }
 
 
@@ -188,26 +245,48 @@ def run_async(sdk: Sdk, server: ProviderServer) -> list[Any]:
     return asyncio.run(program())
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-@pytest.mark.parametrize("run", [run_sync, run_async])
-@pytest.mark.parametrize("name", SDKS)
-def test_on_and_off_are_equal(provider_server: ProviderServer, name: str, run: Callable[..., list[Any]]) -> None:
-    sdk = SDKS[name]
+def installed(name: str) -> Sdk:
     try:
-        import_module(sdk.module)
+        import_module(SDKS[name].module)
     except ImportError:
-        pytest.skip(f"{sdk.module} is not installed: tox -e sdk-providers")
-    if run is run_async and sdk.start is None:
-        pytest.skip(f"{name} has no async client")
+        pytest.skip(f"{SDKS[name].module} is not installed: tox -e sdk-providers")
+    return SDKS[name]
+
+
+def opened(server: ProviderServer, **options: Any) -> AbstractContextManager[None]:
     ours = [
         Azure(deployments={"m": "m-batch"}),
-        Vertex(gcs_prefix="gs://bucket/f", storage=f"{provider_server.url}/vertex/storage"),
+        Vertex(gcs_prefix="gs://bucket/f", storage=f"{server.url}/vertex/storage"),
     ]
+    return scope(server, batch_size=len(TEXTS), batch_window_seconds=10.0, providers=ours, **options)
+
+
+quiet = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore::DeprecationWarning",
+    "ignore::UserWarning",
+)
+
+
+@quiet
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        pytest.param(name, run, id=f"{name}-{run.__name__}")
+        for name, sdk in SDKS.items()
+        for run in (run_sync, run_async)
+        if run is run_sync or sdk.start is not None
+    ],
+)
+def test_on_and_off_are_equal(provider_server: ProviderServer, name: str, run: Callable[..., list[Any]]) -> None:
+    sdk = installed(name)
     plain = run(sdk, provider_server)
     gc.collect()  # of clients that nobody closed, while their warnings are ignored
+    assert len(provider_server.billed(batch=False)) == len(TEXTS)
+    assert provider_server.creates() == []
     provider_server.forget_bills()
-    with scope(provider_server, batch_size=len(TEXTS), batch_window_seconds=10.0, providers=ours):
+    with opened(provider_server):
         batched = run(sdk, provider_server)
     gc.collect()
 
@@ -216,3 +295,15 @@ def test_on_and_off_are_equal(provider_server: ProviderServer, name: str, run: C
     assert len(provider_server.billed(batch=True)) == len(TEXTS)
     assert provider_server.billed(batch=False) == []
     assert len(provider_server.creates()) == 1
+
+
+@quiet
+@pytest.mark.parametrize("name", SDKS)
+def test_a_dry_run_gives_what_the_sdk_takes(provider_server: ProviderServer, name: str) -> None:
+    sdk = installed(name)
+    with opened(provider_server, dry_run=True):
+        rehearsed = run_sync(sdk, provider_server)
+    gc.collect()
+
+    assert len(set(map(str, rehearsed))) == len(TEXTS)
+    assert provider_server.calls() == []

@@ -1,0 +1,90 @@
+"""Lists that come in pages: where a lost job is looked for, by its tag or, where a provider keeps none, by its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from batchling.core.model import JSON, Call, Flow, Job, Request, State, Status
+from batchling.providers.base import (
+    CLOCK_SLACK,
+    LONGEST_CREATE,
+    MOST_PAGES,
+    Garbled,
+    Unsettled,
+    read_id,
+    read_json,
+    read_moment,
+    read_objects,
+    read_text,
+    segment,
+)
+
+T = TypeVar("T")
+
+Page = dict[str, JSON]
+
+
+def search(
+    request: Callable[[str], Request],
+    found: Callable[[Page], T | None],
+    following: str = "nextPageToken",
+    place: str = "pageToken",
+) -> Flow[T | None]:
+    """What `found` says of the first page for which it says anything; None at the end of the list.
+
+    `request` makes the call for what follows a place, which is `&pageToken=...` or nothing. The list is read to its
+    end, since few providers say how they sort it: a job that is overlooked would be bought again.
+    """
+    after = ""
+    for _ in range(MOST_PAGES):
+        page = read_json((yield Call(request(after))))
+        if (value := found(page)) is not None:
+            return value
+        later = read_text(page.get(following))
+        if later is None:
+            return None
+        if (last := f"&{place}={segment(later)}") == after:
+            break
+        after = last
+    raise Garbled("a list that does not come to its end")
+
+
+def find_untagged(
+    request: Callable[[str], Request],
+    listed: str,
+    cursor: str,
+    read: Callable[[Page], Status | None],
+    is_ours: Callable[[str], Flow[bool]],
+    rows: int,
+    since: float,
+    taken: frozenset[str],
+) -> Flow[Job | None]:
+    """A job without a tag, newest first in the list: by its time, its number of rows and, once it has ended, its keys.
+
+    `read` says how a listed job stands, None for one that cannot be ours; `is_ours` looks at the results of one that
+    has ended. Raises `Unsettled` while running jobs could be it.
+    """
+    place, running = "", 0
+    for _ in range(MOST_PAGES):
+        page = read_json((yield Call(request(place))))
+        jobs = read_objects(page.get(listed))
+        recent = [job for job in jobs if read_moment(job.get("created_at")) >= since - CLOCK_SLACK]
+        for job in recent:
+            job_id, status = read_id(job), read(job)
+            if status is None or job_id in taken or status.total != rows:
+                continue
+            if read_moment(job.get("created_at")) > since + LONGEST_CREATE + CLOCK_SLACK:
+                continue
+            if status.state is State.RUNNING:
+                running += 1
+            elif status.state is State.ENDED and (yield from is_ours(job_id)):
+                return Job(job_id)
+        if not jobs or not page.get("has_more") or len(recent) < len(jobs):
+            if running:
+                raise Unsettled(f"{running} running jobs of {rows} rows could be ours; their results will tell")
+            return None
+        if (last := f"&{cursor}={segment(read_id(jobs[-1]))}") == place:
+            break
+        place = last
+    raise Garbled("a list of jobs that does not come to its end")

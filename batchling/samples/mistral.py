@@ -1,0 +1,78 @@
+"""Sample answers of Mistral's endpoints, in the shapes of the mistralai SDK 3.7, which takes no others."""
+
+from __future__ import annotations
+
+from batchling.core.model import JSON
+from batchling.samples import openai
+from batchling.samples.text import number, said, seed_of, sentence, tokens
+
+_HARMS = (
+    "sexual",
+    "hate_and_discrimination",
+    "violence_and_threats",
+    "dangerous_and_criminal_content",
+    "selfharm",
+    "health",
+    "financial",
+    "law",
+    "pii",
+)
+
+
+def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
+    """The JSON that a call of this endpoint (`/v1/chat/completions` ...) with this body could have got."""
+    # `stream: false`, which the SDK sends, changes nothing.
+    body = {name: value for name, value in body.items() if name != "stream" or value}
+    seed = seed_of(body)
+    if endpoint == "/v1/ocr":
+        page = {"index": 0, "markdown": sentence(seed), "images": [], "dimensions": None}
+        return {"pages": [page], "model": body.get("model"), "usage_info": {"pages_processed": 1, "doc_size_bytes": 0}}
+    if endpoint.endswith(("/moderations", "/classifications")):
+        judge = _moderated if endpoint.endswith("/moderations") else _classified
+        given = body.get("input")
+        # One conversation is a list of messages, several are a list of such lists; one text is a text.
+        several = isinstance(given, list) and ("chat" not in endpoint or (given and isinstance(given[0], list)))
+        results = [judge(seed_of(each)) for each in (given if isinstance(given, list) and several else [given])]
+        return {"id": f"mod-{seed[:24]}", "model": body.get("model"), "results": results}
+    if endpoint == "/v1/conversations":
+        return _conversation(body, seed)
+    if endpoint == "/v1/fim/completions":
+        body = {**body, "messages": [{"role": "user", "content": body.get("prompt")}]}
+        endpoint = "/v1/chat/completions"
+    if endpoint == "/v1/embeddings":
+        body = {**body, "dimensions": body.get("output_dimension") or 1024}
+    found = openai.answer(endpoint, body)
+    if "id" not in found:
+        used = tokens(body.get("input"))
+        usage = {"prompt_tokens": used, "completion_tokens": 0, "total_tokens": used}
+        found = {"id": f"embd-{seed[:24]}", **found, "usage": usage}
+    return found
+
+
+def _moderated(seed: str) -> dict[str, JSON]:
+    scores = {harm: number(seed, harm, 1_000) / 1e6 for harm in _HARMS}
+    return {"categories": dict.fromkeys(_HARMS, False), "category_scores": scores}
+
+
+def _classified(seed: str) -> dict[str, JSON]:
+    yes = number(seed, "yes", 1_000) / 1_000
+    return {"label": {"scores": {"yes": yes, "no": 1 - yes}}}
+
+
+def _conversation(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
+    text = sentence(seed)
+    entry = {
+        "object": "entry",
+        "type": "message.output",
+        "id": f"msg_{seed[:24]}",
+        "role": "assistant",
+        "content": text,
+    }
+    used, made = tokens(said(body.get("inputs"))), tokens(text)
+    return {
+        "object": "conversation.response",
+        "model": body.get("model"),
+        "conversation_id": f"conv_{seed[:24]}",
+        "outputs": [entry],
+        "usage": {"prompt_tokens": used, "completion_tokens": made, "total_tokens": used + made},
+    }
