@@ -333,6 +333,7 @@ class Batches:
             waiter = self._callers.get(name)
             if waiter is None:
                 continue
+            waiter.batch = batch_id
             row = outcome.rows.get(name)
             response = row.response if row is not None else None
             if response is not None and (outcome.final or self._is_final(waiter, response)):
