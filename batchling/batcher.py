@@ -193,7 +193,7 @@ class Batcher:
             self._listener(event)
         except Exception:
             # A display can never break a batch.
-            _log.exception("a listener failed")
+            _log.exception("batchling: a display failed; please report this")
 
     def _arrive(self, arrival: Arrival) -> None:
         if self._detached:

@@ -142,7 +142,7 @@ class Batches:
         del self._tasks[name]
         if not task.cancelled() and (fault := task.exception()) is not None:
             # The boundary of a batch: a bug of ours or a broken cache must not leave its callers waiting.
-            _log.error("batch %s failed inside batchling", name, exc_info=fault)
+            _log.error("batchling: batch %s failed inside batchling", name, exc_info=fault)
             self._fail(tuple(self._followers.pop(name, ())), f"batch {name} failed inside batchling ({fault!r:.200})")
         if name in self._followers and not self._stopped:
             if self._followers[name]:
@@ -234,7 +234,7 @@ class Batches:
             if await self._answer_stored(batch_id, names):
                 return None
             # Rows that the record promises are not in the file: the provider has them still.
-            _log.warning("batch %s: stored results are damaged and are downloaded again", batch_id)
+            _log.warning("batchling: batch %s: stored results are damaged and are downloaded again", batch_id)
             await self._on_disk(self._store.drop_rows, batch_id)
         return record
 
@@ -302,7 +302,7 @@ class Batches:
                 return
             await self._driver.cancel(Batch(self._accesses[target], record))
         except Exception as fault:  # the boundary of a batch: the others are to be cancelled all the same
-            _log.warning("batch %s: its job could not be cancelled (%s) and goes on", batch_id, fault)
+            _log.warning("batchling: batch %s: its job could not be cancelled (%s) and goes on", batch_id, fault)
         finally:
             await asyncio.shield(self._on_disk(self._store.release, batch_id))
 

@@ -90,7 +90,9 @@ class Listener:
         if not self._running:
             with self._starting:
                 if not self._running:
-                    thread = threading.Thread(target=self._run, args=(self._queue,), name="batchling-events", daemon=True)
+                    thread = threading.Thread(
+                        target=self._run, args=(self._queue,), name="batchling-events", daemon=True
+                    )
                     # As the engine's thread: a scope is nothing that a listener's own calls are in.
                     Context().run(thread.start)
                     self._running = True
@@ -105,7 +107,9 @@ class Listener:
     def _complain(self) -> None:
         if not self._complained:
             self._complained = True
-            _log.exception("batchling: on_event: %.200r failed; it goes on being called, and is not told of again", self._call)
+            _log.exception(
+                "batchling: on_event: %.200r failed; it goes on being called, and is not told of again", self._call
+            )
 
 
 class Listeners:

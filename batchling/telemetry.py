@@ -6,21 +6,23 @@
     with batchify(on_event=OpenTelemetry()):
         ...
 
-- Each batched call is a span of kind client, `chat gpt-5-mini`, below the span that was current where the call was made. It
-  lasts from the call to its answer, has the tokens of the answer's own usage, and is linked with its batch's span.
-- Each batch is a span with a trace of its own, `batch gpt-5-mini`, from its submission (or from when it was first waited for) to
-  its end: `batchling.batch.id`, `batchling.job.id`, `batchling.batch.rows`, `.answered`, `.failed`.
-- `gen_ai.client.operation.duration` and `gen_ai.client.token.usage` are recorded for each call. Tokens of an answer from the cache were paid
-  before, and are not counted again.
+- Each batched call is a span of kind client, `chat gpt-5-mini`, below the span that was current where the call was
+  made. It lasts from the call to its answer, has the tokens of the answer's own usage, and is linked with its batch's
+  span.
+- Each batch is a span with a trace of its own, `batch gpt-5-mini`, from its submission (or from when it was first
+  waited for) to its end: `batchling.batch.id`, `batchling.job.id`, `batchling.batch.rows`, `.answered`, `.failed`.
+- `gen_ai.client.operation.duration` and `gen_ai.client.token.usage` are recorded for each call. The tokens of an answer
+  from the cache were paid before, and are not counted again.
 
-Calls that went real time are left to whoever instruments their SDK; a dry run sends nothing and leaves no trace. No prompt
-and no answer is recorded.
+Calls that went real time are left to whoever instruments their SDK; a dry run sends nothing and leaves no trace. No
+prompt and no answer is recorded.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from batchling.callers import Arrival
@@ -57,10 +59,9 @@ class OpenTelemetry:
     def __init__(
         self, tracer_provider: trace.TracerProvider | None = None, meter_provider: metrics.MeterProvider | None = None
     ) -> None:
-        from batchling import __version__
-
-        self._tracer = trace.get_tracer("batchling", __version__, tracer_provider)
-        meter = metrics.get_meter("batchling", __version__, meter_provider)
+        ours = version("batchling")
+        self._tracer = trace.get_tracer("batchling", ours, tracer_provider)
+        meter = metrics.get_meter("batchling", ours, meter_provider)
         self._durations = meter.create_histogram(
             "gen_ai.client.operation.duration",
             "s",
@@ -195,7 +196,7 @@ def _identity(body: Mapping[str, JSON]) -> dict[str, str]:
 
 
 def _usage(body: Mapping[str, JSON]) -> dict[str, int]:
-    """The tokens of an answer's own usage: input with what came from the cache or went into it, output with reasoning."""
+    """The tokens of an answer's own usage: input with what the cache gave or took, output with reasoning."""
     usage = body.get("usage") or body.get("usageMetadata")
     if not isinstance(usage, dict):
         return {}
@@ -210,7 +211,11 @@ def _usage(body: Mapping[str, JSON]) -> dict[str, int]:
         read = details["cached_tokens"]
     counts = {
         "input_tokens": count(
-            "prompt_tokens", "promptTokenCount", "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"
+            "prompt_tokens",
+            "promptTokenCount",
+            "input_tokens",
+            "cache_read_input_tokens",
+            "cache_creation_input_tokens",
         ),
         "output_tokens": count("completion_tokens", "candidatesTokenCount", "thoughtsTokenCount", "output_tokens"),
         "cache_read.input_tokens": read,

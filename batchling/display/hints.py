@@ -23,7 +23,7 @@ _OUT_OF_REACH = {
     "niquests": "niquests (not hooked)",
 }
 """Modules whose calls go below or beside the libraries that we hook."""
-_KEEP_ANSWERS = {"dspy": "dspy", "litellm": "litellm", "langchain_core": "langchain", "diskcache": "diskcache"}
+_KEEP_ANSWERS = {"dspy": "dspy", "litellm": "litellm", "langchain_core": "langchain"}
 """Modules that may answer from caches of their own, so that no call is made."""
 _OTHER_PROCESSES = ("concurrent.futures.process", "multiprocessing.pool", "joblib")
 _HOOKED = ("httpx", "httpx2", "aiohttp", "requests")
@@ -85,9 +85,9 @@ class Hints:
         line.answered = False
 
     def _of_batch(self, queue: tuple[str, str, str], batch: str, rows: int) -> str | None:
-        """Serialised work: batches that are small, not smaller than those before, and made only of requests which came after
-        the answers of the one before. Re-asked requests shrink, and answer nobody in between; a wave that was large
-        once is no line."""
+        """Serialised work: batches that are small, not smaller than those before, and made only of requests which came
+        after the answers of the one before. Re-asked requests shrink, or answer nobody in between; a wave that was
+        large once is no line."""
         line = self._line(queue)
         in_line = not line.running and line.answered and line.fresh >= rows
         line.running.add(batch)
@@ -99,9 +99,10 @@ class Hints:
         size = "one request each" if line.largest == 1 else f"at most {line.largest} requests each"
         return self._once(
             "line",
-            f"batchling: {ENOUGH} batches of {queue[2]} in a row held {size}, and each was made only when the one before had "
-            "been answered. A batch may take hours, so ask at once what can be asked at once: asyncio.gather instead of a "
-            "loop, and a semaphore, max_concurrency or number of threads as large as the number of calls.",
+            f"batchling: {ENOUGH} batches of {queue[2]} in a row held {size}, and each was made only when the one "
+            "before had been answered. A batch may take hours, so ask at once what can be asked at once: "
+            "asyncio.gather instead of a loop, and a semaphore, max_concurrency or number of threads as large as the "
+            "number of calls.",
         )
 
     def _of_call(self, event: events.Queued) -> str | None:
@@ -110,17 +111,18 @@ class Hints:
             texts.append(
                 self._once(
                     "limit",
-                    f"batchling: a call to {event.target.model} is given up by its program after {_seconds(event.limit)} "
-                    "(asyncio.wait_for, asyncio.timeout or the like), and a batch may take 24 hours. Take the limit away or "
-                    "make it larger: what was submitted is paid for, and is collected by the next run.",
+                    f"batchling: a call to {event.target.model} is given up by its program after "
+                    f"{_seconds(event.limit)} (asyncio.wait_for, asyncio.timeout or the like), and a batch may take 24 "
+                    "hours. Take the limit away or make it larger. What was submitted is paid for, and is collected "
+                    "by the next run.",
                 )
             )
         if event.brief:
             texts.append(
                 self._once(
                     "brief",
-                    f"batchling: prompts for {event.target.model} are marked to be cached for 5 minutes, which is less than a "
-                    "batch may take: later rows find nothing and pay for writing it again. Mark them with "
+                    f"batchling: prompts for {event.target.model} are marked to be cached for 5 minutes, which is less "
+                    "than a batch may take: later rows find nothing and pay for writing it again. Mark them with "
                     '"cache_control": {"type": "ephemeral", "ttl": "1h"}.',
                 )
             )

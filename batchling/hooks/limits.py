@@ -1,16 +1,14 @@
-"""How long the caller of an intercepted call waits at most: limits that no HTTP library sets, as far as they can be seen.
+"""How long the caller of an intercepted call waits at most, as far as that can be seen.
 
-The HTTP libraries' own timeouts do not tick for a call that is batched. What does is what the program put around it. Seen
-are, around the call in its own task, `asyncio.timeout`, `asyncio.wait_for`, anyio's and trio's scopes; and the stragglers of
-`dspy.Parallel`. A limit around a group of tasks, or one of another thread that waits for this one, cannot be seen.
+The HTTP libraries' own timeouts do not tick for a call that is batched; what the program put around it does. Seen are
+`asyncio.timeout`, `asyncio.wait_for`, and anyio's and trio's scopes, around the call in its own task. A limit around a
+group of tasks, or one of another thread that waits for this one, cannot be seen.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import sys
-from types import FrameType
 from typing import Any
 
 import anyio
@@ -20,7 +18,7 @@ def limit() -> float | None:
     """The seconds after which this task or thread stops waiting for the call that it is about to make; None if no limit
     can be seen. Never raises."""
     try:
-        found = [_of_task(), _of_scopes(), _of_dspy()]
+        found = [_of_task(), _of_scopes()]
     except Exception:  # these are other people's insides
         return None
     return min((seconds for seconds in found if seconds is not None), default=None)
@@ -57,17 +55,3 @@ def _of_scopes() -> float | None:
     except Exception:  # a thread without an event loop; each version says so in its own way
         return None
     return left if math.isfinite(left) else None
-
-
-def _of_dspy() -> float | None:
-    """`dspy.Parallel` asks its last items a second time after this long, whatever their first calls are waiting for."""
-    if "dspy.utils.parallelizer" not in sys.modules:
-        return None
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if frame.f_globals.get("__name__") == "dspy.utils.parallelizer":
-            seconds = getattr(frame.f_locals.get("self"), "timeout", None)
-            if isinstance(seconds, int | float) and seconds > 0:
-                return float(seconds)
-        frame = frame.f_back
-    return None

@@ -1,4 +1,4 @@
-"""Marks in a request that ask for a part of the prompt to be cached, as Anthropic and those who serve Claude take them."""
+"""Marks in a request that have a part of its prompt cached, as Anthropic and those who serve Claude take them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ MARK = b'"cache_control"'
 
 
 def is_brief(body: dict[str, JSON]) -> bool:
-    """Whether one of the marks lasts five minutes, which is less than a batch takes: such a prompt is written to the cache
-    again and again, and read from it by luck."""
+    """Whether one of the marks lasts five minutes, which is less than a batch may take: such a prompt is written to the
+    cache again and again, and read from it by luck."""
     return any(
         isinstance(mark := part.get("cache_control"), dict)
         and mark.get("type") == "ephemeral"
