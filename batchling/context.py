@@ -44,6 +44,8 @@ _LISTEN_SECONDS = 5.0
 _OFFER_SECONDS = 2.0
 """How long a second Ctrl-C is waited for on a terminal."""
 _STEP = 0.1
+_JUST = 1.0
+"""Seconds for which a report is the last that was said."""
 
 
 class BatchingContext:
@@ -115,6 +117,8 @@ class BatchingContext:
             self._wait(self._listeners.close(), _LISTEN_SECONDS, until=3)
             if text := self._receipt.text(time.monotonic() - self._started):
                 print(text, file=sys.stderr, flush=True)
+                if self._receipt.jobs_left:
+                    _told.append(time.monotonic())
             self._signals.restore()
 
     def _deactivate(self) -> None:
@@ -168,13 +172,17 @@ class BatchingContext:
 _open_scopes: weakref.WeakSet[BatchingContext] = weakref.WeakSet()
 
 
+_told: list[float] = []
+"""When reports said that jobs go on."""
 _numbers = itertools.count()
 """Of scopes, and of looks back at them."""
 
 
 def _abandon_all() -> None:
-    # What scopes that are open until now leave behind is said by themselves.
-    text = standing.text()
+    # What scopes that are open until now leave behind is said by themselves; so it is by one that was just left, unless
+    # a traceback has come after that.
+    just_told = bool(_told) and time.monotonic() - _told[-1] < _JUST and not hasattr(sys, "last_value")
+    text = "" if just_told else standing.text()
     for context in tuple(_open_scopes):
         context.abandon()
     if text:

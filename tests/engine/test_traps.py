@@ -82,11 +82,12 @@ async def by_anyio(server: ProviderServer) -> None:
 async def unlimited(server: ProviderServer) -> None:
     async def idle() -> None:
         async with asyncio.timeout(1000):
+            begun.set()
             await forever.wait()
 
-    forever = asyncio.Event()
+    begun, forever = asyncio.Event(), asyncio.Event()
     others = asyncio.create_task(asyncio.wait_for(idle(), 1000))
-    await asyncio.sleep(0)
+    await begun.wait()
     await _post(server, "a")
     forever.set()
     await others
