@@ -35,7 +35,7 @@ class Access:
         try:
             fresh = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, renew), PATIENCE)
         except Exception as fault:  # a library of the user's, or a function
-            _log.warning("%s: no fresh credential (%s)", self.provider.name, type(fault).__name__)
+            _log.warning("batchling: %s: no fresh credential (%s)", self.provider.name, type(fault).__name__)
             return False
         self.take(fresh)
         return self.site.headers != refused

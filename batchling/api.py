@@ -17,10 +17,13 @@ from batchling.context import BatchingContext
 from batchling.core import events
 from batchling.core.retry import RESUBMISSIONS
 from batchling.display.cancelling import show
-from batchling.display.plain import log
+from batchling.display.hints import Hints
+from batchling.display.plain import advise, log
 from batchling.display.receipt import Receipt
+from batchling.display.standing import Standing
 from batchling.errors import OptionError
 from batchling.hooks import install_hooks
+from batchling.listening import Call, Listeners
 from batchling.providers import Routes
 from batchling.providers.base import Provider
 
@@ -40,6 +43,7 @@ def batchify(
     max_resubmissions: int = RESUBMISSIONS,
     max_batches_in_flight: int | None = None,
     max_batches_per_hour: int | None = None,
+    on_event: Call | Iterable[Call] | None = None,
 ) -> BatchingContext:
     """A scope inside which LLM API calls are sent through the providers' Batch APIs.
 
@@ -67,6 +71,9 @@ def batchify(
     - `max_batches_in_flight`, `max_batches_per_hour`: how many batches this scope has under way at a time, and creates
       in an hour, per account; more stand in line. None means the provider's own limits, where they are known.
 
+    - `on_event`: a callable, or several, that is told everything that happens, as objects of `batchling.events`; on a
+      thread of its own, so that it can neither slow nor break a batch. `batchling.telemetry.OpenTelemetry()` is one.
+
     A cache that cannot be written (full disk, missing rights) is told in a warning, and the run goes on without it.
 
     Raises `OptionError` for a value that cannot work, naming the argument; `CacheError` when the cache folder is a
@@ -79,6 +86,7 @@ def batchify(
             "        answers = my_function()\n"
             "or, from a shell: batchling my_script.py:my_function"
         )
+    listeners = Listeners(_callables(on_event))
     options = Options(
         batch_size=_number("batch_size", batch_size),
         window_seconds=_seconds("batch_window_seconds", batch_window_seconds),
@@ -90,6 +98,7 @@ def batchify(
             _number("max_batches_in_flight", max_batches_in_flight),
             _number("max_batches_per_hour", max_batches_per_hour),
         ),
+        observe=listeners.begin if listeners else None,
     )
     if duplicates not in ("sample", "join"):
         raise OptionError("duplicates", f'must be "sample" or "join"; not {duplicates!r}')
@@ -100,13 +109,27 @@ def batchify(
     store = open_store(cache)
     install_hooks()
     receipt = Receipt()
+    hints = Hints()
+    standing = Standing(kept=cache is not False)
 
     def listen(event: events.Event) -> None:
         receipt.add(event)
+        standing.add(event)
         log(event)
         show(event)
+        advise(hints, event)
+        listeners.tell(event)
 
-    return BatchingContext(Batcher(options, routes, store, listen), receipt)
+    return BatchingContext(Batcher(options, routes, store, listen), receipt, listeners, hints)
+
+
+def _callables(value: object) -> list[Call]:
+    if value is None:
+        return []
+    found = [value] if callable(value) else list(value) if isinstance(value, Iterable) else []
+    if not found or not all(callable(call) for call in found):
+        raise OptionError("on_event", f"must be a callable that takes one event, or several of them; not {value!r:.80}")
+    return found
 
 
 def _seconds(name: str, value: object) -> float:

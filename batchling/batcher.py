@@ -27,12 +27,17 @@ from batchling.core.window import ROW_OVERHEAD, Window, split
 from batchling.driver import Driver
 from batchling.errors import Detached, outline
 from batchling.hooks.gate import Gate, RealTime, decided
+from batchling.hooks.limits import limit
 from batchling.loop import Mailbox, in_forked_children
 from batchling.providers import UNKNOWN_HOST, Routes
 from batchling.providers.base import Provider
+from batchling.providers.cache_marks import MARK, is_brief
 from batchling.sender import Sender, sendable
 
 _log = logging.getLogger(__name__)
+
+LOOKS = 50
+"""Calls of a scope of which it is found out how long they would wait. Who limits one limits most."""
 
 DRY_RUN = ("x-batchling-dry-run", "1")
 
@@ -46,6 +51,8 @@ class Options:
     dry_run: bool
     join_duplicates: bool
     terms: Terms
+    observe: Callable[[Arrival], None] | None = None
+    """Looks at each call in its caller's thread, before it waits."""
 
 
 class Batcher:
@@ -73,6 +80,8 @@ class Batcher:
         self._windows: dict[tuple[str, str, str], Window] = {}
         self._draining: list[Future[None]] = []
         self._detached = False
+        self._looks = LOOKS
+        self._brief = False
         self._ending: set[asyncio.Task[None]] = set()
         self._disk = ThreadPoolExecutor(1, "batchling-disk")
         self._sender = Sender()
@@ -121,8 +130,19 @@ class Batcher:
             return None
         arrival = Arrival(matched, target, request, fingerprint(target, body))
         arrival.on_cancel = self._hear_of_cancel
+        self._look_for_traps(arrival, body)
+        if self._options.observe is not None:
+            self._options.observe(arrival)
         self._mailbox.post(partial(self._arrive, arrival))
         return arrival
+
+    def _look_for_traps(self, arrival: Arrival, body: dict[str, JSON]) -> None:
+        """Note on a call what it should be warned of; by a scope's first calls, since looking has a price."""
+        if self._looks > 0:
+            self._looks -= 1
+            arrival.limit = limit()
+        if not self._brief and MARK in arrival.request.body and is_brief(body):
+            self._brief = arrival.brief = True
 
     def _unbatched(self, target: Target) -> Bypass | None:
         """Why a gateway, or a model, takes no batches, as it has shown."""
@@ -176,7 +196,7 @@ class Batcher:
             self._listener(event)
         except Exception:
             # A display can never break a batch.
-            _log.exception("a listener failed")
+            _log.exception("batchling: a display failed; please report this")
 
     def _arrive(self, arrival: Arrival) -> None:
         if self._detached:
@@ -212,7 +232,8 @@ class Batcher:
                 self._batches.follow(holder, [name])
                 return
         else:
-            self._emit(events.Queued(waiter.target))
+            call = waiter.calls[0]
+            self._emit(events.Queued(waiter.target, call.limit, call.brief))
         self._queue(waiter)
 
     def _queue(self, waiter: Waiter) -> None:

@@ -145,7 +145,7 @@ class Batches:
         del self._tasks[name]
         if not task.cancelled() and (fault := task.exception()) is not None:
             # The boundary of a batch: a bug of ours or a broken cache must not leave its callers waiting.
-            _log.error("batch %s failed inside batchling: %s", name, outline(fault))
+            _log.error("batchling: batch %s failed inside batchling: %s", name, outline(fault))
             why = f"batch {name} failed inside batchling ({type(fault).__name__})"
             self._fail(tuple(self._followers.pop(name, ())), why)
         if name in self._followers and not self._stopped:
@@ -238,7 +238,7 @@ class Batches:
             if await self._answer_stored(batch_id, names):
                 return None
             # Rows that the record promises are not in the file: the provider has them still.
-            _log.warning("batch %s: stored results are damaged and are downloaded again", batch_id)
+            _log.warning("batchling: batch %s: stored results are damaged and are downloaded again", batch_id)
             await self._on_disk(self._store.drop_rows, batch_id)
         return record
 
@@ -326,7 +326,7 @@ class Batches:
                 return True
             _log.warning("batch %s: whether its job was cancelled could not be learned", batch_id)
         except Exception as fault:  # the boundary of a batch: the others are to be cancelled all the same
-            _log.warning("batch %s: its job could not be cancelled (%s) and goes on", batch_id, fault)
+            _log.warning("batchling: batch %s: its job could not be cancelled (%s) and goes on", batch_id, fault)
         finally:
             await self._release(batch_id)
         return False
@@ -365,6 +365,7 @@ class Batches:
             waiter = self._callers.get(name)
             if waiter is None:
                 continue
+            waiter.batch = batch_id
             row = outcome.rows.get(name)
             response = row.response if row is not None else None
             if response is not None and (outcome.final or self._is_final(waiter, response)):

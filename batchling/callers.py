@@ -31,6 +31,10 @@ class Arrival(Future[Response]):
         self.request = request
         self.fingerprint = fingerprint
         self.waiter: Waiter | None = None
+        self.limit: float | None = None
+        """The seconds for which the caller waits at most, where that can be seen."""
+        self.brief = False
+        """Whether a part of the prompt is to be cached for no more than five minutes."""
         self.on_cancel: Callable[[Arrival], None] = lambda _: None
 
     def cancel(self) -> bool:
@@ -58,6 +62,8 @@ class Waiter:
     """Whether no batch with the request is under way."""
     cached: bool = False
     """Whether its batch was submitted by an earlier run or another process."""
+    batch: str = ""
+    """The batch that has answered it; empty before that."""
 
 
 class Callers:

@@ -6,6 +6,7 @@ It knows hooks, engine and display, and nothing of providers.
 from __future__ import annotations
 
 import atexit
+import itertools
 import logging
 import math
 import sys
@@ -17,30 +18,45 @@ from contextvars import Token
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import anyio
+
+from batchling.display import standing
+from batchling.display.hints import nothing
 from batchling.errors import ClosedError
+from batchling.hooks import hooked
 from batchling.hooks.gate import Gate, active, current, open_gates
 from batchling.hooks.waiting import wait, wait_async
+from batchling.loop import in_forked_children
 from batchling.signals import Signals
 
 if TYPE_CHECKING:
     from batchling.batcher import Batcher
+    from batchling.display.hints import Hints
     from batchling.display.receipt import Receipt
+    from batchling.listening import Listeners
 
 _log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 10.0
 """How long leaving a scope waits for the engine to put its things away."""
+_LISTEN_SECONDS = 5.0
+"""How long leaving a scope waits for the program's own listeners."""
 _OFFER_SECONDS = 2.0
 """How long a second Ctrl-C is waited for on a terminal."""
 _STEP = 0.1
+_JUST = 1.0
+"""Seconds for which a report is the last that was said."""
 
 
 class BatchingContext:
     """What `batchify()` returns: a context manager, sync and async, that yields None. Enter it once."""
 
-    def __init__(self, batcher: Batcher, receipt: Receipt) -> None:
+    def __init__(self, batcher: Batcher, receipt: Receipt, listeners: Listeners, hints: Hints) -> None:
         self._batcher = batcher
         self._receipt = receipt
+        self._listeners = listeners
+        self._hints = hints
+        self._number = 0
         self._entered = False
         self._token: Token[Gate | None] | None = None
         self._started = 0.0
@@ -55,6 +71,7 @@ class BatchingContext:
         try:
             if kind is None:
                 wait(self._batcher.drain())
+                self._look_back()
         finally:
             self._leave()
 
@@ -67,6 +84,10 @@ class BatchingContext:
         try:
             if kind is None:
                 await wait_async(self._batcher.drain())
+                self._look_back()
+                # Here, where a listener may need this loop to get on.
+                with anyio.move_on_after(_LISTEN_SECONDS):
+                    await wait_async(self._listeners.flush())
         finally:
             # Blocks this loop for the few milliseconds that closing takes, so that a cancellation which is under
             # way cannot leave the scope half open.
@@ -76,6 +97,7 @@ class BatchingContext:
         if self._entered:
             raise ClosedError("a batchify() scope can be entered once; call batchify() again for a new one")
         self._entered = True
+        self._number = next(_numbers)
         self._started = time.monotonic()
         self._batcher.outer = current()
         self._token = active.set(self._batcher)
@@ -92,8 +114,11 @@ class BatchingContext:
                 self._offer_to_cancel()
             self._close()
         finally:
+            self._wait(self._listeners.close(), _LISTEN_SECONDS, until=3)
             if text := self._receipt.text(time.monotonic() - self._started):
                 print(text, file=sys.stderr, flush=True)
+                if self._receipt.jobs_left:
+                    _told.append(time.monotonic())
             self._signals.restore()
 
     def _deactivate(self) -> None:
@@ -134,6 +159,11 @@ class BatchingContext:
                 self._batcher.waits_for(),
             )
 
+    def _look_back(self) -> None:
+        """Say so when no call was intercepted, unless a scope that was opened in the meantime may have had them."""
+        if self._hints.nothing_happened and next(_numbers) == self._number + 1:
+            _log.warning(nothing(sys.modules, hooked=hooked()))
+
     def abandon(self) -> None:
         """Interpreter exit with the scope still open: its jobs go on at the provider; say so."""
         self._leave()
@@ -142,9 +172,22 @@ class BatchingContext:
 _open_scopes: weakref.WeakSet[BatchingContext] = weakref.WeakSet()
 
 
+_told: list[float] = []
+"""When reports said that jobs go on."""
+_numbers = itertools.count()
+"""Of scopes, and of looks back at them."""
+
+
 def _abandon_all() -> None:
+    # What scopes that are open until now leave behind is said by themselves; so it is by one that was just left, unless
+    # a traceback has come after that.
+    just_told = bool(_told) and time.monotonic() - _told[-1] < _JUST and not hasattr(sys, "last_value")
+    text = "" if just_told else standing.text()
     for context in tuple(_open_scopes):
         context.abandon()
+    if text:
+        print(text, file=sys.stderr, flush=True)
 
 
 atexit.register(_abandon_all)
+in_forked_children(standing.forget)

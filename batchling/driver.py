@@ -124,6 +124,7 @@ class Driver:
         self._exchange = Exchange(sender, emit, min(1.0, poll_interval))
         self._emit = emit
         self._poll_interval = poll_interval
+        self._strange: set[str] = set()
 
     async def drive(self, batch: Batch, wanted: Wanted) -> Outcome:
         """Bring a batch to its end: the rows of those members that `wanted()` names then.
@@ -254,9 +255,12 @@ class Driver:
                 continue
             unknown = _Patience(PATIENCE_FOR_ID)
             batch.expires_at = status.expires_at or batch.expires_at
-            self._emit(events.Polled(record.id, _shown(status.word), status.done, status.total, batch.expires_at or None))
-            if not status.known:
-                _log.warning("batch %s: unknown status %r is taken for running", record.id, status.word[:40])
+            self._emit(
+                events.Polled(record.id, _shown(status.word), status.done, status.total, batch.expires_at or None)
+            )
+            if not status.known and status.word not in self._strange:
+                self._strange.add(status.word)
+                _log.warning("batchling: batch %s: unknown status %r is taken for running", record.id, status.word[:40])
             pause = max(pause, min(status.retry_after or 0.0, retry.LONGEST_ASKED))
             if status.state is State.RUNNING:
                 if time.time() > _deadline(batch):

@@ -57,12 +57,14 @@ def installed() -> Mapping[str, Provider]:
         try:
             provider = entry.load()
         except Exception as fault:  # a package of somebody else's
-            _log.warning("provider %s cannot be loaded (%r)", entry.name, fault)
+            _log.warning("batchling: provider %s cannot be loaded (%r)", entry.name, fault)
             continue
         if _is_provider(provider):
             found[provider.name] = provider
         else:
-            _log.warning("provider %s is none: it lacks what batchling.providers.base.Provider has", entry.name)
+            _log.warning(
+                "batchling: provider %s is none: it lacks what batchling.providers.base.Provider has", entry.name
+            )
     return found
 
 

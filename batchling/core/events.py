@@ -13,9 +13,15 @@ from batchling.core.model import Target
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A request was accepted and waits for its window."""
+    """A request was accepted and waits for its window.
+
+    `limit` are the seconds for which its caller waits at most, and None where no limit can be seen. `brief` says that
+    it marks a part of its prompt to be cached for no more than five minutes.
+    """
 
     target: Target
+    limit: float | None = None
+    brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,11 @@ def uninstall_hooks() -> None:
         _applied.clear()
 
 
+def hooked() -> bool:
+    """Whether the hooks are in place."""
+    return _installed
+
+
 def _patch(hook: str, library: ModuleType) -> None:
     patches: Callable[[ModuleType], list[Patch]] = import_module(hook).patches
     with _lock:

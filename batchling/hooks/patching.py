@@ -29,7 +29,7 @@ class Patch:
         original = owner.__dict__.get(name)
         if original is None:
             _log.warning(
-                "%s.%s has no %s in this version: its calls go real time, at full price. "
+                "batchling: %s.%s has no %s in this version: its calls go real time, at full price. "
                 "Please report this, with the version of the library.",
                 owner.__module__,
                 owner.__name__,

@@ -46,7 +46,9 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_results_are_printed(script: Path) -> None:
     done = run(f"{script}:double", "1.5")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "3.0\n", "")
+    assert (done.returncode, done.stdout) == (0, "3.0\n")
+    assert done.stderr.startswith("batchling: no call was intercepted in this scope.")
+    assert done.stderr.count("\n") == 1
     done = run(f"{script}:nothing")
     assert (done.returncode, done.stdout) == (0, "")
     done = run(f"{script}:name")

@@ -58,9 +58,13 @@ def test_the_readme_names_every_provider_and_every_library() -> None:
         assert name in text
 
 
+OBJECTS = ("gateways", "providers", "duplicates", "on_event")
+"""Options that the command line does not take."""
+
+
 def test_the_options_are_told_where_they_are_looked_for() -> None:
     readme = (ROOT / "README.md").read_text()
-    options = [name for name in batchify.__kwdefaults__ or () if name not in ("gateways", "providers", "duplicates")]
+    options = [name for name in batchify.__kwdefaults__ or () if name not in OBJECTS]
     for option in options:
         assert "--" + option.replace("_", "-") in HELP
     for option in batchify.__kwdefaults__ or ():

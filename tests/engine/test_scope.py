@@ -68,7 +68,10 @@ def test_a_scope_is_entered_once(provider_server: ProviderServer) -> None:
         pass
 
 
-def test_nothing_happens_nothing_is_said(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_happens_nothing_is_reported(
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside a warning in the log, which pytest keeps off stderr: see test_traps."""
     with scope(provider_server):
         pass
 

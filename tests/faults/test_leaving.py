@@ -7,6 +7,7 @@ import logging
 import os
 import pty
 import signal
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -268,3 +269,65 @@ def test_threads_that_die_take_nobody_along(provider_server: ProviderServer) -> 
         assert ask(provider_server, "y").status_code == 200
         waiting.join()
     assert len(provider_server.billed()) == 2
+
+
+LEFT_WITH_A_JOB = """
+submitted = threading.Event()
+def listen(event):
+    if type(event).__name__ == "Submitted":
+        submitted.set()
+with batchify(**options, on_event=listen):
+    threading.Thread(target=lambda: asyncio.run(gather(server, ["a", "b", "c"]))).start()
+    submitted.wait(20)
+    {leave}
+"""
+
+
+@pytest.mark.parametrize(
+    ("leave", "status", "last"),
+    [
+        ("1 / 0", 1, "batchling: 1 job goes on at the provider. Run the same program again to collect the answers."),
+        # The report is the last line already.
+        (
+            "sys.exit(3)",
+            3,
+            "batchling: left early. 1 job goes on at the provider: run the same program again to collect",
+        ),
+    ],
+)
+def test_the_last_line_of_a_program_says_where_its_jobs_stand(
+    provider_server: ProviderServer, batchling_cache: Path, leave: str, status: int, last: str
+) -> None:
+    provider_server.hold()
+    program = HEAD + LEFT_WITH_A_JOB.format(leave=leave)
+    process = start_program(provider_server, batchling_cache, program)
+    _, errors = process.communicate(timeout=20)
+
+    assert process.returncode == status, errors
+    assert errors.strip().split("\n")[-1] == last
+    assert errors.count("Run the same program") <= 1
+    provider_server.release()
+    with scope(provider_server):
+        ask_all(provider_server, list("abc"))
+    assert len(provider_server.creates()) == 1
+
+
+def test_jobs_that_are_over_are_not_spoken_of(provider_server: ProviderServer, batchling_cache: Path) -> None:
+    """Left by an exception, then collected by a second scope of the same program."""
+    provider_server.hold()
+    program = f"""
+try:
+{textwrap.indent(LEFT_WITH_A_JOB.format(leave="1 / 0"), "    ")}
+except ZeroDivisionError:
+    print("left", flush=True)
+    sys.stdin.readline()
+{WAITING}"""
+    process = start_program(provider_server, batchling_cache, HEAD + program)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout.readline() == "left\n"
+    provider_server.release()
+    _, errors = process.communicate("go\n", timeout=20)
+
+    assert process.returncode == 0, errors
+    assert "3 from cache" in errors.strip().split("\n")[-1]

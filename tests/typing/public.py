@@ -7,7 +7,8 @@ from typing import assert_type
 
 import pytest
 
-from batchling import BatchingContext, batchify, install_hooks, uninstall_hooks
+from batchling import BatchingContext, batchify, events, install_hooks, uninstall_hooks
+from batchling.telemetry import OpenTelemetry
 from batchling.testing import Bill, ProviderServer
 
 assert_type(batchify(), BatchingContext)
@@ -18,6 +19,20 @@ uninstall: Callable[[], None] = uninstall_hooks
 with batchify(batch_size=3, batch_window_seconds=1, cache=False):
     pass
 with batchify(cache="no-results", max_resubmissions=0, max_batches_in_flight=None, max_batches_per_hour=5):
+    pass
+
+
+def listen(event: events.Event) -> None:
+    match event:
+        case events.Ended():
+            assert_type(event.cost, events.Cost | None)
+        case events.Queued():
+            assert_type(event.target, events.Target)
+
+
+with batchify(on_event=listen):
+    pass
+with batchify(on_event=[listen, OpenTelemetry()]):
     pass
 
 

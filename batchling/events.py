@@ -1,0 +1,60 @@
+"""What happens in a scope, as typed objects: what `batchify(on_event=...)` tells a program.
+
+    from batchling import batchify, events
+
+    def listen(event: events.Event) -> None:
+        if isinstance(event, events.Submitted):
+            print(event.rows, "requests left as job", event.job)
+
+    with batchify(on_event=listen):
+        ...
+
+The callable gets every event of its scope, in order, on one thread of its own (called "batchling-events"), never on the
+caller's and never on the engine's: it may be slow, it may block, and what it raises is logged once and changes nothing.
+When the scope is left, what has not been told yet is waited for, at most five seconds. A forked child tells its
+own events, on a thread of its own. Events carry counts, names and reasons; never a prompt, an answer or a credential.
+"""
+
+from __future__ import annotations
+
+from batchling.core.cost import Cost
+from batchling.core.events import (
+    Answered,
+    Attached,
+    Bypassed,
+    Cancelling,
+    Delayed,
+    Detached,
+    Died,
+    Ended,
+    Event,
+    Held,
+    Hit,
+    Polled,
+    Queued,
+    Rehearsed,
+    Submitted,
+    Withdrawn,
+)
+from batchling.core.model import Target
+
+__all__ = [
+    "Answered",
+    "Attached",
+    "Bypassed",
+    "Cancelling",
+    "Cost",
+    "Delayed",
+    "Detached",
+    "Died",
+    "Ended",
+    "Event",
+    "Held",
+    "Hit",
+    "Polled",
+    "Queued",
+    "Rehearsed",
+    "Submitted",
+    "Target",
+    "Withdrawn",
+]

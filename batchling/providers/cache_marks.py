@@ -1,0 +1,33 @@
+"""Marks in a request that have a part of its prompt cached, as Anthropic and those who serve Claude take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from batchling.core.model import JSON
+
+MARK = b'"cache_control"'
+"""Where this is not in a body, there is no mark."""
+
+
+def is_brief(body: dict[str, JSON]) -> bool:
+    """Whether one of the marks lasts five minutes, which is less than a batch may take: such a prompt is written to the
+    cache again and again, and read from it by luck."""
+    return any(
+        isinstance(mark := part.get("cache_control"), dict)
+        and mark.get("type") == "ephemeral"
+        and mark.get("ttl", "5m") == "5m"
+        for part in _parts(body)
+    )
+
+
+def _parts(body: dict[str, JSON]) -> Iterator[dict[str, JSON]]:
+    """The places of a body that may carry a mark, in Anthropic's form and in that of chat completions."""
+    waiting: list[JSON] = [body, body.get("system"), body.get("tools"), body.get("messages")]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            yield value
+            waiting.append(value.get("content"))

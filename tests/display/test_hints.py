@@ -1,0 +1,141 @@
+"""The classic traps, as folds of events: each is said once, and what is none of them is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from batchling.core import events
+from batchling.core.events import Answered, Bypassed, Died, Ended, Event, Held, Queued, Rehearsed, Submitted, Withdrawn
+from batchling.display.hints import Hints, nothing
+from tests.display.test_receipt import CHAT, CLAUDE
+
+
+def said(*happened: Event) -> list[str]:
+    hints = Hints()
+    return [text for event in happened if (text := hints.add(event)) is not None]
+
+
+def run(number: int, rows: int = 1, ok: bool = True, target: events.Target = CHAT) -> list[Event]:
+    """A batch whose requests come, leave together and are answered, before anything else happens."""
+    batch = f"b{number}"
+    return [
+        *[Queued(target)] * rows,
+        Submitted(target, batch, "j", rows),
+        Ended(batch, rows, 0),
+        *[Answered(target, ok, False)] * rows,
+    ]
+
+
+def runs(*rows: int, ok: bool = True) -> list[Event]:
+    return [event for number, size in enumerate(rows) for event in run(number, size, ok)]
+
+
+def test_a_loop_is_told_once_at_its_third_batch() -> None:
+    assert said(*runs(1, 1)) == []
+    (text,) = said(*runs(1, 1, 1, 1, 1, 1, 1))
+    assert "3 batches of gpt-5-mini in a row held one request each" in text
+    assert "asyncio.gather" in text
+
+
+def test_a_semaphore_is_told() -> None:
+    (text,) = said(*runs(5, 5, 5, 5))
+    assert "held at most 5 requests each" in text
+
+
+def test_a_loop_in_a_dry_run_is_told_before_it_costs_anything() -> None:
+    one: list[Event] = [Queued(CHAT), Rehearsed(CHAT, 1), Answered(CHAT, True, False)]
+    assert len(said(*one * 4)) == 1
+
+
+@pytest.mark.parametrize(
+    "happened",
+    [
+        pytest.param(runs(1000, 5, 2, 1, 1, 1), id="validation asks a few again, after a wave"),
+        pytest.param(runs(5, 3, 1, 1), id="a small program asks a few again"),
+        pytest.param(runs(6, 6, 6, 6), id="batches that are not small"),
+        pytest.param(runs(1, 1, 1, 1, ok=False), id="a call that fails is asked again"),
+        pytest.param([*run(1), *run(2, target=CLAUDE), *run(3), *run(4, target=CLAUDE)], id="a step of each model"),
+        pytest.param(
+            [
+                Queued(CHAT),
+                Submitted(CHAT, "b0", "j", 1),
+                *[event for n in (1, 2, 3) for event in (Died(f"b{n - 1}", "x"), Queued(CHAT))],
+                *[
+                    event
+                    for n in (1, 2, 3)
+                    for event in (Submitted(CHAT, f"b{n}", "j", 1), Ended(f"b{n}", 0, 1), Queued(CHAT))
+                ],
+            ],
+            id="resubmissions answer nobody in between",
+        ),
+        pytest.param(
+            [
+                *[Queued(CHAT)] * 4,
+                *[
+                    e
+                    for n in range(4)
+                    for e in (Submitted(CHAT, f"b{n}", "j", 1), Ended(f"b{n}", 1, 0), Answered(CHAT, True, False))
+                ],
+            ],
+            id="small batches by the scope's own batch_size",
+        ),
+        pytest.param(
+            [e for n in range(4) for e in (Held(CHAT, "two at a time", True), *run(n))], id="batches that had to wait"
+        ),
+        pytest.param(
+            [
+                *[e for n in range(4) for e in (Queued(CHAT), Submitted(CHAT, f"b{n}", "j", 1))],
+                *[Ended(f"b{n}", 1, 0) for n in range(4)],
+            ],
+            id="small batches beside each other",
+        ),
+    ],
+)
+def test_no_false_alarm(happened: list[Event]) -> None:
+    assert said(*happened) == []
+
+
+def test_a_time_limit_is_told_once_and_a_long_one_is_none() -> None:
+    (text,) = said(Queued(CHAT, 60.0), Queued(CHAT, 60.0))
+    assert "a call to gpt-5-mini is given up by its program after 60 s" in text
+    assert said(Queued(CHAT, 100_000.0), Queued(CHAT, None)) == []
+
+
+def test_short_cache_marks_are_told_once() -> None:
+    (text,) = said(Queued(CLAUDE, brief=True), Queued(replace(CLAUDE, model="other"), brief=True))
+    assert '"ttl": "1h"' in text
+
+
+def test_two_traps_of_one_call_are_both_told() -> None:
+    (text,) = said(Queued(CLAUDE, 300.0, brief=True))
+    assert "after 5 min" in text
+    assert "1h" in text
+
+
+@pytest.mark.parametrize("event", [Queued(CHAT), Bypassed("h", "/p", "streaming"), Withdrawn(CHAT)])
+def test_something_happened(event: Event) -> None:
+    hints = Hints()
+    assert hints.nothing_happened
+    hints.add(event)
+    assert not hints.nothing_happened
+
+
+@pytest.mark.parametrize(
+    ("modules", "hooked", "reason"),
+    [
+        (["httpx"], False, "uninstall_hooks()"),
+        (["httpx", "xai_sdk"], True, "xai-sdk (gRPC"),
+        (["httpx", "boto3"], True, "boto3 (not hooked)"),
+        (["sys"], True, "none of the libraries that are hooked (httpx, httpx2, aiohttp, requests) was imported"),
+        (["httpx", "joblib"], True, "in other processes"),
+        (["httpx", "dspy", "litellm"], True, "dspy, litellm answered from a cache of its own"),
+        (["httpx"], True, "a generator, or a task"),
+    ],
+)
+def test_a_scope_that_saw_nothing(modules: list[str], hooked: bool, reason: str) -> None:
+    text = nothing(modules, hooked=hooked)
+
+    assert text.startswith("batchling: no call was intercepted in this scope.")
+    assert reason in text
