@@ -16,7 +16,7 @@ from batchling.cache import open_store
 from batchling.context import BatchingContext
 from batchling.core import events
 from batchling.core.retry import RESUBMISSIONS
-from batchling.display.cancelling import show
+from batchling.display.live import CHOICES, Choice, Display
 from batchling.display.plain import log
 from batchling.display.receipt import Receipt
 from batchling.errors import OptionError
@@ -40,6 +40,7 @@ def batchify(
     max_resubmissions: int = RESUBMISSIONS,
     max_batches_in_flight: int | None = None,
     max_batches_per_hour: int | None = None,
+    display: Choice = "auto",
 ) -> BatchingContext:
     """A scope inside which LLM API calls are sent through the providers' Batch APIs.
 
@@ -66,6 +67,10 @@ def batchify(
       another one, before the caller gets the failure.
     - `max_batches_in_flight`, `max_batches_per_hour`: how many batches this scope has under way at a time, and creates
       in an hour, per account; more stand in line. None means the provider's own limits, where they are known.
+    - `display`: what stderr shows while the scope is open; stdout is never written to. "live" is a table that is drawn
+      on a terminal, below the program's own output, and in a Jupyter notebook; "plain" a few lines, where the program
+      has not configured logging; "off" nothing. "auto" is live, but plain where stderr is no terminal, `TERM=dumb` or
+      `CI` is set, or stdout is a pipe. The report at the end comes in any case.
 
     A cache that cannot be written (full disk, missing rights) is told in a warning, and the run goes on without it.
 
@@ -98,15 +103,18 @@ def batchify(
     if not isinstance(cache, bool) and cache != "no-results":
         raise OptionError("cache", f'must be True, False or "no-results"; not {cache!r}')
     store = open_store(cache)
+    if display not in CHOICES:
+        raise OptionError("display", f'must be "auto", "live", "plain" or "off"; not {display!r}')
     install_hooks()
+    shown = Display(display)
     receipt = Receipt()
 
     def listen(event: events.Event) -> None:
         receipt.add(event)
         log(event)
-        show(event)
+        shown.add(event)
 
-    return BatchingContext(Batcher(options, routes, store, listen), receipt)
+    return BatchingContext(Batcher(options, routes, store, listen), receipt, shown)
 
 
 def _seconds(name: str, value: object) -> float:

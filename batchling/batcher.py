@@ -192,14 +192,15 @@ class Batcher:
         name = waiter.item.key
         holder = self._store.lookup(name)
         waiter.unsent = holder is None
+        again = waiter.attempts + waiter.spared > 0
         if holder is not None:
             waiter.cached = True
-            self._emit(events.Hit(waiter.target, holder))
+            self._emit(events.Hit(waiter.target, holder, again))
             if not self._options.dry_run:
                 self._batches.follow(holder, [name])
                 return
         else:
-            self._emit(events.Queued(waiter.target))
+            self._emit(events.Queued(waiter.target, again))
         self._queue(waiter)
 
     def _queue(self, waiter: Waiter) -> None:
@@ -274,7 +275,7 @@ class Batcher:
         for name in names:
             for arrival in self._callers.release(name):
                 parts = urlsplit(arrival.request.url)
-                self._emit(events.Bypassed(parts.hostname or "", parts.path, reason))
+                self._emit(events.Bypassed(parts.hostname or "", parts.path, reason, target))
         self._check_drained()
 
     def _withdraw(self, arrival: Arrival) -> None:
@@ -284,8 +285,7 @@ class Batcher:
             return
         if (window := self._windows.get(waiter.target.queue)) is not None:
             window.remove(waiter.item.key)
-        if waiter.unsent:
-            self._emit(events.Withdrawn(waiter.target))
+        self._emit(events.Withdrawn(waiter.target) if waiter.unsent else events.GaveUp(waiter.target))
         self._batches.forget(waiter.item.key)
         self._check_drained()
 

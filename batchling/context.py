@@ -24,6 +24,7 @@ from batchling.signals import Signals
 
 if TYPE_CHECKING:
     from batchling.batcher import Batcher
+    from batchling.display.live import Display
     from batchling.display.receipt import Receipt
 
 _log = logging.getLogger(__name__)
@@ -38,9 +39,10 @@ _STEP = 0.1
 class BatchingContext:
     """What `batchify()` returns: a context manager, sync and async, that yields None. Enter it once."""
 
-    def __init__(self, batcher: Batcher, receipt: Receipt) -> None:
+    def __init__(self, batcher: Batcher, receipt: Receipt, display: Display) -> None:
         self._batcher = batcher
         self._receipt = receipt
+        self._display = display
         self._entered = False
         self._token: Token[Gate | None] | None = None
         self._started = 0.0
@@ -82,11 +84,14 @@ class BatchingContext:
         open_gates.add(self._batcher)
         _open_scopes.add(self)
         self._signals.install()
+        self._display.open()
 
     def _leave(self) -> None:
         """Put everything away. Every wait in here has an end, and signals only shorten it."""
         self._signals.leaving = True
         self._deactivate()
+        # What is printed from here on stays.
+        self._display.close()
         try:
             if self._signals.interrupts:
                 self._offer_to_cancel()
