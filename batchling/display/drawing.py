@@ -14,13 +14,13 @@ from typing import Literal
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from batchling.display.progress import Row, View, duration
+from batchling.display.progress import Row, View, duration, roughly
 
 MOST_ROWS = 8
 """Queues that are drawn; more are folded into a line."""
 _NOTES = 2
 _GAP = 2
-_BAR = (8, 12, 40)
+_BAR = (8, 14, 40)
 """Cells of a bar: the least, what it has before unimportant columns come in, and the most."""
 _NAME = 30
 """Cells that a name may take."""
@@ -60,7 +60,8 @@ def draw(view: View, width: int, height: int, signs: Signs = UNICODE) -> list[Te
         return []
     notes = _notes(view)[: max(0, min(_NOTES, height - 5))]
     rows, folded = _fold(view.rows, max(1, min(MOST_ROWS, height - 3 - len(notes))))
-    lines = [_summary(view, width, signs), *_table(view, rows, width, signs)]
+    apart = [Text()] if height >= len(rows) + len(notes) + 4 else []
+    lines = [_summary(view, width, signs), *apart, *_table(view, rows, width, signs)]
     if folded:
         lines.append(_clip(Text(f"and {len(folded):,} more: {_words(folded)}", "dim"), width, signs))
     lines += [_clip(Text(note, "yellow"), width, signs) for note in notes]
@@ -103,8 +104,9 @@ def _summary(view: View, width: int, signs: Signs) -> Text:
         if wide + needs <= width:
             wide += needs
             chosen.append(number)
-    between = Text(signs.between, "dim")
-    line = Text.assemble(("batchling", "bold"), "  ", between.join(parts[number][1] for number in sorted(chosen)))
+    line = Text.assemble(("batchling", "bold"), "  ")
+    for place, number in enumerate(sorted(chosen)):
+        line.append(signs.between if place else "", "dim").append_text(parts[number][1])
     return _clip(line, width, signs)
 
 
@@ -117,17 +119,17 @@ def _parts(view: View) -> list[tuple[int, Text | None]]:
     cost = view.cost
     money = ""
     if cost.answers and cost.paid is not None:
-        money = f"${cost.paid:,.2f}" + (f", ${cost.saved:,.2f} saved" if cost.saved else "")
+        money = _dollars(cost.paid) + (f", {_dollars(cost.saved)} saved" if cost.saved else "")
     return [
         (0, told),
         (3, _some(failed, f"{failed:,} failed", "red")),
         (4, _some(view.real_time, f"{view.real_time:,} real time", "yellow")),
         (7, _some(cached, f"{cached:,} from cache")),
-        (6, _some(batches, f"{over:,} of {batches:,} batches over")),
+        (6, _some(batches > 1, f"{over:,} of {batches:,} batches over")),
         (8, _some(cost.input + cost.output, f"{_short(cost.input + cost.output)} tokens")),
         (5, _some(money, money)),
         (1, Text(duration(view.elapsed))),
-        (2, None if view.left is None else Text(f"about {duration(view.left)} left", "cyan")),
+        (2, None if view.left is None else Text(f"about {roughly(view.left)} left", "cyan")),
     ]
 
 
@@ -136,6 +138,10 @@ def _some(there: object, text: str, style: str = "") -> Text | None:
 
 
 # The table.
+
+
+def _short_endpoint(endpoint: str) -> str:
+    return endpoint.rpartition(":")[2].removeprefix("/v1/").lstrip("/")
 
 
 def _number(value: int) -> str:
@@ -147,14 +153,14 @@ def _columns(now: float) -> list[_Column]:
         return "" if row.expires_at is None or row.finished else duration(max(0.0, row.expires_at - now))
 
     def money(row: Row) -> str:
-        return f"${row.cost.paid:,.2f}" if row.cost.answers and row.cost.paid is not None else ""
+        return _dollars(row.cost.paid) if row.cost.answers and row.cost.paid is not None else ""
 
     def standing(row: Row) -> str:
-        return state(row) if row.left is None or row.note else f"{duration(row.left)} left"
+        return state(row) if row.left is None or row.note else f"{roughly(row.left)} left"
 
     return [
         _Column("provider", 4, lambda row: row.provider, "left", "dim"),
-        _Column("endpoint", 11, lambda row: row.endpoint.removeprefix("/v1/").lstrip("/"), "left", "dim"),
+        _Column("endpoint", 11, lambda row: _short_endpoint(row.endpoint), "left", "dim"),
         _Column("model", 0, lambda row: row.model, "left"),
         _Column("", 3, lambda _: "", "left"),
         _Column("done", 2, lambda row: f"{row.answered + row.ready:,} / {row.asked:,}"),
@@ -181,8 +187,10 @@ def _table(view: View, rows: Sequence[Row], width: int, signs: Signs) -> list[Te
         most = min(_NAME, max(8, width - 32)) if column.side == "left" else width
         # A column keeps its place while its numbers come and go.
         least = number if column.side == "right" and column.head not in ("tokens", "cost", "expires in") else 0
+        if column.head == "done":
+            least = 2 * number + 3
         widths.append(min(most, max(wide, cell_len(column.head), least)) if wide or column.always else 0)
-    widths[-1] = max(widths[-1], len("submitted"))
+    widths[-1] = max(widths[-1], len("59 min left"))
     chosen, bar = _choose(columns, widths, width)
     head = Text()
     lines = [Text() for _ in rows]
@@ -220,7 +228,7 @@ def _choose(columns: Sequence[_Column], widths: Sequence[int], width: int) -> tu
                 chosen.append(place)
             continue
         needs = widths[place] + (_GAP if chosen else 0)
-        spare = wanted - least if bar and column.rank > 5 else 0
+        spare = wanted - least if bar and column.rank > 6 else 0
         if widths[place] and needs + spare <= left:
             left -= needs
             chosen.append(place)
@@ -268,6 +276,10 @@ def _clip(line: Text, width: int, signs: Signs) -> Text:
         line.right_crop(len(line) - len(set_cell_size(line.plain, width - cell_len(signs.cut))))
         line.append(signs.cut)
     return line
+
+
+def _dollars(amount: float) -> str:
+    return "<$0.01" if 0 < amount < 0.005 else f"${amount:,.2f}"
 
 
 def _short(number: int) -> str:

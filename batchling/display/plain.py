@@ -9,7 +9,7 @@ from collections import Counter, deque
 
 from batchling.core import events
 from batchling.core.model import Target
-from batchling.display.progress import Progress, duration, view
+from batchling.display.progress import Progress, duration, roughly, view
 
 _log = logging.getLogger("batchling")
 
@@ -114,5 +114,5 @@ def _standing(progress: Progress, now: float) -> list[str]:
         return []
     answered, asked = sum(row.answered + row.ready for row in seen.rows), sum(row.asked for row in seen.rows)
     under_way = sum(row.batches - row.over for row in seen.rows)
-    left = "" if seen.left is None else f", about {duration(seen.left)} left"
+    left = "" if seen.left is None else f", about {roughly(seen.left)} left"
     return [f"{answered:,} of {asked:,} requests done, {under_way:,} batches under way, {duration(seen.elapsed)}{left}"]

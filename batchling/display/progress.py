@@ -252,3 +252,10 @@ def duration(seconds: float) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{hours} h"
+
+
+def roughly(seconds: float) -> str:
+    """A time that nobody knows exactly, to one unit or so."""
+    if seconds < 90:
+        return f"{max(10, round(seconds, -1)):.0f} s"
+    return duration(round(seconds / 60) * 60)

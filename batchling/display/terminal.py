@@ -45,6 +45,7 @@ class Terminal:
         self._drawn_at = 0.0
         self._line_start: bool | None = None
         self._released = False
+        self._spaced = False
         self._quiet_until = 0.0
         self._pause = _PAUSE
         self._writes: dict[TextIO, tuple[Callable[[str], int], object]] = {}
@@ -64,7 +65,7 @@ class Terminal:
         with self._held() as held:
             if not held or self._released or time.monotonic() < self._quiet_until or not self._is_ours():
                 return
-            if lines != self._lines or not self._drawn:
+            if lines != self._lines or not self._drawn or self._spaced != (self._line_start is False):
                 self._lines = lines
                 self._draw()
 
@@ -107,7 +108,11 @@ class Terminal:
             import termios
         except ImportError:  # Windows has neither
             return True
-        return os.tcgetpgrp(self._fd) == os.getpgrp() and bool(termios.tcgetattr(self._fd)[3] & termios.ICANON)
+        try:
+            in_front = os.tcgetpgrp(self._fd) == os.getpgrp()
+        except OSError:  # not the terminal that controls this process: nobody can put us into the background
+            in_front = True
+        return in_front and bool(termios.tcgetattr(self._fd)[3] & termios.ICANON)
 
     # The streams.
 
@@ -137,7 +142,7 @@ class Terminal:
                 self._erase()
             elif "\n" in text:
                 self._erase()
-        except OSError:
+        except Exception:  # the program's own print is to be printed
             self.let_go()
 
     def _after(self, text: str) -> None:
@@ -150,7 +155,7 @@ class Terminal:
         try:
             if self._is_ours():
                 self._draw()
-        except OSError:
+        except Exception:
             self.let_go()
 
     # What is written.
@@ -159,7 +164,8 @@ class Terminal:
         if not self._lines:
             self._erase()
             return
-        lines = self._lines if self._line_start is not False else ["", *self._lines]
+        self._spaced = self._line_start is False
+        lines = ["", *self._lines] if self._spaced else self._lines
         count = len(lines)
         # `ESC D` goes a line down in the same column, and scrolls at the bottom: so there is room, wherever we are.
         pieces = ["\x1bD" * count, f"\x1b[{count}A", "\x1b7\x1b[0m"]
