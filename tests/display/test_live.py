@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,7 +60,6 @@ class Program:
     def __init__(self, server: ProviderServer, folder: Path, *words: str, columns: int = 80) -> None:
         self.screen = Screen(columns, 24)
         self.out = folder / "out"
-        self._raw = b""
         gateways = ",".join(f"{base}={name}" for base, name in server.gateways.items())
         environment = {**os.environ, "TERM": "xterm-256color", "BATCHLING_GATEWAYS": gateways, "CI": ""}
         command = [sys.executable, "-c", PROGRAM, server.openai_url, *words]
@@ -72,25 +71,35 @@ class Program:
 
     def until(self, seen: Callable[[str], bool]) -> str:
         """What is on the screen, once that is so."""
-        while not seen(text := "\n".join(self.screen.text)):
-            # A step of the emulator waits for nothing: this lets others run.
-            self._raw += (piece := os.read(self.screen.master, 65536))
-            self.screen._feed.feed(piece)
+        while not seen(text := "\n".join(self.screen.now)):
+            self.screen.take()
         return text
 
-    def end(self) -> str:
+    def end(self, status: int = 0) -> str:
         """What stays on the screen."""
-        assert self.process.wait(30) == 0
-        text = "\n".join(self.screen.all_text)
-        self.screen.stream.close()
-        os.close(self.screen.slave)
-        os.close(self.screen.master)
-        return text
+        assert self.process.wait(30) == status
+        return "\n".join(self.screen.all_text)
 
 
-def test_a_program_on_a_terminal(provider_server: ProviderServer, tmp_path: Path) -> None:
-    provider_server.hold()
-    program = Program(provider_server, tmp_path, "auto")
+@pytest.fixture
+def start(provider_server: ProviderServer, tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    started: list[Program] = []
+
+    def run(*words: str, columns: int = 80) -> Program:
+        provider_server.hold()
+        started.append(Program(provider_server, tmp_path, *words, columns=columns))
+        return started[-1]
+
+    yield run
+    provider_server.release()
+    for program in started:
+        program.process.kill()
+        program.process.wait()
+        program.screen.close()
+
+
+def test_a_program_on_a_terminal(provider_server: ProviderServer, start: Callable[..., Program]) -> None:
+    program = start("auto")
 
     shown = program.until(lambda text: "submitted" in text)
     assert re.search(r"^and to stderr\n\nbatchling  0 of 9 answered · \d+ s\n\nprovider", shown)
@@ -104,9 +113,8 @@ def test_a_program_on_a_terminal(provider_server: ProviderServer, tmp_path: Path
     assert program.out.read_text() == f"printed before\nprinted between {[200] * 9}\n"
 
 
-def test_the_display_follows_the_width(provider_server: ProviderServer, tmp_path: Path) -> None:
-    provider_server.hold()
-    program = Program(provider_server, tmp_path, "live", columns=140)
+def test_the_display_follows_the_width(provider_server: ProviderServer, start: Callable[..., Program]) -> None:
+    program = start("live", columns=140)
     assert "batches" in program.until(lambda text: "submitted" in text.split("state")[-1])
     program.screen.resize(60, 24)
     # A terminal sees the columns that are gone as soon as it is drawn anew.
@@ -115,9 +123,8 @@ def test_the_display_follows_the_width(provider_server: ProviderServer, tmp_path
     program.end()
 
 
-def test_a_forked_child_does_not_draw(provider_server: ProviderServer, tmp_path: Path) -> None:
-    provider_server.hold()
-    program = Program(provider_server, tmp_path, "live", "fork")
+def test_a_forked_child_does_not_draw(provider_server: ProviderServer, start: Callable[..., Program]) -> None:
+    program = start("live", "fork")
     program.until(lambda text: "submitted" in text)
     provider_server.release()
     os.write(program.screen.master, b"\n")
@@ -126,14 +133,12 @@ def test_a_forked_child_does_not_draw(provider_server: ProviderServer, tmp_path:
     assert "200" in program.out.read_text().split("\n")
 
 
-def test_ctrl_c_finds_a_clean_terminal(provider_server: ProviderServer, tmp_path: Path) -> None:
-    provider_server.hold()
-    program = Program(provider_server, tmp_path, "live")
+def test_ctrl_c_finds_a_clean_terminal(provider_server: ProviderServer, start: Callable[..., Program]) -> None:
+    program = start("live")
     program.until(lambda text: "submitted" in text)
     program.process.send_signal(signal.SIGINT)
     program.until(lambda text: "Ctrl-C again within 2 s cancels it" in text)
-    program.process.wait(30)
-    text = "\n".join(program.screen.text)
+    text = program.end(-signal.SIGINT)
     assert "submitted" not in text.replace("never submitted", "")
     assert "left early. 1 job goes on" in text
 

@@ -40,14 +40,28 @@ class Screen:
     def print(self, text: str, end: str = "\n") -> None:
         print(text, end=end, file=self.stream, flush=True)
 
+    def take(self) -> None:
+        """Wait for what is written next."""
+        self._feed.feed(os.read(self.master, 65536))
+
+    def close(self) -> None:
+        self.stream.close()
+        os.close(self.slave)
+        os.close(self.master)
+
     @property
     def text(self) -> list[str]:
+        """What is on it, when nobody else writes to it."""
         # What was written before is there when the mark is, which shows nothing.
         os.write(self.slave, b"\0\0END")
         seen = b""
         while not seen.endswith(b"\0\0END"):
             seen += os.read(self.master, 65536)
         self._feed.feed(seen.removesuffix(b"\0\0END"))
+        return self.now
+
+    @property
+    def now(self) -> list[str]:
         lines = [line.rstrip() for line in self.emulator.display]
         while lines and not lines[-1]:
             lines.pop()
@@ -67,9 +81,7 @@ class Screen:
 def screen() -> Iterator[Screen]:
     made = Screen()
     yield made
-    made.stream.close()
-    os.close(made.slave)
-    os.close(made.master)
+    made.close()
 
 
 @pytest.fixture
@@ -225,9 +237,7 @@ def test_a_stdout_elsewhere_is_not_touched(screen: Screen, monkeypatch: pytest.M
     terminal.show(OURS)
     assert other.text == []
     terminal.release()
-    other.stream.close()
-    os.close(other.slave)
-    os.close(other.master)
+    other.close()
 
 
 def test_a_terminal_that_is_gone_breaks_no_print(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
