@@ -16,8 +16,8 @@ from batchling.cache import open_store
 from batchling.context import BatchingContext
 from batchling.core import events
 from batchling.core.retry import RESUBMISSIONS
-from batchling.display.cancelling import show
 from batchling.display.hints import Hints
+from batchling.display.live import CHOICES, Choice, Display
 from batchling.display.plain import advise, log
 from batchling.display.receipt import Receipt
 from batchling.display.standing import Standing
@@ -43,6 +43,7 @@ def batchify(
     max_resubmissions: int = RESUBMISSIONS,
     max_batches_in_flight: int | None = None,
     max_batches_per_hour: int | None = None,
+    display: Choice = "auto",
     on_event: Call | Iterable[Call] | None = None,
 ) -> BatchingContext:
     """A scope inside which LLM API calls are sent through the providers' Batch APIs.
@@ -70,6 +71,10 @@ def batchify(
       another one, before the caller gets the failure.
     - `max_batches_in_flight`, `max_batches_per_hour`: how many batches this scope has under way at a time, and creates
       in an hour, per account; more stand in line. None means the provider's own limits, where they are known.
+    - `display`: what stderr shows while the scope is open; stdout is never written to. "live" is a table that is drawn
+      on a terminal, below the program's own output, and in a Jupyter notebook; "plain" a few lines, where the program
+      has not configured logging; "off" nothing. "auto" is live, but plain where stderr is no terminal, `TERM=dumb` or
+      `CI` is set, or stdout is a pipe. The report at the end comes in any case.
 
     - `on_event`: a callable, or several, that is told everything that happens, as objects of `batchling.events`; on a
       thread of its own, so that it can neither slow nor break a batch. `batchling.telemetry.OpenTelemetry()` is one.
@@ -107,7 +112,10 @@ def batchify(
     if not isinstance(cache, bool) and cache != "no-results":
         raise OptionError("cache", f'must be True, False or "no-results"; not {cache!r}')
     store = open_store(cache)
+    if display not in CHOICES:
+        raise OptionError("display", f'must be "auto", "live", "plain" or "off"; not {display!r}')
     install_hooks()
+    shown = Display(display)
     receipt = Receipt()
     hints = Hints()
     standing = Standing(kept=cache is not False)
@@ -116,11 +124,11 @@ def batchify(
         receipt.add(event)
         standing.add(event)
         log(event)
-        show(event)
+        shown.add(event)
         advise(hints, event)
         listeners.tell(event)
 
-    return BatchingContext(Batcher(options, routes, store, listen), receipt, listeners, hints)
+    return BatchingContext(Batcher(options, routes, store, listen), receipt, shown, listeners, hints)
 
 
 def _callables(value: object) -> list[Call]:

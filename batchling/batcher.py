@@ -225,15 +225,16 @@ class Batcher:
         name = waiter.item.key
         holder = self._store.lookup(name)
         waiter.unsent = holder is None
+        again = waiter.attempts + waiter.spared > 0
         if holder is not None:
             waiter.cached = True
-            self._emit(events.Hit(waiter.target, holder))
+            self._emit(events.Hit(waiter.target, holder, again))
             if not self._options.dry_run:
                 self._batches.follow(holder, [name])
                 return
         else:
             call = waiter.calls[0]
-            self._emit(events.Queued(waiter.target, call.limit, call.brief))
+            self._emit(events.Queued(waiter.target, again, call.limit, call.brief))
         self._queue(waiter)
 
     def _queue(self, waiter: Waiter) -> None:
@@ -320,13 +321,13 @@ class Batcher:
             self._without[without] = reason
         for name in names:
             for arrival in self._callers.release(name):
-                self._pass(arrival, reason)
+                self._pass(arrival, reason, target)
         self._check_drained()
 
-    def _pass(self, arrival: Arrival, reason: str) -> None:
+    def _pass(self, arrival: Arrival, reason: str, target: Target | None = None) -> None:
         resolve([arrival], RealTime())
         parts = urlsplit(arrival.request.url)
-        self._emit(events.Bypassed(parts.hostname or "", parts.path, reason))
+        self._emit(events.Bypassed(parts.hostname or "", parts.path, reason, target))
 
     def _withdraw(self, arrival: Arrival) -> None:
         """A caller gave up. Unsent, its request is taken back; otherwise its answer stays for the next run."""
@@ -335,8 +336,7 @@ class Batcher:
             return
         if (window := self._windows.get(waiter.target.queue)) is not None:
             window.remove(waiter.item.key)
-        if waiter.unsent:
-            self._emit(events.Withdrawn(waiter.target))
+        self._emit(events.Withdrawn(waiter.target) if waiter.unsent else events.GaveUp(waiter.target))
         self._batches.forget(waiter.item.key)
         self._check_drained()
 

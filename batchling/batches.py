@@ -143,6 +143,7 @@ class Batches:
 
     def _over(self, name: str, task: asyncio.Task[None]) -> None:
         del self._tasks[name]
+        self._emit(events.Settled(name))
         if not task.cancelled() and (fault := task.exception()) is not None:
             # The boundary of a batch: a bug of ours or a broken cache must not leave its callers waiting.
             _log.error("batchling: batch %s failed inside batchling: %s", name, outline(fault))
@@ -171,7 +172,7 @@ class Batches:
                 if (waiter := self._callers.get(name)) is not None:
                     waiter.cached = True
                     waiter.unsent = False
-                    self._emit(events.Hit(waiter.target, holder))
+                    self._emit(events.Hit(waiter.target, holder, again=True))
                     self.follow(holder, [name])
             if (record := claim.record) is not None:
                 for name in record.members:

@@ -32,6 +32,7 @@ from batchling.signals import Signals
 if TYPE_CHECKING:
     from batchling.batcher import Batcher
     from batchling.display.hints import Hints
+    from batchling.display.live import Display
     from batchling.display.receipt import Receipt
     from batchling.listening import Listeners
 
@@ -51,9 +52,12 @@ _JUST = 1.0
 class BatchingContext:
     """What `batchify()` returns: a context manager, sync and async, that yields None. Enter it once."""
 
-    def __init__(self, batcher: Batcher, receipt: Receipt, listeners: Listeners, hints: Hints) -> None:
+    def __init__(
+        self, batcher: Batcher, receipt: Receipt, display: Display, listeners: Listeners, hints: Hints
+    ) -> None:
         self._batcher = batcher
         self._receipt = receipt
+        self._display = display
         self._listeners = listeners
         self._hints = hints
         self._number = 0
@@ -104,11 +108,14 @@ class BatchingContext:
         open_gates.add(self._batcher)
         _open_scopes.add(self)
         self._signals.install()
+        self._display.open()
 
     def _leave(self) -> None:
         """Put everything away. Every wait in here has an end, and signals only shorten it."""
         self._signals.leaving = True
         self._deactivate()
+        # What is printed from here on stays.
+        self._display.close()
         try:
             if self._signals.interrupts:
                 self._offer_to_cancel()

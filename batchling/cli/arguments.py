@@ -16,13 +16,14 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-_VALUED: dict[str, Callable[[str], int | float]] = {
+_VALUED: dict[str, Callable[[str], int | float | str]] = {
     "--batch-size": _whole,
     "--batch-window-seconds": float,
     "--batch-poll-interval-seconds": float,
     "--max-resubmissions": _whole,
     "--max-batches-in-flight": _whole,
     "--max-batches-per-hour": _whole,
+    "--display": str,
 }
 _SWITCHES: dict[str, tuple[str, bool | str]] = {
     "--dry-run": ("dry_run", True),

@@ -31,6 +31,8 @@ options (anywhere before --):
   --max-batches-in-flight N           batches under way at a time, per account
   --max-batches-per-hour N            batches created in an hour, per account
                                       (defaults: the provider's limits)
+  --display auto|live|plain|off       what stderr shows meanwhile (default:
+                                      auto: live on a terminal, else few lines)
   --version, --help
 
 arguments of the function:

@@ -13,37 +13,48 @@ from batchling.core.model import Target
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A request was accepted and waits for its window.
+    """A request was accepted and waits for its window; `again` when it was counted before, and its batch ended without
+    it.
 
     `limit` are the seconds for which its caller waits at most, and None where no limit can be seen. `brief` says that
     it marks a part of its prompt to be cached for no more than five minutes.
     """
 
     target: Target
+    again: bool = False
     limit: float | None = None
     brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A request was found in the cache: its batch runs or has ended already."""
+    """A request was found in the cache: its batch runs or has ended already. `again` when it was counted before."""
 
     target: Target
     batch: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Bypassed:
-    """A call inside the scope went real time, at full price."""
+    """A call inside the scope went real time, at full price. `target` is that of one which had been queued before."""
 
     host: str
     path: str
     reason: str
+    target: Target | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
     """A caller gave up before its request was submitted."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """A caller gave up after its request was submitted: the answer is kept for the next run."""
 
     target: Target
 
@@ -107,6 +118,13 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """Nobody in this scope waits for a batch any more: all were answered, or wait for another."""
+
+    batch: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """One caller has its answer; `ok` is false when it is an error response."""
 
@@ -154,12 +172,14 @@ Event = (
     | Hit
     | Bypassed
     | Withdrawn
+    | GaveUp
     | Submitted
     | Held
     | Rehearsed
     | Attached
     | Polled
     | Ended
+    | Settled
     | Answered
     | Delayed
     | Died

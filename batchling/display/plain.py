@@ -1,16 +1,25 @@
-"""Events as log lines, under the logger `batchling`: what a long wait is about, for whoever looks."""
+"""Events as log lines, under the logger `batchling`: what a long wait is about, for whoever looks. And, for programs
+that log nothing, as a few lines on stderr."""
 
 from __future__ import annotations
 
 import logging
+import sys
+from collections import Counter, deque
 
 from batchling.core import events
+from batchling.core.model import Target
 from batchling.display.hints import Hints
+from batchling.display.progress import Progress, duration, roughly, view
 
 _log = logging.getLogger("batchling")
 
 _WORTH_A_WARNING = 5.0
 """Seconds: shorter delays are the normal noise of a network."""
+_TOGETHER = 5.0
+"""Seconds between lines, so that batches that leave or end together are told together."""
+_HEARTBEAT = 600.0
+"""Seconds of silence after which a line says that all goes on."""
 
 
 def log(event: events.Event) -> None:
@@ -51,3 +60,72 @@ def advise(hints: Hints, event: events.Event) -> None:
     """Log what hints have to say of an event, if anything."""
     if (text := hints.add(event)) is not None:
         _log.warning(text)
+
+
+class Lines:
+    """A few lines for people: what left, what ended, and rarely where things stand.
+
+    `add` is called on the engine's loop thread and only counts; `tell` prints what has come together since, from
+    another thread, so that a reader who does not read holds up no batch. Where logging is configured nothing is
+    printed, since the log has it; warnings are printed by logging itself if it is not.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._pending: deque[tuple[str, Target, int, int]] = deque()
+        self._targets: dict[str, Target] = {}
+        self._said_at = now - _TOGETHER
+
+    def add(self, event: events.Event) -> None:
+        """Take one event in."""
+        match event:
+            case events.Submitted():
+                self._targets[event.batch] = event.target
+                self._pending.append(("left", event.target, event.rows, 0))
+            case events.Attached():
+                self._targets[event.batch] = event.target
+                self._pending.append(("found", event.target, event.rows, 0))
+            case events.Ended() if event.batch in self._targets:
+                target = self._targets.pop(event.batch)
+                self._pending.append(("ended", target, event.answered, event.failed))
+            case events.Died() if event.batch in self._targets:
+                self._pending.append(("died", self._targets.pop(event.batch), 0, 0))
+
+    def tell(self, progress: Progress, now: float) -> None:
+        """Print what is new, a line for each queue and kind."""
+        if now - self._said_at < _TOGETHER:
+            return
+        sums: dict[tuple[str, str, str, str], Counter[str]] = {}
+        for _ in range(len(self._pending)):
+            what, target, good, bad = self._pending.popleft()
+            sums.setdefault((what, *target.queue), Counter()).update(batches=1, good=good, bad=bad)
+        texts = [_line(name, counts["batches"], counts["good"], counts["bad"]) for name, counts in sums.items()]
+        if not texts and now - self._said_at >= _HEARTBEAT:
+            texts = _standing(progress, now)
+        if texts:
+            self._said_at = now
+            if not _log.hasHandlers():
+                print("\n".join(f"batchling: {text}" for text in texts), file=sys.stderr, flush=True)
+
+
+def _line(name: tuple[str, str, str, str], batches: int, good: int, bad: int) -> str:
+    what, provider, _, model = name
+    model = "".join(letter if letter.isprintable() else "?" for letter in model)
+    requests = "request" if good == 1 else "requests"
+    many = "a batch" if batches == 1 else f"{batches:,} batches"
+    ends = {
+        "left": f"{good:,} {requests} left in {many}",
+        "found": f"{good:,} {requests} wait for {many} submitted before",
+        "ended": f"{many} ended, {good:,} answered, {bad:,} failed",
+        "died": f"{many} ended without results",
+    }
+    return f"{provider} {model}: {ends[what]}"
+
+
+def _standing(progress: Progress, now: float) -> list[str]:
+    seen = view([progress], now)
+    if not seen.rows:
+        return []
+    answered, asked = sum(row.answered + row.ready for row in seen.rows), sum(row.asked for row in seen.rows)
+    under_way = sum(row.batches - row.over for row in seen.rows)
+    left = "" if seen.left is None else f", about {roughly(seen.left)} left"
+    return [f"{answered:,} of {asked:,} requests done, {under_way:,} batches under way, {duration(seen.elapsed)}{left}"]

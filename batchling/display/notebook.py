@@ -1,0 +1,49 @@
+"""The display in a Jupyter notebook: one output of the cell, which is changed in place.
+
+It goes through IPython's display messages, not through stdout or stderr, and needs no widgets.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+_WIDTH = 100
+_HEIGHT = 20
+_FRAME = (
+    '<pre style="line-height:1.35;white-space:pre;overflow-x:auto;'
+    "font-family:Menlo,'DejaVu Sans Mono',consolas,monospace\">{code}</pre>"
+)
+
+
+class Notebook:
+    """An output of the cell in which it was first shown."""
+
+    size = (_WIDTH, _HEIGHT)
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._shown: dict[str, str] = {}
+
+    def show(self, lines: list[Text]) -> None:
+        """Show these lines, in place of those that are there."""
+        from IPython.display import display  # type: ignore[import-not-found,unused-ignore]  # it is there in a notebook
+
+        bundle = _bundle(lines)
+        if bundle == self._shown:
+            return
+        self._shown = bundle
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+def _bundle(lines: list[Text]) -> dict[str, str]:
+    console = Console(file=io.StringIO(), record=True, width=_WIDTH, force_terminal=True, force_jupyter=False)
+    text = Text("\n").join(lines)
+    console.print(text, no_wrap=True)
+    return {"text/plain": text.plain, "text/html": console.export_html(code_format=_FRAME, inline_styles=True)}
