@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import os
@@ -19,12 +20,14 @@ from batchling import batchify
 from batchling.core import events
 from batchling.display import live
 from batchling.display.live import Choice, Display, mode
+from batchling.display.plain import Lines
+from batchling.display.progress import Progress, view
 from batchling.display.terminal import Terminal
 from batchling.errors import OptionError
 from batchling.testing import ProviderServer
 from tests.display.test_receipt import CHAT
 from tests.display.test_terminal import Screen, screen
-from tests.engine.calls import QUICK, ask
+from tests.engine.calls import QUICK, ask, gather, together
 
 __all__ = ["screen"]
 
@@ -221,6 +224,75 @@ def test_a_moment_shows_nothing(screen: Screen, monkeypatch: pytest.MonkeyPatch)
     shown.close()
     assert live._screen.terminal is None
     assert screen.text == []
+
+
+def test_what_the_engine_tells_adds_up(provider_server: ProviderServer) -> None:
+    provider_server.hold()
+    scope = batchify(gateways=provider_server.gateways, display="plain", **{**QUICK, **together(3)})  # type: ignore[arg-type]
+
+    async def run() -> None:
+        async with scope:
+            assert live._screen._scopes == [scope._display]
+            calls = [asyncio.create_task(gather(provider_server, [text])) for text in ("a", "b", "c")]
+            while not provider_server.calls("GET", "/batches/"):
+                await asyncio.sleep(0.01)
+            calls[0].cancel()
+            await asyncio.gather(calls[0], return_exceptions=True)
+            provider_server.release()
+            await asyncio.gather(*calls[1:])
+
+    asyncio.run(run())
+    (row,) = view([scope._display.progress], 0).rows
+    assert (row.asked, row.answered, row.queued, row.submitted, row.running) == (2, 2, 0, 0, 0)
+    assert (row.batches, row.over) == (1, 1)
+    assert live._screen._scopes == []
+
+
+def test_plain_lines_are_printed_where_no_log_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for configured in (True, False):
+        lines = Lines(0.0)
+        progress = Progress(0.0)
+        for event in (*[events.Queued(CHAT)] * 30, *[events.Submitted(CHAT, b, "j", 10) for b in "abc"]):
+            progress.add(event, 0.0)
+            lines.add(event)
+        # pytest's own handlers are a configured log.
+        monkeypatch.setattr(logging.getLogger("batchling"), "propagate", configured)
+        lines.tell(progress, 1.0)
+        lines.add(events.Ended("a", 9, 1))
+        lines.tell(progress, 2.0)  # too soon after the last line
+        lines.tell(progress, 7.0)
+        lines.tell(progress, 500.0)
+        progress.add(events.Polled("b", "", 5, 10), 500.0)
+        lines.tell(progress, 700.0)
+        said = capsys.readouterr().err.split("\n")[:-1]
+        assert said == (
+            []
+            if configured
+            else [
+                "batchling: openai gpt-5-mini: 30 requests left in 3 batches",
+                "batchling: openai gpt-5-mini: a batch ended, 9 answered, 1 failed",
+                "batchling: 5 of 30 requests done, 3 batches under way, 11 min",
+            ]
+        )
+
+
+def test_a_forked_child_leaves_the_terminal_to_its_parent(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", screen.stream)
+    monkeypatch.setenv("TERM", "xterm")
+    shown = Display("live")
+    shown.open()
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writer, f"{mode('live')} {'write' in vars(screen.stream)}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with open(reader) as told:
+        assert told.read() == "off False"
+    assert "write" in vars(screen.stream)
+    shown.close()
 
 
 @pytest.mark.parametrize(
