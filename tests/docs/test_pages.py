@@ -38,7 +38,7 @@ LEDGER = {
     "frameworks/google_genai": (20, 0),
     "frameworks/litellm": (40, 0),
     "frameworks/langchain": (40, 0),
-    "frameworks/pydantic_ai": (20, 0),
+    "frameworks/pydantic_ai": (40, 0),
     "frameworks/instructor": (20, 0),
     "frameworks/dspy": (20, 0),
     "frameworks/openai_agents": (20, 0),
