@@ -55,4 +55,5 @@ def summary(providers: Iterable[Provider]) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    # Gemini's paths have asterisks, and two of them would make what is between them italic.
+    return f"| {' | '.join(cells)} |".replace("*", r"\*")

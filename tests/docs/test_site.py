@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from batchling.providers import PROVIDERS
 from tests.docs.pages import DOCS, ROOT
 
 if find_spec("material") is None:
@@ -62,3 +63,9 @@ def test_what_it_takes_from_the_readme_is_there(site: Path) -> None:
     assert not [
         page for page in site.rglob("*.html") if "--8&lt;--" in page.read_text() or "--8<-- [" in page.read_text()
     ]
+
+
+def test_the_table_of_providers_reads_as_it_was_written(site: Path) -> None:
+    text = re.sub(r"<[^>]+>", "", (site / "providers" / "index.html").read_text())
+    for provider in PROVIDERS.values():
+        assert ", ".join(path.strip("/") for path in provider.endpoints) in text
