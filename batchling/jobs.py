@@ -113,16 +113,27 @@ class Result:
 def listing() -> list[Standing]:
     """Every batch of the cache folder, newest first. No network. Raises `CacheError`."""
     with _upkeep() as upkeep:
-        records = sorted(upkeep.records(), key=lambda record: (record.created_at, record.id), reverse=True)
-        return [
-            Standing(
-                record,
-                upkeep.progress(record.id),
-                record.phase in (Phase.PLANNED, Phase.RUNNING) and upkeep.is_driven(record.id),
-                upkeep.has_rows(record.id),
-            )
-            for record in records
-        ]
+        return _standings(upkeep)
+
+
+def looks() -> Iterator[list[Standing]]:
+    """`listing`, again and again, for as long as it is asked; reads only what has changed. Raises `CacheError`."""
+    with _upkeep() as upkeep:
+        while True:
+            yield _standings(upkeep)
+
+
+def _standings(upkeep: Upkeep) -> list[Standing]:
+    records = sorted(upkeep.records(), key=lambda record: (record.created_at, record.id), reverse=True)
+    return [
+        Standing(
+            record,
+            upkeep.progress(record.id),
+            record.phase in (Phase.PLANNED, Phase.RUNNING) and upkeep.is_driven(record.id),
+            upkeep.has_rows(record.id),
+        )
+        for record in records
+    ]
 
 
 def matching(prefix: str, standings: Iterable[Standing]) -> list[Standing]:
@@ -160,11 +171,13 @@ async def collect(
     keep_results: bool = True,
     poll_interval: float = 10.0,
     listen: Listener | None = None,
+    tell: Callable[[Result], None] | None = None,
 ) -> list[Result]:
     """Carry on every batch whose driver is gone until it is over, and store its results: a later run answers from them
     without a network. With `once`, nothing is waited for: what still runs is left.
 
-    `keep_results=False` moves the records and keeps no answer on the disk, as `cache="no-results"`.
+    `keep_results=False` moves the records and keeps no answer on the disk, as `cache="no-results"`. `tell` hears of each
+    batch as soon as it is done with.
     """
     store = FileStore(cache_folder(), keep_rows=keep_results)
     records = [
@@ -174,18 +187,22 @@ async def collect(
         or (record.phase is Phase.ENDED and keep_results and record.holds and not store.has_rows(record.id))
     ]
     async with _Desk(store, listen or _nobody, poll_interval, _no_wait if once else asyncio.sleep) as desk:
-        return await desk.each(records, desk.collect)
+        return await desk.each(records, desk.collect, tell)
 
 
 async def cancel(
-    batch_ids: Sequence[str], *, poll_interval: float = 10.0, listen: Listener | None = None
+    batch_ids: Sequence[str],
+    *,
+    poll_interval: float = 10.0,
+    listen: Listener | None = None,
+    tell: Callable[[Result], None] | None = None,
 ) -> list[Result]:
     """Have these batches' jobs stopped at their providers, and wait until those say that they are over. What was
     finished is stored. A batch that a living process drives is left alone: it would ask again for what did not run."""
     store = FileStore(cache_folder())
     records = [record for each in batch_ids if (record := store.load(each)) is not None]
     async with _Desk(store, listen or _nobody, poll_interval, asyncio.sleep) as desk:
-        return await desk.each(records, desk.cancel)
+        return await desk.each(records, desk.cancel, tell)
 
 
 class _NotYet(Exception):
@@ -241,14 +258,22 @@ class _Desk:
             self._delays.pop(event.batch, None)
         self._listen(event)
 
-    async def each(self, records: Iterable[Record], work: Callable[[Record], Awaitable[Result]]) -> list[Result]:
+    async def each(
+        self,
+        records: Iterable[Record],
+        work: Callable[[Record], Awaitable[Result]],
+        tell: Callable[[Result], None] | None = None,
+    ) -> list[Result]:
         """Do this with all records at the same time; what goes wrong with one does not stop the others."""
 
         async def guarded(record: Record) -> Result:
             try:
-                return await work(record)
+                result = await work(record)
             except CacheError as fault:
-                return Result(record, "failed", str(fault))
+                result = Result(record, "failed", str(fault))
+            if tell is not None:
+                tell(result)
+            return result
 
         return list(await asyncio.gather(*map(guarded, records)))
 
