@@ -176,8 +176,8 @@ async def collect(
     """Carry on every batch whose driver is gone until it is over, and store its results: a later run answers from them
     without a network. With `once`, nothing is waited for: what still runs is left.
 
-    `keep_results=False` moves the records and keeps no answer on the disk, as `cache="no-results"`. `tell` hears of each
-    batch as soon as it is done with.
+    `keep_results=False` moves the records and keeps no answer on the disk, as `cache="no-results"`. `tell` hears of
+    each batch as soon as it is done with.
     """
     store = FileStore(cache_folder(), keep_rows=keep_results)
     records = [
@@ -201,8 +201,19 @@ async def cancel(
     finished is stored. A batch that a living process drives is left alone: it would ask again for what did not run."""
     store = FileStore(cache_folder())
     records = [record for each in batch_ids if (record := store.load(each)) is not None]
-    async with _Desk(store, listen or _nobody, poll_interval, asyncio.sleep) as desk:
-        return await desk.each(records, desk.cancel, tell)
+    heard = listen or _nobody
+    async with _Desk(store, heard, poll_interval, asyncio.sleep) as desk:
+        over = 0
+
+        async def counted(record: Record) -> Result:
+            nonlocal over
+            result = await desk.cancel(record)
+            over += result.what in ("cancelled", "dead")
+            heard(events.Cancelling(over, len(records)))
+            return result
+
+        heard(events.Cancelling(over, len(records)))
+        return await desk.each(records, counted, tell)
 
 
 class _NotYet(Exception):

@@ -1,5 +1,7 @@
-"""`batchling doctor`: what is hooked, installed and set, and what would be done with calls to a URL. Prints the names of
-variables and never what they hold. No network."""
+"""`batchling doctor`: what is hooked, installed and set, and what would be done with calls to a URL.
+
+Prints the names of variables and never what they hold. No network.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from urllib.parse import urlsplit
 
 from batchling import __version__, registry
 from batchling.api import known_gateways
+from batchling.cache import cache_folder
 from batchling.cli import cache
 from batchling.cli.arguments import plain
 from batchling.errors import CacheError, ScriptError
@@ -98,7 +101,7 @@ def _credentials(providers: Iterable[Provider]) -> list[str]:
 
 def _rights() -> list[str]:
     """What is wrong with the folder, though it can be read."""
-    folder = Path(cache.jobs.contents().path)
+    folder = Path(cache_folder())
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return [] if os.access(folder, os.W_OK | os.X_OK) else [f"cannot be written: {folder}"]
@@ -127,7 +130,7 @@ def _would(url: str, routes: Routes) -> list[str]:
     )
     lines += [f"note: {quirk}" for quirk in facts.quirks]
     seen = [name for name in facts.variables if os.environ.get(name)]
-    lines.append(f"credential: {', '.join(seen) or 'none of ' + ', '.join(facts.variables) + ' is set'}")
+    lines.append(f"credential: {', '.join(seen) or 'not set: ' + ' or '.join(facts.variables)}")
     return lines
 
 

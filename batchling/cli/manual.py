@@ -49,21 +49,22 @@ arguments of the function:
   --                   all that follows belongs to the function
 Values are strings, unless the parameter is annotated int, float or bool.
 
-jobs, whichever program submitted them (ID: a batch's, its beginning, or a job's):
+jobs, whichever program submitted them
+(ID: that of a batch, or its beginning; or that of a job):
   jobs                 list them, newest first, as the cache folder knows them;
                        asks nobody, unless --refresh asks the providers
   show ID              all that is known of one, and what to do next
-  watch                follow those that programs are waiting for; Ctrl-C ends it
-  collect              carry on what no program waits for any more, and store the
-                       answers, so that the same program gets them from the cache;
-                       waits for the end, or with --once only looks
-  cancel               have jobs stopped, and wait until the provider confirms it;
+  watch                follow those that programs wait for; Ctrl-C ends it
+  collect              carry on what no program waits for any more and store the
+                       answers, so that the same program finds them there; waits
+                       for the end, or with --once only looks (for cron)
+  cancel               have jobs stopped, and wait for the provider to confirm;
                        what has been answered by then is stored
   cache                where the cache is, and what it holds
   cache prune          remove what ended longer ago than 12h, 30d or 8w; never
                        what is running
-  doctor               what is hooked, installed and set; what would be done with
-                       calls to URL
+  doctor               what is hooked, installed and set; what would be done
+                       with calls to URL
 Credentials are those of the SDKs' variables: OPENAI_API_KEY and so on.
 
 environment:

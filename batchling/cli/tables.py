@@ -92,8 +92,10 @@ def short_ids(standings: Iterable[Standing]) -> dict[str, str]:
     found = {}
     for place, batch_id in enumerate(ids):
         beside = [*ids[max(0, place - 1) : place], *ids[place + 1 : place + 2]]
-        common = max((len(os.path.commonprefix([batch_id, other])) for other in beside), default=0)
-        found[batch_id] = batch_id[: max(_SHORTEST, common + 1)]
+        length = _SHORTEST
+        while any(other.startswith(batch_id[:length]) for other in beside):
+            length += 1
+        found[batch_id] = batch_id[:length]
     return found
 
 

@@ -16,8 +16,8 @@ _SECONDS = 1.0
 
 
 def watch(words: Sequence[str]) -> int:
-    """Follow all batches that are driven, as the cache folder knows them; on a terminal in a table that changes, else in
-    a line per change. 0 once none is."""
+    """Follow all batches that are driven, as the cache folder knows them; on a terminal in a table that changes, else
+    in a line per change. 0 once none is."""
     plain(words, "watch")
     seen = _live() if sys.stdout.isatty() else _lines()
     left = sum(standing.is_left for standing in seen)
