@@ -1,7 +1,8 @@
 """The credential of an account that a record names, looked for in the environment as the SDKs read it.
 
 A record holds a digest of the credential and of its organisation, never the credential. A variable is used when the
-headers that an SDK would make of it have that digest; so no key is ever sent for an account that is not its own.
+headers that an SDK would make of it have that digest; so no key is ever sent for an account that is not its own. Only
+for clouds, whose tokens no digest can cover, the token comes from the cloud's own library or variable.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ _CUSTOM = "_CUSTOM_HEADERS"
 """How the variables end that hold headers for each call of an SDK, a line each."""
 _ENDINGS = ("_KEY", "_TOKEN")
 """How the names of variables end that hold a credential."""
+_DECOY = "decoy"
+_TOKENS = {"azure": "AZURE_OPENAI_AD_TOKEN"}
+"""Variables that hold a cloud's token, for where its library has none."""
 _ASKED: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "?"}]}]}
 """A body that every provider could batch; the account does not depend on it."""
 
@@ -39,11 +43,14 @@ _ASKED: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "?"}]
 def find_site(target: Target, provider: Provider, environment: Mapping[str, str]) -> Site | None:
     """Where and as whom the calls of a target go, with the credential of the environment that has its account's digest;
     None when there is none. May ask a cloud's library for a token."""
+    decoys = tuple(_as_sent(provider, _DECOY, environment))
     for name in variables(provider, environment):
-        for headers in _as_sent(provider, environment[name], environment):
-            if (site := _site(target, provider, headers)) is not None:
+        for headers, decoy in zip(_as_sent(provider, environment[name], environment), decoys, strict=True):
+            site = _site(target, provider, headers)
+            # Where a decoy is as good, the account says nothing of the credential: a cloud's tokens change each hour.
+            if site is not None and _site(target, provider, decoy) is None:
                 return site
-    return _renewed(target, provider)
+    return _renewed(target, provider, environment)
 
 
 def variables(provider: Provider, environment: Mapping[str, str]) -> list[str]:
@@ -123,13 +130,16 @@ def _google_client() -> str:
         return ""
 
 
-def _renewed(target: Target, provider: Provider) -> Site | None:
+def _renewed(target: Target, provider: Provider, environment: Mapping[str, str]) -> Site | None:
     """The site as the cloud's library knows us: its tokens are no part of an account."""
     if provider.renew is None or not is_official(target.base_url, provider):
         return None
     try:
         headers = provider.renew()
     except Exception:  # a library of the user's, or none at all
-        return None
+        token = environment.get(_TOKENS.get(provider.name, ""))
+        if not token:
+            return None
+        headers = (("authorization", f"Bearer {token}"),)
     quota = tuple(pair for pair in target.options if pair[0] == "x-goog-user-project")
     return _site(target, provider, (*headers, *quota))

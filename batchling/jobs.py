@@ -85,8 +85,8 @@ class Standing:
         return self.progress.done if self.progress is not None else None
 
     @property
-    def failed(self) -> int:
-        """Of an ended batch, the requests without an answer."""
+    def unanswered(self) -> int:
+        """Of an ended batch, the requests that failed or never ran."""
         return len(self.record.freed) if self.record.phase is Phase.ENDED else 0
 
     @property

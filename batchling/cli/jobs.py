@@ -138,7 +138,7 @@ def _facts(standing: Standing) -> dict[str, Any]:
         "job": record.job.id if record.job is not None else None,
         "requests": standing.total,
         "done": standing.done,
-        "failed": standing.failed,
+        "unanswered": standing.unanswered,
         "stored": standing.stored,
         "word": seen.word if seen is not None else None,
         "asked_at": seen.asked_at if seen is not None else None,

@@ -81,8 +81,7 @@ def progress(standing: Standing) -> str:
     if standing.record.phase is Phase.DEAD:
         return f"{standing.total:,}"
     if standing.record.phase is Phase.ENDED:
-        failed = f" ({standing.failed:,} failed)" if standing.failed else ""
-        return f"{standing.total - standing.failed:,}/{standing.total:,}{failed}"
+        return f"{standing.total - standing.unanswered:,}/{standing.total:,}"
     return f"{'?' if standing.done is None else f'{standing.done:,}'}/{standing.total:,}"
 
 

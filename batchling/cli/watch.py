@@ -21,13 +21,11 @@ def watch(words: Sequence[str]) -> int:
     plain(words, "watch")
     seen = _live() if sys.stdout.isatty() else _lines()
     left = sum(standing.is_left for standing in seen)
-    print("No program waits for a batch." if not left else f"No program waits for a batch; {_left(left)}")
+    print("No program waits for a batch.")
+    if left:
+        are = "is" if left == 1 else "are"
+        print(f"{count(left, 'batch', 'batches')} {are} left by programs that are gone: batchling collect")
     return 0
-
-
-def _left(left: int) -> str:
-    are = "is" if left == 1 else "are"
-    return f"{count(left, 'batch', 'batches')} {are} left by programs that are gone: batchling collect"
 
 
 def _live() -> list[Standing]:

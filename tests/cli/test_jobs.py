@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -329,3 +331,50 @@ def test_the_doctor_says_when_the_cache_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = run("doctor", BATCHLING_CACHE_DIR=str(tmp_path / "file"))
     assert (said.returncode, "cache folder" in said.stdout) == (1, True)
+
+
+def on_a_terminal(words: Sequence[str], answer: bytes = b"", **environment: str) -> tuple[int, str]:
+    """A command whose standard streams are a terminal: its exit status, and all that it showed."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batchling", *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", **environment},
+    )
+    os.close(theirs)
+    os.write(ours, answer)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal says that nobody writes any more
+        while piece := os.read(ours, 4096):
+            shown += piece
+    os.close(ours)
+    return process.wait(30), shown.decode()
+
+
+def test_a_cancel_asks_first(provider_server: ProviderServer) -> None:
+    leave(provider_server)
+    status, shown = on_a_terminal(["cancel", "--all"], b"n\n", OPENAI_API_KEY=KEY)
+    assert (status, "Cancel 1 job with 3 requests? [y/N]" in shown) == (1, True)
+    assert provider_server.calls("POST", "/cancel") == []
+    status, shown = on_a_terminal(["cancel", "--all"], b"y\n", OPENAI_API_KEY=KEY)
+    assert (status, "1 cancelled and over" in shown) == (0, True)
+
+
+def test_watch_on_a_terminal_is_a_table_that_changes(provider_server: ProviderServer) -> None:
+    with running(provider_server) as process:
+        seen = len(provider_server.calls("GET", "/batches/"))
+        release = threading.Thread(
+            target=lambda: (
+                until(lambda: len(provider_server.calls("GET", "/batches/")) > seen + 20),
+                provider_server.release(),
+            )
+        )
+        release.start()
+        status, shown = on_a_terminal(["watch"])
+        release.join()
+        process.communicate(timeout=30)
+    assert status == 0
+    assert "gpt-5-mini" in shown
+    assert shown.index("running") < shown.index("ended") < shown.index("No program waits for a batch.")
