@@ -378,3 +378,22 @@ def test_watch_on_a_terminal_is_a_table_that_changes(provider_server: ProviderSe
     assert status == 0
     assert "gpt-5-mini" in shown
     assert shown.index("running") < shown.index("ended") < shown.index("No program waits for a batch.")
+
+
+def test_what_never_left_is_freed_and_missing_results_are_downloaded(
+    provider_server: ProviderServer, batchling_cache: Path
+) -> None:
+    with scope(provider_server):
+        assert ask(provider_server, "a", key=KEY).status_code == 200
+    (ended,) = records()
+    (batchling_cache / "results" / f"{ended.id}.jsonl").unlink()
+    planned = Record("b1", ended.target, ("k",), time.time())
+    FileStore(str(batchling_cache)).save(planned)
+    done = run("collect", OPENAI_API_KEY=KEY)
+
+    assert done.returncode == 0, done.stderr
+    assert "batch b1 (openai m): dead (never submitted" in done.stdout
+    assert f"batch {ended.id} (openai m): collected, 1 of 1 answered" in done.stdout
+    assert (batchling_cache / "results" / f"{ended.id}.jsonl").is_file()
+    assert FileStore(str(batchling_cache)).load("b1").phase is Phase.DEAD
+    assert len(provider_server.creates()) == 1
