@@ -108,7 +108,7 @@ def batchify(
     if duplicates not in ("sample", "join"):
         raise OptionError("duplicates", f'must be "sample" or "join"; not {duplicates!r}')
     known = registry.providers(providers)
-    routes = Routes(_gateways(gateways, known), known)
+    routes = Routes(known_gateways(gateways, known), known)
     if not isinstance(cache, bool) and cache != "no-results":
         raise OptionError("cache", f'must be True, False or "no-results"; not {cache!r}')
     store = open_store(cache)
@@ -162,7 +162,7 @@ def _boolean(name: str, value: object) -> bool:
     return value
 
 
-def _gateways(given: object, known: Mapping[str, Provider]) -> dict[str, str]:
+def known_gateways(given: object, known: Mapping[str, Provider]) -> dict[str, str]:
     """The gateways of the environment and, overriding them, of the argument."""
     found: dict[str, str] = {}
     for entry in os.environ.get(GATEWAYS_VARIABLE, "").replace(",", " ").split():

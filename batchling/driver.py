@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from batchling.access import Access
 from batchling.cache import Store
 from batchling.core import events, retry
-from batchling.core.lifecycle import Phase, Record
+from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.model import Fault, Item, Job, Response, Row, Site, State, Status
 from batchling.errors import CacheError
-from batchling.exchange import Errand, Exchange, GivenUp, ReplyLost
+from batchling.exchange import Errand, Exchange, GivenUp, ReplyLost, Wait
 from batchling.providers.base import Provider, Refused, Unsettled, Verdict, read_fault
 from batchling.providers.results import Rows, sort_rows
 from batchling.sender import NetworkFault, Sender
@@ -109,7 +109,8 @@ class Outcome:
 
 
 class Driver:
-    """Carries batches from PLANNED to ENDED or DEAD. The caller holds the drive lock of each."""
+    """Carries batches from PLANNED to ENDED or DEAD. The caller holds the drive lock of each. `wait` is how it waits;
+    what that raises leaves the batch where it stands."""
 
     def __init__(
         self,
@@ -118,13 +119,15 @@ class Driver:
         sender: Sender,
         emit: Callable[[events.Event], None],
         poll_interval: float,
+        wait: Wait = asyncio.sleep,
     ) -> None:
         self._store = store
         self._disk = disk
-        self._exchange = Exchange(sender, emit, min(1.0, poll_interval))
+        self._exchange = Exchange(sender, emit, min(1.0, poll_interval), wait)
         self._emit = emit
         self._poll_interval = poll_interval
         self._strange: set[str] = set()
+        self._wait = wait
 
     async def drive(self, batch: Batch, wanted: Wanted) -> Outcome:
         """Bring a batch to its end: the rows of those members that `wanted()` names then.
@@ -244,7 +247,7 @@ class Driver:
         bare = _Patience(PATIENCE_FOR_ID)
         pause = self._poll_interval if batch.items else 0.0
         while True:
-            await asyncio.sleep(pause)
+            await self._wait(pause)
             pause = self._poll_interval
             try:
                 status = await self._exchange.run(
@@ -255,9 +258,9 @@ class Driver:
                 continue
             unknown = _Patience(PATIENCE_FOR_ID)
             batch.expires_at = status.expires_at or batch.expires_at
-            self._emit(
-                events.Polled(record.id, _shown(status.word), status.done, status.total, batch.expires_at or None)
-            )
+            told = Progress(_shown(status.word), status.done, status.total, time.time(), batch.expires_at or None)
+            self._emit(events.Polled(record.id, told.word, told.done, told.total, told.expires_at))
+            await self._on_disk(self._store.note, record.id, told)
             if not status.known and status.word not in self._strange:
                 self._strange.add(status.word)
                 _log.warning("batchling: batch %s: unknown status %r is taken for running", record.id, status.word[:40])

@@ -26,6 +26,9 @@ PATIENCE_FOR_IDS = 60.0
 
 T = TypeVar("T")
 
+Wait = Callable[[float], Awaitable[None]]
+"""Waits so many seconds."""
+
 
 class ReplyLost(Exception):
     """A create call may have acted, and its reply is gone."""
@@ -65,12 +68,20 @@ class Errand:
 
 
 class Exchange:
-    """See the module. Belongs to the engine's loop. `first_pause` is the pause after a first failure, in seconds."""
+    """See the module. Belongs to the engine's loop. `first_pause` is the pause after a first failure, in seconds,
+    and `wait` how it is waited."""
 
-    def __init__(self, sender: Sender, emit: Callable[[events.Event], None], first_pause: float) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        emit: Callable[[events.Event], None],
+        first_pause: float,
+        wait: Wait = asyncio.sleep,
+    ) -> None:
         self._sender = sender
         self._emit = emit
         self._first_pause = first_pause
+        self._wait = wait
 
     async def run(self, errand: Errand, flow: Callable[[], Flow[T]]) -> T:
         """What the flow returns. Raises what it raises, `GivenUp`, `ReplyLost`, and `NetworkFault` for a download that
@@ -105,7 +116,7 @@ class Exchange:
         """Wait before attempt number `attempt + 1`, and say why."""
         seconds = retry.pause(attempt, self._first_pause, random.random(), asked)
         self._emit(events.Delayed(batch, what, why, seconds))
-        await asyncio.sleep(seconds)
+        await self._wait(seconds)
 
     async def _send(self, errand: Errand, call: Call) -> Response:
         until = errand.until

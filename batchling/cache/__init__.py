@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from batchling.core.lifecycle import Record
+from batchling.core.lifecycle import Progress, Record
 from batchling.core.model import Target
 from batchling.errors import CacheError
 
@@ -58,6 +58,9 @@ class Store(Protocol):
     def in_flight(self, target: Target, but: str = "") -> frozenset[str]:
         """The batches of this account and model that may be under way at the provider, save `but`; takes in first what
         other processes wrote."""
+
+    def note(self, batch_id: str, progress: Progress) -> None:
+        """Keep what the provider said of a job, for people to see. Never raises `CacheError`: nothing depends on it."""
 
     def drive(self, batch_id: str) -> bool:
         """Try to become the one process that drives this batch; True when we are (or already were)."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from batchling.cache import Claim, Sink
 from batchling.cache.files import FileStore
 from batchling.cache.memory import MemoryStore
-from batchling.core.lifecycle import Phase, Record
+from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.model import Target
 from batchling.errors import CacheError
 
@@ -74,6 +74,10 @@ class FallbackStore:
         except CacheError as fault:
             self._tell(fault, "other processes' batches cannot be seen")
             return found
+
+    def note(self, batch_id: str, progress: Progress) -> None:
+        if self._memory.load(batch_id) is None:
+            self._files.note(batch_id, progress)
 
     def drive(self, batch_id: str) -> bool:
         if self._memory.load(batch_id) is not None:

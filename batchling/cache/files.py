@@ -4,6 +4,7 @@
     index.spare.lock           stands in for it while a frozen process holds it
     batches/<id>.json          the record of one batch
     batches/<id>.lock          held, as long as it lives, by the process that drives the batch
+    batches/<id>.note          what the provider said of its job when it was asked last
     results/<id>.jsonl         the provider's result lines, once downloaded
 
 A file is replaced whole (temporary file, fsync, rename), so that a reader never sees a torn one. One damaged
@@ -29,8 +30,9 @@ from batchling.cache import Claim, Sink
 from batchling.cache.durable import make_private, replace_file
 from batchling.cache.index import Index, flies
 from batchling.cache.locks import IndexLock, abandon, file_lock
+from batchling.cache.notes import Notes
 from batchling.cache.rows import MemoryRows, RowFiles
-from batchling.core.lifecycle import NewerSchema, Record, from_json, to_json
+from batchling.core.lifecycle import NewerSchema, Progress, Record, from_json, to_json
 from batchling.core.model import Target
 from batchling.errors import CacheError
 
@@ -60,6 +62,7 @@ class FileStore:
     def __init__(self, folder: str, *, keep_rows: bool = True) -> None:
         self._folder = Path(folder).expanduser()
         self._batches = self._folder / "batches"
+        self._notes = Notes(self._batches)
         self._results = RowFiles(self._folder / "results") if keep_rows else MemoryRows()
         self._index = Index()
         self._index_lock = IndexLock(self._folder)
@@ -99,18 +102,19 @@ class FileStore:
         return Claim(record, theirs)
 
     def jobs(self) -> frozenset[str]:
-        with self._trouble():
-            self._refresh()
-        records = [seen.record for seen in tuple(self._seen.values())]
-        return frozenset(record.job.id for record in records if record is not None and record.job is not None)
+        return frozenset(record.job.id for record in self.records() if record.job is not None)
 
     def in_flight(self, target: Target, but: str = "") -> frozenset[str]:
+        return frozenset(record.id for record in self.records() if flies(record, target) and record.id != but)
+
+    def records(self) -> list[Record]:
+        """All records as they are stored now."""
         with self._trouble():
             self._refresh()
-        records = [seen.record for seen in tuple(self._seen.values())]
-        return frozenset(
-            record.id for record in records if record is not None and flies(record, target) and record.id != but
-        )
+        return [seen.record for seen in tuple(self._seen.values()) if seen.record is not None]
+
+    def note(self, batch_id: str, progress: Progress) -> None:
+        self._notes.write(_checked(batch_id), progress)
 
     def load(self, batch_id: str) -> Record | None:
         with self._trouble():

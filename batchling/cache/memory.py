@@ -9,7 +9,7 @@ from dataclasses import replace
 from batchling.cache import Claim, Sink
 from batchling.cache.index import Index, flies
 from batchling.cache.rows import MemoryRows
-from batchling.core.lifecycle import Phase, Record
+from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.model import Target
 
 
@@ -47,6 +47,9 @@ class MemoryStore:
     def in_flight(self, target: Target, but: str = "") -> frozenset[str]:
         records = tuple(self._records.values())
         return frozenset(record.id for record in records if flies(record, target) and record.id != but)
+
+    def note(self, batch_id: str, progress: Progress) -> None:
+        pass  # nobody else sees it
 
     def drive(self, batch_id: str) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""The command line: `batchling script.py:function ...`, `batchling demo` and `batchling providers`.
+"""The command line: `batchling script.py:function ...`, `batchling demo`, and the commands about jobs and the cache.
 
 Nothing that a script could not do itself.
 """
@@ -7,11 +7,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+
+_COMMANDS = {
+    "demo": ("demo", "demo"),
+    "providers": ("providers", "show"),
+    "jobs": ("jobs", "jobs"),
+    "show": ("jobs", "show"),
+    "watch": ("watch", "watch"),
+    "collect": ("collect", "collect"),
+    "cancel": ("collect", "cancel"),
+    "cache": ("cache", "cache"),
+    "doctor": ("doctor", "doctor"),
+}
+"""Of each command, the module below this one and its function, which is imported when it is asked for."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (without the program's name; default: the process's own). The exit status:
-    0 done, 1 the function raised, 2 wrong usage, 130 interrupted."""
+    0 done, 1 the function raised, 2 wrong usage, 130 interrupted; those of the job commands are in the manual."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     from batchling.errors import BatchlingError
 
@@ -26,14 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(f"batchling {__version__}")
             return 0
-        if arguments[0] == "demo":
-            from batchling.cli.demo import demo
-
-            return demo(arguments[1:])
-        if arguments[0] == "providers":
-            from batchling.cli.providers import show
-
-            return show(arguments[1:])
+        if arguments[0] in _COMMANDS:
+            module, function = _COMMANDS[arguments[0]]
+            status: int = getattr(import_module(f"batchling.cli.{module}"), function)(arguments[1:])
+            return status
         from batchling.cli.arguments import scan
         from batchling.cli.script import run
 

@@ -103,3 +103,24 @@ def pair(words: Sequence[str], flags: frozenset[str]) -> Iterator[Token]:
         else:
             yield name, words[place]
             place += 1
+
+
+def plain(
+    words: Sequence[str], usage: str, *, switches: Sequence[str] = (), valued: Sequence[str] = (), most: int = 0
+) -> tuple[dict[str, str], list[str]]:
+    """Read the words of a job command: its options with their values ("" for a switch), and at most `most` other words.
+    Raises `ScriptError` with the usage."""
+    found: dict[str, str] = {}
+    rest: list[str] = []
+    queue = iter(words)
+    for word in queue:
+        name, equals, value = word.partition("=")
+        if name in switches and not equals:
+            found[name] = ""
+        elif name in valued and (given := value if equals else next(queue, "")):
+            found[name] = given
+        elif word.startswith("-") or len(rest) == most:
+            raise ScriptError(f"usage: batchling {usage}; not {word!r}")
+        else:
+            rest.append(word)
+    return found, rest

@@ -8,6 +8,13 @@ Run a Python function with its LLM API calls sent at batch prices.
 usage: batchling SCRIPT.py:FUNCTION [ARGUMENT ...] [OPTION ...]
        batchling demo [--rows N]
        batchling providers [--markdown | --summary]
+       batchling jobs [--refresh] [--json]
+       batchling show ID
+       batchling watch
+       batchling collect [--once] [--cache-no-results]
+       batchling cancel ID | --all [--yes]
+       batchling cache [prune --older-than 30d]
+       batchling doctor [URL]
 
 The script is loaded, then the function is called (awaited, if it is async)
 inside `with batchify(...)`. What it returns is printed, unless it is None.
@@ -44,6 +51,24 @@ arguments of the function:
   --                   all that follows belongs to the function
 Values are strings, unless the parameter is annotated int, float or bool.
 
+jobs, whichever program submitted them
+(ID: that of a batch, or its beginning; or that of a job):
+  jobs                 list them, newest first, as the cache folder knows them;
+                       asks nobody, unless --refresh asks the providers
+  show ID              all that is known of one, and what to do next
+  watch                follow those that programs wait for; Ctrl-C ends it
+  collect              carry on what no program waits for any more and store the
+                       answers, so that the same program finds them there; waits
+                       for the end, or with --once only looks (for cron)
+  cancel               have jobs stopped, and wait for the provider to confirm;
+                       what has been answered by then is stored
+  cache                where the cache is, and what it holds
+  cache prune          remove what ended longer ago than 12h, 30d or 8w; never
+                       what is running
+  doctor               what is hooked, installed and set; what would be done
+                       with calls to URL
+Credentials are those of the SDKs' variables: OPENAI_API_KEY and so on.
+
 environment:
   BATCHLING_CACHE_DIR  the cache folder (default: the platform's)
   BATCHLING_GATEWAYS   further base URLs, as http://localhost:4000=openai,...
@@ -53,4 +78,6 @@ environment:
 
 Ctrl-C leaves at once; jobs go on at the provider, and the same command collects
 what they answer.
-exit status: 0 done, 1 the function raised, 2 wrong usage, 130 interrupted"""
+exit status: 0 done, 1 the function raised, 2 wrong usage, 130 interrupted;
+  of collect: 0 nothing is left, 1 something could not be collected, 3 something
+  still runs (with --once); of cancel: 0 all confirmed, 1 not all"""

@@ -82,6 +82,18 @@ class Record:
         return tuple(key for key in self.members if key not in self.freed) if self.freed else self.members
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the provider said of a job when it was asked last, at `asked_at`. It stands beside the record and not in it:
+    it changes often, and nothing depends on it."""
+
+    word: str
+    done: int
+    total: int
+    asked_at: float
+    expires_at: float | None = None
+
+
 class NewerSchema(ValueError):
     """A record that a newer batchling wrote."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from batchling import batchify, registry
-from batchling.cli import main
+from batchling.cli import _COMMANDS, main
 from batchling.cli.manual import HELP
 from batchling.core.model import Job, Site, State, Target
 from batchling.hooks import _HOOKS
@@ -50,6 +50,18 @@ def test_python_in_the_readme_runs(provider_server: ProviderServer, monkeypatch:
     for block in blocks:
         names = {"run_my_unchanged_code": lambda: None, "__name__": "readme"}
         exec(compile(block, "README.md", "exec"), names)
+
+
+def test_the_commands_that_are_shown_exist_and_the_manual_has_them() -> None:
+    page = (ROOT / "docs" / "jobs.md").read_text()
+    shown = re.findall(r"(?m)^\$ batchling ([^|\n]*)", page)
+    assert {line.split()[0] for line in shown} | {"demo", "providers"} == set(_COMMANDS)
+    for option in set(re.findall(r"--[a-z-]+", page)):
+        assert option in HELP
+    for command in _COMMANDS:
+        assert f"batchling {command}" in HELP
+    made = re.findall(r"<!-- made by: python -m tests\.docs\.transcripts \w+ -->\n```text\n\$", page)
+    assert len(made) == page.count("made by:") == 7
 
 
 def test_the_readme_names_every_provider_and_every_library() -> None:

@@ -1,0 +1,145 @@
+"""The credential of an account that a record names, looked for in the environment as the SDKs read it.
+
+A record holds a digest of the credential and of its organisation, never the credential. A variable is used when the
+headers that an SDK would make of it have that digest; so no key is ever sent for an account that is not its own. Only
+for clouds, whose tokens no digest can cover, the token comes from the cloud's own library or variable.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from importlib import metadata
+from itertools import combinations
+from typing import Any
+
+import msgspec
+
+from batchling.core.model import Headers, Request, Site, Target
+from batchling.providers.azure import Azure
+from batchling.providers.base import Provider, Route
+from batchling.providers.vertex import Vertex
+
+_ORGANISATIONS = {
+    "OPENAI_ORG_ID": "openai-organization",
+    "OPENAI_PROJECT_ID": "openai-project",
+    "ANTHROPIC_WORKSPACE_ID": "anthropic-workspace-id",
+    "GOOGLE_CLOUD_QUOTA_PROJECT": "x-goog-user-project",
+}
+"""Variables that SDKs make a further header of."""
+_CUSTOM = "_CUSTOM_HEADERS"
+"""How the variables end that hold headers for each call of an SDK, a line each."""
+_ENDINGS = ("_KEY", "_TOKEN")
+"""How the names of variables end that hold a credential."""
+_DECOY = "decoy"
+_TOKENS = {"azure": "AZURE_OPENAI_AD_TOKEN"}
+"""Variables that hold a cloud's token, for where its library has none."""
+_ASKED: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "?"}]}]}
+"""A body that every provider could batch; the account does not depend on it."""
+
+
+def find_site(target: Target, provider: Provider, environment: Mapping[str, str]) -> Site | None:
+    """Where and as whom the calls of a target go, with the credential of the environment that has its account's digest;
+    None when there is none. May ask a cloud's library for a token."""
+    decoys = tuple(_as_sent(provider, _DECOY, environment))
+    for name in variables(provider, environment):
+        for headers, decoy in zip(_as_sent(provider, environment[name], environment), decoys, strict=True):
+            site = _site(target, provider, headers)
+            # Where a decoy is as good, the account says nothing of the credential: a cloud's tokens change each hour.
+            if site is not None and _site(target, provider, decoy) is None:
+                return site
+    return _renewed(target, provider, environment)
+
+
+def variables(provider: Provider, environment: Mapping[str, str]) -> list[str]:
+    """The names of the variables that may hold a provider's credential and are set: the usual ones first."""
+    usual = [name for name in provider.facts.variables if environment.get(name)]
+    others = sorted(name for name in environment if name.endswith(_ENDINGS) and environment[name])
+    return [*usual, *(name for name in others if name not in usual)]
+
+
+def advice(target: Target, provider: Provider, environment: Mapping[str, str]) -> str:
+    """What to do when there is no credential: names of variables alone."""
+    wanted = " or ".join(provider.facts.variables) or "its variable"
+    if any(environment.get(name) for name in provider.facts.variables):
+        return (
+            f"the credential in {wanted} is of another account or organisation (wanted: {target.account[:8]}); "
+            "set that of this job, or run its program again"
+        )
+    return f"no credential: set {wanted} (account {target.account[:8]}), or run its program again"
+
+
+def is_official(base_url: str, provider: Provider) -> bool:
+    """Whether a base URL is the provider's own, and not a gateway's."""
+    return any(fnmatchcase(base_url + "/", f"{root}/*") for root in provider.roots)
+
+
+def _site(target: Target, provider: Provider, headers: Headers) -> Site | None:
+    """The site of a target, if these headers are those of its account."""
+    route = Route(target.base_url, target.endpoint, "", is_official(target.base_url, provider))
+    url = target.base_url + target.endpoint
+    probe = provider
+    if isinstance(provider, Vertex):
+        publisher = "anthropic" if target.endpoint == ":rawPredict" else "google"
+        url = f"{target.base_url}/publishers/{publisher}/models/{target.model}{target.endpoint}"
+        probe = replace(provider, gcs_prefix=provider.gcs_prefix or "gs://any")
+    elif isinstance(provider, Azure):
+        probe = replace(provider, deployments={target.model: target.model})
+    body = {**_ASKED, "model": target.model}
+    options = tuple(pair for pair in target.options if pair[0].startswith("anthropic-"))
+    request = Request("POST", url, (*headers, *options), msgspec.json.encode(body))
+    made = probe.target(route, request, body)
+    if not isinstance(made, Target) or made.account != target.account:
+        return None
+    return provider.site(target, route, request)
+
+
+def _as_sent(provider: Provider, secret: str, environment: Mapping[str, str]) -> Iterator[Headers]:
+    """The headers that an SDK would send with this credential: with and without what the environment adds to them."""
+    bearer, key = ("authorization", f"Bearer {secret}"), ("x-api-key", secret)
+    forms: dict[str, tuple[Headers, ...]] = {
+        "anthropic": ((key,), (bearer,), (bearer, key)),
+        "azure": ((("api-key", secret),), (bearer,)),
+        "gemini": ((("x-goog-api-key", secret),), (bearer,)),
+    }
+    more: list[Headers] = [
+        ((header, environment[name]),) for name, header in _ORGANISATIONS.items() if environment.get(name)
+    ]
+    more += [_custom(environment[name]) for name in sorted(environment) if name.endswith(_CUSTOM) and environment[name]]
+    if provider.name == "gemini" and (client := _google_client()):
+        more.append((("x-goog-api-client", client),))
+    for form in forms.get(provider.name, ((bearer,), (key,))):
+        for count in range(min(len(more), 4) + 1):
+            for chosen in combinations(more, count):
+                yield (*form, *(pair for headers in chosen for pair in headers))
+
+
+def _custom(text: str) -> Headers:
+    """The headers that a variable holds, one a line."""
+    pairs = [line.partition(":") for line in text.splitlines()]
+    return tuple((name.strip().lower(), value.strip()) for name, colon, value in pairs if colon)
+
+
+def _google_client() -> str:
+    """What google-genai says of itself; a gateway's account has it. Empty when it is not installed."""
+    try:
+        return f"google-genai-sdk/{metadata.version('google-genai')} gl-python/{platform.python_version()}"
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _renewed(target: Target, provider: Provider, environment: Mapping[str, str]) -> Site | None:
+    """The site as the cloud's library knows us: its tokens are no part of an account."""
+    if provider.renew is None or not is_official(target.base_url, provider):
+        return None
+    try:
+        headers = provider.renew()
+    except Exception:  # a library of the user's, or none at all
+        token = environment.get(_TOKENS.get(provider.name, ""))
+        if not token:
+            return None
+        headers = (("authorization", f"Bearer {token}"),)
+    quota = tuple(pair for pair in target.options if pair[0] == "x-goog-user-project")
+    return _site(target, provider, (*headers, *quota))

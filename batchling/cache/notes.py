@@ -1,0 +1,41 @@
+"""What providers said of running jobs, one small file each beside the records: for people in other processes to see."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from batchling.core.lifecycle import Progress
+
+
+class Notes:
+    """`folder/<batch id>.note`; the caller checks the id. Written whole, not flushed: the next poll writes it anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def _path(self, batch_id: str) -> Path:
+        return self._folder / f"{batch_id}.note"
+
+    def write(self, batch_id: str, progress: Progress) -> None:
+        """Replace the note of a batch; one that cannot be written is let go."""
+        path = self._path(batch_id)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+        with suppress(OSError):
+            try:
+                with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(msgspec.json.encode(progress))
+                temporary.replace(path)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+
+    def read(self, batch_id: str) -> Progress | None:
+        """The note of a batch; None when there is none that can be read."""
+        try:
+            return msgspec.json.decode(self._path(batch_id).read_bytes(), type=Progress)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return None

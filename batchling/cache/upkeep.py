@@ -1,0 +1,202 @@
+"""Looking at a cache folder and clearing it up, while other processes work on it.
+
+Nothing that is planned or running is removed, and nothing whose driver lives: a record goes while its drive lock and
+the lock of the folder are ours. Whoever waits for a removed batch finds no record and asks anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import Timeout
+
+from batchling.cache.files import FileStore
+from batchling.cache.locks import IndexLock, file_lock
+from batchling.cache.notes import Notes
+from batchling.core.lifecycle import Phase, Progress, Record
+from batchling.errors import CacheError
+
+_LEFT_BEHIND = 3_600.0
+"""Seconds after which a temporary file or a lock without a record is taken for that of a process that was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was cleared up: `records` and `results` of batches, `damaged` files that had been set aside, `leftovers` of
+    processes that were killed; and how many `bytes` that freed. `kept` is how many batches were old enough, but in use.
+    """
+
+    records: int = 0
+    results: int = 0
+    damaged: int = 0
+    leftovers: int = 0
+    bytes: int = 0
+    kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a cache folder holds. `bytes` counts all of it, `newer` the records that only a newer batchling can read."""
+
+    path: str
+    bytes: int = 0
+    batches: dict[Phase, int] = field(default_factory=dict)
+    results: int = 0
+    result_bytes: int = 0
+    damaged: int = 0
+    leftovers: int = 0
+    newer: int = 0
+
+
+class Upkeep:
+    """See the module. Writes nothing into a folder that is not there yet. Raises `CacheError` for one that cannot be
+    used."""
+
+    def __init__(self, folder: str, now: Callable[[], float]) -> None:
+        self._folder = Path(folder).expanduser()
+        self._batches, self._results = self._folder / "batches", self._folder / "results"
+        self._store = FileStore(folder)
+        self._notes = Notes(self._batches)
+        self._now = now
+
+    def close(self) -> None:
+        """Release every lock."""
+        self._store.close()
+
+    def records(self) -> list[Record]:
+        """All records as they are stored now."""
+        return self._store.records()
+
+    def progress(self, batch_id: str) -> Progress | None:
+        """What the provider said of a batch's job when it was asked last, by whichever process."""
+        return self._notes.read(batch_id)
+
+    def has_rows(self, batch_id: str) -> bool:
+        """Whether the results of a batch are stored."""
+        return self._store.has_rows(batch_id)
+
+    def is_driven(self, batch_id: str) -> bool:
+        """Whether a process that lives drives this batch. True where that cannot be told."""
+        path = self._batches / f"{batch_id}.lock"
+        if not path.exists():
+            return False
+        try:
+            with file_lock(path, timeout=0):
+                return False
+        except (Timeout, OSError, NotImplementedError):
+            return True
+
+    def contents(self) -> Contents:
+        """Count what there is."""
+        phases = Counter(record.phase for record in self.records())
+        files = [(path, size) for path, _, size in self._files()]
+        results = [size for path, size in files if path.parent == self._results and path.suffix == ".jsonl"]
+        records = sum(1 for path, _ in files if path.parent == self._batches and path.suffix == ".json")
+        return Contents(
+            str(self._folder),
+            sum(size for _, size in files),
+            dict(phases),
+            len(results),
+            sum(results),
+            sum(path.suffix == ".damaged" for path, _ in files),
+            sum(path.suffix == ".tmp" for path, _ in files),
+            records - phases.total(),
+        )
+
+    def prune(self, older_than: float) -> Removed:
+        """Remove what ended, died or was set aside more than these seconds ago, and what killed processes left."""
+        before = self._now() - older_than
+        found: Counter[str] = Counter()
+        for record in self.records():
+            if record.phase in (Phase.ENDED, Phase.DEAD) and self._touched(record) < before:
+                self._remove(record.id, before, found)
+        for path, touched, size in self._files():
+            if self._is_rubbish(path, touched, before) and _unlink(path):
+                kind = "damaged" if path.suffix == ".damaged" else "results" if path.suffix == ".jsonl" else "leftovers"
+                found[kind] += 1
+                found["bytes"] += size
+        return Removed(**found)
+
+    @contextmanager
+    def _locked(self) -> Iterator[Callable[[], bool]]:
+        """The lock of the folder; what it yields tells whether it still is ours."""
+        try:
+            with IndexLock(self._folder).held() as lease:
+                yield lease.holds
+        except Timeout as fault:
+            raise CacheError(str(self._folder), "index.lock is held by another process; is one frozen?") from fault
+
+    def _touched(self, record: Record) -> float:
+        """When a record or its results were written last, at most."""
+        times = [record.created_at]
+        for path in (self._batches / f"{record.id}.json", self._results / f"{record.id}.jsonl"):
+            with suppress(OSError):
+                times.append(path.stat().st_mtime)
+        return max(times)
+
+    def _remove(self, batch_id: str, before: float, found: Counter[str]) -> None:
+        """Remove a batch, unless it has moved or is in use."""
+        with self._locked() as holds:
+            if self.is_driven(batch_id) or not self._store.drive(batch_id):
+                found["kept"] += 1
+                return
+            try:
+                # Read again: it may have moved before the locks were ours.
+                record = self._store.load(batch_id)
+                if record is None or record.phase not in (Phase.ENDED, Phase.DEAD) or self._touched(record) >= before:
+                    return
+                results, document = self._results / f"{batch_id}.jsonl", self._batches / f"{batch_id}.json"
+                found["bytes"] += _size(results) + _size(document)
+                if holds():
+                    # The record first: without its results it would promise what is not there.
+                    found["records"] += _unlink(document)
+                    found["results"] += _unlink(results)
+                    _unlink(self._batches / f"{batch_id}.note")
+            finally:
+                self._store.release(batch_id)
+            _unlink(self._batches / f"{batch_id}.lock")
+
+    def _is_rubbish(self, path: Path, touched: float, before: float) -> bool:
+        """Whether a file is nobody's any more: a temporary file of a writer that was killed, what was set aside, and
+        what belongs to a record that is gone."""
+        if path.suffix == ".damaged":
+            return touched < before
+        if path.parent not in (self._batches, self._results) or self._now() - touched < _LEFT_BEHIND:
+            return False
+        batch_id = path.name.partition(".")[0]
+        if path.suffix == ".tmp":
+            return not self.is_driven(batch_id)
+        if path.suffix not in (".lock", ".note", ".jsonl") or (self._batches / f"{batch_id}.json").exists():
+            return False
+        return not self.is_driven(batch_id) and (path.suffix != ".jsonl" or touched < before)
+
+    def _files(self) -> Iterator[tuple[Path, float, int]]:
+        """Every file of the folder, when it was written, and its size."""
+        for folder in (self._folder, self._batches, self._results):
+            with suppress(FileNotFoundError), os.scandir(folder) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):
+                        if entry.is_file(follow_symlinks=False):
+                            stat = entry.stat(follow_symlinks=False)
+                            yield Path(entry.path), stat.st_mtime, stat.st_size
+
+
+def _unlink(path: Path) -> bool:
+    """Remove a file; false when it cannot be, or is gone already."""
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

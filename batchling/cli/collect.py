@@ -1,0 +1,101 @@
+"""`batchling collect` and `batchling cancel`: what no program waits for any more is finished, or stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from batchling import jobs
+from batchling.cli.arguments import plain
+from batchling.cli.jobs import one
+from batchling.cli.tables import count
+from batchling.core.lifecycle import Phase
+from batchling.display import cancelling
+from batchling.display.plain import log
+from batchling.errors import ScriptError
+from batchling.jobs import Result, Standing
+
+_WORDS = {
+    "collected": "collected",
+    "cancelled": "cancelled and over",
+    "dead": "dead",
+    "running": "still running",
+    "driven": "left to the program that waits for it",
+    "failed": "not possible",
+}
+
+
+def collect(words: Sequence[str]) -> int:
+    """Carry on what earlier runs left, to its end or with `--once` as far as it is. 0 when nothing is left, 1 when
+    something could not be collected, 3 when something still runs."""
+    usage = "collect [--once] [--cache-no-results]"
+    options, _ = plain(words, usage, switches=("--once", "--cache-no-results"))
+    once = "--once" in options
+    work = jobs.collect(once=once, keep_results="--cache-no-results" not in options, listen=log, tell=_tell)
+    try:
+        results = asyncio.run(work)
+    except KeyboardInterrupt:
+        print("batchling: stopped. The jobs go on at the provider; nothing is lost", file=sys.stderr)
+        raise
+    told = [result for result in results if result.what != "driven"]
+    print(_summary(told) if told else "batchling: nothing was left to collect")
+    if any(not result.ok for result in results):
+        return 1
+    return 3 if any(result.what == "running" for result in results) else 0
+
+
+def cancel(words: Sequence[str]) -> int:
+    """Stop one job or all, and wait for the provider's word. 0 when all are over, 1 when one is not."""
+    options, rest = plain(words, "cancel ID | --all [--yes]", switches=("--all", "--yes"), most=1)
+    if ("--all" in options) == bool(rest):
+        raise ScriptError("usage: batchling cancel ID | --all [--yes]")
+    found = jobs.listing()
+    chosen = [standing for standing in found if standing.is_open] if "--all" in options else [one(rest[0], found)]
+    chosen = [standing for standing in chosen if standing.is_open]
+    if not chosen:
+        print("batchling: nothing is under way")
+        return 0
+    if "--yes" not in options and not _really(chosen):
+        print("batchling: nothing was cancelled")
+        return 1
+    ids = [standing.record.id for standing in chosen]
+    try:
+        results = asyncio.run(jobs.cancel(ids, listen=_listen, tell=_tell))
+    except KeyboardInterrupt:
+        print(
+            "batchling: no longer waiting. Jobs that were asked to stop will, and batchling collect says so",
+            file=sys.stderr,
+        )
+        raise
+    print(_summary(results))
+    return 0 if all(result.what in ("cancelled", "dead", "collected") for result in results) else 1
+
+
+def _listen(event: object) -> None:
+    log(event)  # type: ignore[arg-type]
+    cancelling.show(event)  # type: ignore[arg-type]
+
+
+def _really(chosen: Sequence[Standing]) -> bool:
+    if not sys.stdin.isatty():
+        raise ScriptError("cancel asks first; say --yes where nobody can answer")
+    requests = sum(standing.total for standing in chosen)
+    jobs_ = count(len(chosen), "job")
+    return input(f"Cancel {jobs_} with {count(requests, 'request')}? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _tell(result: Result) -> None:
+    record = result.record
+    text = _WORDS[result.what]
+    if record.phase is Phase.ENDED and result.what in ("collected", "cancelled"):
+        text += f", {len(record.members) - len(record.freed):,} of {len(record.members):,} answered"
+    why = f" ({result.why})" if result.why else ""
+    print(f"batch {record.id} ({record.target.provider} {record.target.model}): {text}{why}", flush=True)
+
+
+def _summary(results: Sequence[Result]) -> str:
+    found = Counter(result.what for result in results)
+    parts = [f"{found[what]:,} {word}" for what, word in _WORDS.items() if found[what]]
+    return f"batchling: {', '.join(parts)}"

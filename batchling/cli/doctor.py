@@ -1,0 +1,143 @@
+"""`batchling doctor`: what is hooked, installed and set, and what would be done with calls to a URL.
+
+Prints the names of variables and never what they hold. No network.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from batchling import __version__, registry
+from batchling.api import known_gateways
+from batchling.cache import cache_folder
+from batchling.cli import cache
+from batchling.cli.arguments import plain
+from batchling.errors import CacheError, ScriptError
+from batchling.providers import Routes
+from batchling.providers.azure import Azure
+from batchling.providers.base import Provider
+from batchling.providers.vertex import Vertex
+
+_HOOKED = ("httpx", "httpx2", "aiohttp", "requests")
+_SDKS = (
+    "openai",
+    "anthropic",
+    "google-genai",
+    "mistralai",
+    "groq",
+    "together",
+    "fireworks-ai",
+    "cerebras-cloud-sdk",
+    "voyageai",
+    "perplexityai",
+    "zhipuai",
+    "litellm",
+    "langchain-openai",
+    "langchain-anthropic",
+    "pydantic-ai",
+    "instructor",
+    "openai-agents",
+    "dspy",
+    "llama-index",
+)
+_OUT_OF_REACH = {"xai-sdk": "speaks gRPC: use the openai SDK at api.x.ai", "boto3": "is not hooked"}
+_SETTINGS = ("BATCHLING_CACHE_DIR", "BATCHLING_GATEWAYS", registry.PREFIX_VARIABLE, registry.DEPLOYMENTS_VARIABLE)
+
+
+def doctor(words: Sequence[str]) -> int:
+    """Print what a run would find, and what would become of POST calls to a URL if one is given. 0, or 1 when the cache
+    folder cannot be used."""
+    _, rest = plain(words, "doctor [URL]", most=1)
+    known = registry.providers()
+    gateways = known_gateways(None, known)
+    if rest:
+        _print("calls to", _would(rest[0], Routes(gateways, known)))
+        return 0
+    _print("batchling", [f"{__version__} on Python {platform.python_version()}"])
+    _print("hooked", _versions(_HOOKED) or ["no HTTP library is installed"])
+    _print("SDKs", _versions(_SDKS) or ["none is installed"])
+    if strangers := _versions(_OUT_OF_REACH):
+        _print("not batched", [f"{name}: {_OUT_OF_REACH[name.partition(' ')[0]]}" for name in strangers])
+    _print("credentials", _credentials(known.values()) or ["none is set"])
+    _print("settings", [name for name in _SETTINGS if os.environ.get(name)] or ["none is set"])
+    _print("gateways", [f"{base} as {name}" for base, name in gateways.items()] or ["none"])
+    try:
+        _print("cache", [f"{name} {text}" for name, text in cache.told()] + _rights())
+    except CacheError as fault:
+        _print("cache", [str(fault)])
+        return 1
+    return 0
+
+
+def _print(name: str, lines: Sequence[str]) -> None:
+    for number, line in enumerate(lines):
+        print(f"{name if number == 0 else '':<13}{line}".rstrip())
+
+
+def _versions(names: Iterable[str]) -> list[str]:
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _credentials(providers: Iterable[Provider]) -> list[str]:
+    """The variables that are set, each with those whose credential it may be."""
+    owners: dict[str, list[str]] = {}
+    for provider in providers:
+        for name in provider.facts.variables:
+            if os.environ.get(name):
+                owners.setdefault(name, []).append(provider.name)
+    return [f"{name} ({', '.join(names)})" for name, names in owners.items()]
+
+
+def _rights() -> list[str]:
+    """What is wrong with the folder, though it can be read."""
+    folder = Path(cache_folder())
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return [] if os.access(folder, os.W_OK | os.X_OK) else [f"cannot be written: {folder}"]
+
+
+def _would(url: str, routes: Routes) -> list[str]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ScriptError("doctor takes a URL like https://api.openai.com/v1/chat/completions")
+    # Without what may be a secret: user, password and query.
+    port = f":{parts.port}" if parts.port else ""
+    lines = [f"{parts.scheme}://{parts.hostname}{port}{parts.path}"]
+    matched = routes.match("POST", url)
+    if matched is None:
+        reason = "no provider or gateway that batchling knows, or a call that generates nothing"
+        return [*lines, f"pass untouched: {reason}", "a gateway can be named in BATCHLING_GATEWAYS or gateways="]
+    provider, route = matched
+    if not route.endpoint:
+        return [*lines, f"go real time at full price, and are reported: {provider.facts.title} has no batch form of it"]
+    if missing := _missing(provider):
+        return [*lines, f"go real time at full price, and are reported: {missing}"]
+    facts = provider.facts
+    lines.append(f"are batched by {facts.title}{'' if route.official else ', as a gateway'}")
+    lines.append(
+        f"price: {facts.discount or f'{round((1 - provider.limits.price) * 100)} % off'}; takes {facts.window}"
+    )
+    lines += [f"note: {quirk}" for quirk in facts.quirks]
+    seen = [name for name in facts.variables if os.environ.get(name)]
+    lines.append(f"credential: {', '.join(seen) or 'not set: ' + ' or '.join(facts.variables)}")
+    return lines
+
+
+def _missing(provider: Provider) -> str:
+    """Which setting a provider needs before it can batch anything; empty when it has it."""
+    if isinstance(provider, Vertex) and not provider.gcs_prefix:
+        return f"it needs a Cloud Storage folder, in {registry.PREFIX_VARIABLE} or Vertex(gcs_prefix=...)"
+    if isinstance(provider, Azure) and not provider.deployments:
+        return f"it needs batch deployments, in {registry.DEPLOYMENTS_VARIABLE} or Azure(deployments=...)"
+    return ""

@@ -1,0 +1,154 @@
+"""`batchling jobs` and `batchling show`: what the cache folder knows of all batches."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from batchling import jobs as batches
+from batchling.cli.arguments import plain
+from batchling.cli.tables import count, money, progress, short_ids, show_table, span, table_of
+from batchling.core.lifecycle import Phase
+from batchling.errors import ScriptError
+from batchling.jobs import Standing
+
+_LONGEST = 60
+
+
+def jobs(words: Sequence[str]) -> int:
+    """List all batches, newest first; with `--refresh` the providers are asked first. 0, or 1 when one of them did not
+    answer."""
+    options, _ = plain(words, "jobs [--refresh] [--json]", switches=("--refresh", "--json"))
+    found = batches.listing()
+    failed = []
+    if "--refresh" in options:
+        failed = [result for result in asyncio.run(batches.refresh(found)) if not result.ok]
+        found = batches.listing()
+    if "--json" in options:
+        print(json.dumps([_facts(standing) for standing in found], indent=2))
+    elif not found:
+        print("No batches yet.")
+    else:
+        now = time.time()
+        show_table(table_of(found, short_ids(found), now))
+        for line in _notes(found, now, asked="--refresh" in options):
+            print(line)
+    for result in failed:
+        print(f"batchling: batch {result.record.id}: {result.why}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def show(words: Sequence[str]) -> int:
+    """Print all that is known of one batch. 0."""
+    _, rest = plain(words, "show ID", most=1)
+    standing = one(rest[0] if rest else "", batches.listing())
+    facts = [(name, text) for name, text in _told(standing) if text]
+    width = max(len(name) for name, _ in facts)
+    for name, text in facts:
+        print(f"{name.ljust(width)}  {text}")
+    return 0
+
+
+def one(prefix: str, found: Sequence[Standing]) -> Standing:
+    """The batch with this id, or with one that begins so. Raises `ScriptError` when there is none, or more than one."""
+    if not prefix:
+        raise ScriptError("name a batch by its id; batchling jobs lists them")
+    matching = batches.matching(prefix, found)
+    if not matching:
+        raise ScriptError(f"no batch {prefix!r:.80}; batchling jobs lists them")
+    if len(matching) > 1:
+        names = ", ".join(standing.record.id for standing in matching[:4])
+        raise ScriptError(f"{prefix!r} begins the id of {len(matching)} batches: {names}")
+    return matching[0]
+
+
+def _notes(found: Sequence[Standing], now: float, *, asked: bool) -> list[str]:
+    """What is worth knowing below the table."""
+    lines = []
+    if left := [standing for standing in found if standing.is_left]:
+        are = "is" if len(left) == 1 else "are"
+        lines.append(f"{count(len(left), 'batch', 'batches')} {are} left by programs that are gone: batchling collect")
+    told = [standing.progress.asked_at for standing in found if standing.is_open and standing.progress is not None]
+    if any(standing.is_open for standing in found) and not asked:
+        oldest = f" (as of {span(now - min(told))} ago)" if told else ""
+        lines.append(f"As the cache folder knows it{oldest}; --refresh asks the providers.")
+    return ["", *lines] if lines else []
+
+
+def _told(standing: Standing) -> list[tuple[str, str]]:
+    record, target, seen = standing.record, standing.record.target, standing.progress
+    options = ", ".join(f"{name}={value}" for name, value in target.options)
+    cost = record.cost
+    return [
+        ("batch", record.id),
+        ("state", f"{standing.state} ({record.phase.value})" if standing.is_left else standing.state),
+        ("job", record.job.id if record.job is not None else ""),
+        ("provider", target.provider),
+        ("endpoint", target.endpoint),
+        ("model", target.model),
+        ("base URL", target.base_url),
+        ("account", f"{target.account[:8]} (a digest)"),
+        ("options", options if len(options) <= _LONGEST else options[: _LONGEST - 3] + "..."),
+        ("requests", f"{standing.total:,}"),
+        ("answered", progress(standing) if record.phase is not Phase.DEAD else ""),
+        ("said last", f"{seen.word}, {_moment(seen.asked_at)}" if seen is not None and standing.is_open else ""),
+        ("created", _moment(record.created_at)),
+        ("left", _moment(record.left_at) if record.left_at is not None else ""),
+        ("expires", _moment(standing.expires_at) if standing.expires_at is not None else ""),
+        ("results", "stored" if standing.stored else "not stored"),
+        ("tokens", f"{cost.input:,} in ({cost.cached:,} cached), {cost.output:,} out" if cost is not None else ""),
+        ("cost", money(standing)),
+        ("died of", record.reason if record.phase is Phase.DEAD else ""),
+        ("next", _next(standing)),
+    ]
+
+
+def _next(standing: Standing) -> str:
+    phase, stored = standing.record.phase, standing.stored
+    if phase is Phase.DEAD:
+        return "nothing: run the program again, and it asks these requests anew"
+    if phase is Phase.ENDED and stored:
+        return "nothing: the same program is answered from the cache"
+    if phase is Phase.ENDED:
+        return "batchling collect downloads the results, and so does the same program"
+    if standing.driven:
+        return "nothing: a program waits for it"
+    return "batchling collect, or run the same program again"
+
+
+def _facts(standing: Standing) -> dict[str, Any]:
+    record = standing.record
+    seen = standing.progress
+    return {
+        "id": record.id,
+        "state": standing.state,
+        "phase": record.phase.value,
+        "driven": standing.driven,
+        "provider": record.target.provider,
+        "endpoint": record.target.endpoint,
+        "model": record.target.model,
+        "base_url": record.target.base_url,
+        "account": record.target.account,
+        "job": record.job.id if record.job is not None else None,
+        "requests": standing.total,
+        "done": standing.done,
+        "unanswered": standing.unanswered,
+        "stored": standing.stored,
+        "word": seen.word if seen is not None else None,
+        "asked_at": seen.asked_at if seen is not None else None,
+        "created_at": record.created_at,
+        "left_at": record.left_at,
+        "expires_at": standing.expires_at,
+        "cost": asdict(record.cost) if record.cost is not None else None,
+        "reason": record.reason,
+    }
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z").rstrip()

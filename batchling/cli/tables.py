@@ -1,0 +1,123 @@
+"""How jobs are written for people: times, counts, money, and the table of jobs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from batchling.core.lifecycle import Phase
+from batchling.jobs import Standing
+
+_UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
+_STYLES = {"running": "cyan", "planned": "cyan", "left": "yellow", "ended": "green", "dead": "red"}
+_SHORTEST = 10
+_PIPED = 1_000
+"""Columns of a table that goes to no terminal: a reader of lines wants them whole."""
+
+
+def console() -> Console:
+    """Standard output; as wide as it likes where it is no terminal, unless COLUMNS says otherwise."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
+        return Console(highlight=False)
+    return Console(highlight=False, width=_PIPED)
+
+
+def show_table(table: Table) -> None:
+    """Print a table, without the spaces at the ends of its lines."""
+    out = console()
+    with out.capture() as captured:
+        out.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest unit: `3 d`, `5 h`, `12 min`, `40 s`."""
+    for unit, length in _UNITS:
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def until(moment: float | None, now: float) -> str:
+    """How long it is to a moment; nothing when it is not known."""
+    if moment is None:
+        return ""
+    return span(moment - now) if moment > now else "past"
+
+
+def money(standing: Standing) -> str:
+    """What a batch has cost: dollars, `unknown`, or nothing while it is not known."""
+    cost = standing.record.cost
+    if cost is None:
+        return ""
+    if cost.paid is None:
+        return "unknown"
+    return f"${cost.paid:,.2f}" if cost.paid >= 1 or cost.paid == 0 else f"${cost.paid:.4f}"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """A number with its noun."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def size(number: int) -> str:
+    """Bytes in the unit that suits them."""
+    value, unit = float(number), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1_000:
+            break
+        value, unit = value / 1_000, larger
+    return f"{value:,.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def progress(standing: Standing) -> str:
+    """How far a batch is: `420/1,000`; `?/1,000` when nobody has asked."""
+    if standing.record.phase is Phase.DEAD:
+        return f"{standing.total:,}"
+    if standing.record.phase is Phase.ENDED:
+        return f"{standing.total - standing.unanswered:,}/{standing.total:,}"
+    return f"{'?' if standing.done is None else f'{standing.done:,}'}/{standing.total:,}"
+
+
+def short_ids(standings: Iterable[Standing]) -> dict[str, str]:
+    """For each batch the shortest beginning of its id that no other has."""
+    ids = sorted(standing.record.id for standing in standings)
+    found = {}
+    for place, batch_id in enumerate(ids):
+        beside = [*ids[max(0, place - 1) : place], *ids[place + 1 : place + 2]]
+        length = _SHORTEST
+        while any(other.startswith(batch_id[:length]) for other in beside):
+            length += 1
+        found[batch_id] = batch_id[:length]
+    return found
+
+
+def table_of(standings: Sequence[Standing], names: dict[str, str], now: float) -> Table:
+    """The table of jobs: within 80 columns, names of models give way."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("batch", "state"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("provider", no_wrap=True, overflow="ellipsis")
+    table.add_column("model", no_wrap=True, overflow="ellipsis")
+    table.add_column("answered", no_wrap=True, justify="right", min_width=8)
+    for heading in ("age", "expires", "cost"):
+        table.add_column(heading, no_wrap=True, justify="right", min_width=len(heading))
+    for standing in standings:
+        record = standing.record
+        table.add_row(
+            names.get(record.id, record.id[:_SHORTEST]),
+            Text(standing.state, style=_STYLES[standing.state]),
+            record.target.provider,
+            Text(record.target.model),
+            progress(standing),
+            span(now - record.created_at),
+            until(standing.expires_at, now) if standing.is_open else "",
+            money(standing),
+        )
+    return table

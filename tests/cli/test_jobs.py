@@ -1,0 +1,399 @@
+"""The commands about jobs, in processes of their own, on what real runs left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from batchling.cache.files import FileStore
+from batchling.core.cost import Cost
+from batchling.core.lifecycle import Phase, Record
+from batchling.core.model import Job, Target
+from batchling.testing import ProviderServer
+from tests.engine.calls import ask, ask_all, scope
+
+KEY = "sk-secret-1234"
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "batchling", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=50, env={**os.environ, **environment})
+
+
+def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        threading.Event().wait(0.01)
+
+
+PROGRAM = """
+import asyncio, os, sys, httpx
+from batchling import batchify
+url, texts = sys.argv[1], sys.argv[2:]
+async def main():
+    async with httpx.AsyncClient(headers={"authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}) as client:
+        async def one(text):
+            body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": text}]}
+            return (await client.post(url + "/chat/completions", json=body)).status_code
+        with_scope = await asyncio.gather(*map(one, texts))
+        print(with_scope)
+with batchify(batch_window_seconds=0.3, batch_poll_interval_seconds=0.05):
+    asyncio.run(main())
+"""
+
+
+def gateways(server: ProviderServer) -> str:
+    return ",".join(f"{base}={name}" for base, name in server.gateways.items())
+
+
+def start(server: ProviderServer, texts: Sequence[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, server.openai_url, *texts]
+    environment = {**os.environ, "BATCHLING_GATEWAYS": gateways(server), "OPENAI_API_KEY": KEY}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@contextmanager
+def running(server: ProviderServer, texts: Sequence[str] = ("a", "b", "c")) -> Iterator[subprocess.Popen[str]]:
+    """A program whose job runs and has been asked for; it is killed at the end, if it still lives."""
+    server.hold()
+    polled = len(server.calls("GET", "/batches/"))
+    process = start(server, texts)
+    try:
+        until(lambda: len(server.calls("GET", "/batches/")) > polled + 1)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def leave(server: ProviderServer, texts: Sequence[str] = ("a", "b", "c")) -> Record:
+    """A program is killed while its job runs."""
+    with running(server, texts) as process:
+        process.send_signal(signal.SIGKILL)
+    return max(FileStore(os.environ["BATCHLING_CACHE_DIR"]).records(), key=lambda record: record.created_at)
+
+
+def records() -> list[Record]:
+    return FileStore(os.environ["BATCHLING_CACHE_DIR"]).records()
+
+
+def test_a_killed_run_is_collected_and_then_answered_from_the_cache(provider_server: ProviderServer) -> None:
+    left = leave(provider_server)
+    assert left.phase is Phase.RUNNING
+
+    once = run("collect", "--once", OPENAI_API_KEY=KEY)
+    assert (once.returncode, once.stderr) == (3, "")
+    assert "1 still running" in once.stdout
+
+    provider_server.release()
+    done = run("collect", OPENAI_API_KEY=KEY)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"batch {left.id} (openai gpt-5-mini): collected, 3 of 3 answered" in done.stdout
+    assert run("collect").stdout == "batchling: nothing was left to collect\n"
+
+    calls = len(provider_server.calls())
+    program = start(provider_server, ["a", "b", "c"])
+    said, errors = program.communicate(timeout=40)
+    assert said == "[200, 200, 200]\n", errors
+    assert "3 from cache" in errors
+    assert len(provider_server.calls()) == calls
+    assert len(provider_server.creates()) == 1
+
+
+def test_once_says_what_is_in_the_way(provider_server: ProviderServer) -> None:
+    left = leave(provider_server)
+    provider_server.drop_call("GET", "/batches/", times=1_000)
+    done = run("collect", "--once", OPENAI_API_KEY=KEY)
+
+    assert done.returncode == 1
+    assert "cannot poll" in done.stdout
+    assert records()[0].phase is Phase.RUNNING
+    assert left.id in done.stdout
+
+
+def test_a_credential_is_used_for_its_own_account_alone(provider_server: ProviderServer) -> None:
+    leave(provider_server)
+    calls = len(provider_server.calls())
+    missing, foreign = run("collect", "--once"), run("collect", "--once", OPENAI_API_KEY="sk-other-9999")
+
+    assert (missing.returncode, foreign.returncode) == (1, 1)
+    assert "set OPENAI_API_KEY" in missing.stdout
+    assert "another account or organisation" in foreign.stdout
+    assert len(provider_server.calls()) == calls
+    assert "9999" not in foreign.stdout + foreign.stderr
+    # The right key is found under whatever name.
+    assert run("collect", "--once", OPENAI_API_KEY="sk-other-9999", MY_TEAMS_KEY=KEY).returncode == 3
+
+
+def test_what_a_living_program_waits_for_is_left_to_it(provider_server: ProviderServer) -> None:
+    with running(provider_server) as process:
+        assert "left" not in run("jobs").stdout
+        done = run("collect", OPENAI_API_KEY=KEY)
+        assert (done.returncode, done.stdout.count("left to the program that waits for it")) == (0, 1)
+        stopped = run("cancel", "--all", "--yes", OPENAI_API_KEY=KEY)
+        assert (stopped.returncode, provider_server.calls("POST", "/cancel")) == (1, [])
+        provider_server.release()
+        assert process.communicate(timeout=30)[0] == "[200, 200, 200]\n"
+
+
+def test_a_cancel_is_confirmed_by_the_provider(provider_server: ProviderServer) -> None:
+    left = leave(provider_server)
+    for words in (["cancel"], ["cancel", left.id, "--all"], ["cancel", "nobody"], ["cancel", left.id]):
+        assert run(*words, OPENAI_API_KEY=KEY).returncode == 2
+    assert provider_server.calls("POST", "/cancel") == []
+
+    done = run("cancel", left.id[:10], "--yes", OPENAI_API_KEY=KEY)
+
+    assert done.returncode == 0, done.stderr
+    assert "cancelled and over, 0 of 3 answered" in done.stdout
+    assert "cancelling: 1 of 1 job over" in done.stderr
+    assert len(provider_server.calls("POST", "/cancel")) == provider_server.over() == 1
+    assert records()[0].phase is Phase.ENDED
+    assert run("cancel", "--all", "--yes").stdout == "batchling: nothing is under way\n"
+
+
+def test_jobs_and_show(provider_server: ProviderServer) -> None:
+    assert run("jobs").stdout == "No batches yet.\n"
+    left = leave(provider_server)
+    calls = len(provider_server.calls())
+    listed = run("jobs", COLUMNS="80", OPENAI_API_KEY=KEY)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert f"{left.id[:10]}  left   openai    gpt-5-mini" in listed.stdout
+    assert "1 batch is left by programs that are gone: batchling collect" in listed.stdout
+    assert max(map(len, listed.stdout.splitlines())) <= 80
+
+    (facts,) = json.loads(run("jobs", "--json").stdout)
+    assert left.job is not None
+    assert (facts["id"], facts["state"], facts["requests"], facts["done"]) == (left.id, "left", 3, 0)
+    assert (facts["job"], facts["cost"], facts["driven"]) == (left.job.id, None, False)
+    shown = run("show", left.id[:10], OPENAI_API_KEY=KEY)
+    assert run("show", left.job.id).stdout == shown.stdout
+    told = dict(map(str.strip, line.split("  ", 1)) for line in shown.stdout.splitlines())
+    assert told["job"] == left.job.id
+    assert told["next"] == "batchling collect, or run the same program again"
+    assert KEY not in listed.stdout + shown.stdout
+    # Nothing of this has asked the provider.
+    assert len(provider_server.calls()) == calls
+
+    assert run("show", "zz").stderr == "batchling: no batch 'zz'; batchling jobs lists them\n"
+    assert run("show").returncode == 2
+
+
+def test_refresh_asks_the_provider_and_moves_nothing(provider_server: ProviderServer) -> None:
+    leave(provider_server)
+    for note in Path(os.environ["BATCHLING_CACHE_DIR"]).glob("batches/*.note"):
+        note.unlink()
+    assert "?/3" in run("jobs").stdout
+    provider_server.release()
+    assert "?/3" not in run("jobs", "--refresh", OPENAI_API_KEY=KEY).stdout
+    assert records()[0].phase is Phase.RUNNING
+    refused = run("jobs", "--refresh")
+    assert (refused.returncode, "set OPENAI_API_KEY" in refused.stderr) == (1, True)
+
+
+def test_watch_follows_what_other_processes_do(provider_server: ProviderServer) -> None:
+    with running(provider_server) as process:
+        watching = subprocess.Popen(
+            [sys.executable, "-m", "batchling", "watch"], stdout=subprocess.PIPE, text=True, env=os.environ
+        )
+        assert watching.stdout is not None
+        first = watching.stdout.readline()
+        assert "openai gpt-5-mini: running, 0/3" in first
+        provider_server.release()
+        rest, _ = watching.communicate(timeout=30)
+        process.communicate(timeout=30)
+    assert "openai gpt-5-mini: ended, 3/3\nNo program waits for a batch.\n" in rest
+    assert watching.returncode == 0
+
+
+def test_watch_ends_with_ctrl_c_and_names_what_is_left(provider_server: ProviderServer) -> None:
+    leave(provider_server)
+    assert "1 batch is left by programs that are gone" in run("watch").stdout
+    with running(provider_server, ["other"]):
+        watching = subprocess.Popen(
+            [sys.executable, "-m", "batchling", "watch"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert watching.stdout is not None
+        watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        _, errors = watching.communicate(timeout=30)
+    assert (watching.returncode, errors) == (130, "")
+
+
+def test_costs_are_shown_as_far_as_they_are_known(batchling_cache: Path) -> None:
+    store = FileStore(str(batchling_cache))
+    target = Target("openai", "https://api.openai.com/v1", "/v1/chat/completions", "gpt-5-mini", "a" * 32)
+    for number, cost in enumerate((Cost(2, paid=1.5, full=3.0), Cost(2, paid=None, full=None), None)):
+        ended = Record(f"b{number}", target, ("k1", "k2"), time.time() - number, Phase.ENDED, None, Job("j"), cost=cost)
+        store.save(ended)
+    dead = Record("b9", target, ("k",), time.time() - 99, Phase.DEAD, reason="not submitted: HTTP 400")
+    store.save(dead)
+
+    lines = run("jobs", COLUMNS="80").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:5]] == ["b0", "b1", "b2", "b9"]
+    assert [line.split()[-1] for line in lines[1:3]] == ["$1.50", "unknown"]
+    assert "died of" in (said := run("show", "b9").stdout)
+    assert "not submitted: HTTP 400" in said
+    assert "is of 4 batches" not in said
+    several = run("show", "b")
+    assert (several.returncode, several.stderr.startswith("batchling: 'b' begins the id of 4 batches")) == (2, True)
+
+
+def test_prune_removes_what_is_over_and_old(provider_server: ProviderServer, batchling_cache: Path) -> None:
+    left = leave(provider_server)
+    provider_server.release()
+    with scope(provider_server):
+        ask_all(provider_server, ["old", "older"])
+        ask(provider_server, "new")
+    old = time.time() - 40 * 86_400
+    ended = [record for record in records() if record.phase is Phase.ENDED]
+    gone = next(record for record in ended if len(record.members) == 2)
+    store = FileStore(str(batchling_cache))
+    for record in (gone, left):
+        store.save(replace(record, created_at=old))
+    (batchling_cache / "batches" / "x.json.damaged").write_text("{")
+    (batchling_cache / "results" / f"{gone.id}.jsonl.ff.tmp").write_text("{")
+    for path in batchling_cache.rglob("*"):
+        if path.name.startswith((gone.id, left.id, "x.")):
+            os.utime(path, (old, old))
+
+    for wrong in (["cache", "prune"], ["cache", "prune", "--older-than", "soon"], ["cache", "x"]):
+        assert run(*wrong).returncode == 2
+    told = run("cache").stdout
+    assert str(batchling_cache) in told
+    assert "1 running, 2 ended" in told
+    removed = run("cache", "prune", "--older-than", "30d")
+
+    assert removed.returncode == 0, removed.stderr
+    assert "removed 1 record, 1 result file, 1 damaged file, 1 leftover" in removed.stdout
+    assert {record.id for record in records()} == {record.id for record in ended} - {gone.id} | {left.id}
+    assert not list(batchling_cache.rglob(f"{gone.id}*"))
+    assert run("cache", "prune", "--older-than=30d").stdout.startswith("batchling: removed 0 records, 0 result files")
+
+
+def test_prune_does_no_harm_to_an_open_scope(provider_server: ProviderServer, batchling_cache: Path) -> None:
+    with scope(provider_server):
+        assert ask(provider_server, "a").status_code == 200
+        (first,) = records()
+        removed = run("cache", "prune", "--older-than", "0m")
+        assert "removed 1 record, 1 result file" in removed.stdout
+        provider_server.hold()
+        asked = threading.Thread(target=lambda: ask(provider_server, "b"))
+        asked.start()
+        until(lambda: any(record.phase is Phase.RUNNING for record in records()))
+        assert "removed 0 records, 0 result files" in run("cache", "prune", "--older-than", "0m").stdout
+        provider_server.release()
+        asked.join()
+    # What was removed is asked anew; what ran is answered from the cache.
+    with scope(provider_server):
+        assert ask(provider_server, "a").status_code == ask(provider_server, "b").status_code == 200
+    assert len(provider_server.billed()) == 3
+    assert first.id not in {record.id for record in records()}
+
+
+def test_the_doctor_names_variables_and_no_secret(batchling_cache: Path, provider_server: ProviderServer) -> None:
+    secret = "sk-very-secret-0987654321"
+    environment = {
+        "OPENAI_API_KEY": secret,
+        "ANTHROPIC_API_KEY": secret,
+        "BATCHLING_GATEWAYS": "http://localhost:4000=openai",
+    }
+    said = run("doctor", **environment)
+    assert (said.returncode, said.stderr) == (0, "")
+    for part in ("httpx 0.", "OPENAI_API_KEY (openai)", "http://localhost:4000 as openai", str(batchling_cache)):
+        assert part in said.stdout
+    openai = run("doctor", f"https://user:{secret}@api.openai.com/v1/chat/completions?key={secret}", **environment)
+    known = run("doctor", "https://api.openai.com/v1/chat/completions", **environment)
+    gateway = run("doctor", "http://localhost:4000/v1/chat/completions", **environment)
+    assert "are batched by OpenAI\n" in known.stdout
+    assert "are batched by OpenAI, as a gateway" in gateway.stdout
+    assert "no batch form" in run("doctor", "https://api.openai.com/v1/audio/speech").stdout
+    assert "pass untouched" in run("doctor", "https://example.com/v1/chat/completions").stdout
+    vertex = "https://aiplatform.googleapis.com/v1/projects/p/locations/l/publishers/google/models/m:generateContent"
+    assert "BATCHLING_GCS_PREFIX" in run("doctor", vertex).stdout
+    assert run("doctor", "nonsense").returncode == 2
+    for done in (said, openai, known, gateway):
+        assert secret not in done.stdout + done.stderr
+        assert max(map(len, done.stdout.splitlines())) <= 80 + len(str(batchling_cache))
+
+
+def test_the_doctor_says_when_the_cache_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = run("doctor", BATCHLING_CACHE_DIR=str(tmp_path / "file"))
+    assert (said.returncode, "cache folder" in said.stdout) == (1, True)
+
+
+def on_a_terminal(words: Sequence[str], answer: bytes = b"", **environment: str) -> tuple[int, str]:
+    """A command whose standard streams are a terminal: its exit status, and all that it showed."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batchling", *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", **environment},
+    )
+    os.close(theirs)
+    os.write(ours, answer)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal says that nobody writes any more
+        while piece := os.read(ours, 4096):
+            shown += piece
+    os.close(ours)
+    return process.wait(30), shown.decode()
+
+
+def test_a_cancel_asks_first(provider_server: ProviderServer) -> None:
+    leave(provider_server)
+    status, shown = on_a_terminal(["cancel", "--all"], b"n\n", OPENAI_API_KEY=KEY)
+    assert (status, "Cancel 1 job with 3 requests? [y/N]" in shown) == (1, True)
+    assert provider_server.calls("POST", "/cancel") == []
+    status, shown = on_a_terminal(["cancel", "--all"], b"y\n", OPENAI_API_KEY=KEY)
+    assert (status, "1 cancelled and over" in shown) == (0, True)
+
+
+def test_watch_on_a_terminal_is_a_table_that_changes(provider_server: ProviderServer) -> None:
+    with running(provider_server) as process:
+        seen = len(provider_server.calls("GET", "/batches/"))
+        release = threading.Thread(
+            target=lambda: (
+                until(lambda: len(provider_server.calls("GET", "/batches/")) > seen + 20),
+                provider_server.release(),
+            )
+        )
+        release.start()
+        status, shown = on_a_terminal(["watch"])
+        release.join()
+        process.communicate(timeout=30)
+    assert status == 0
+    assert "gpt-5-mini" in shown
+    assert shown.index("running") < shown.index("ended") < shown.index("No program waits for a batch.")
+
+
+def test_what_never_left_is_freed_and_missing_results_are_downloaded(
+    provider_server: ProviderServer, batchling_cache: Path
+) -> None:
+    with scope(provider_server):
+        assert ask(provider_server, "a", key=KEY).status_code == 200
+    (ended,) = records()
+    (batchling_cache / "results" / f"{ended.id}.jsonl").unlink()
+    planned = Record("b1", ended.target, ("k",), time.time())
+    FileStore(str(batchling_cache)).save(planned)
+    done = run("collect", OPENAI_API_KEY=KEY)
+
+    assert done.returncode == 0, done.stderr
+    assert "batch b1 (openai m): dead (never submitted" in done.stdout
+    assert f"batch {ended.id} (openai m): collected, 1 of 1 answered" in done.stdout
+    assert (batchling_cache / "results" / f"{ended.id}.jsonl").is_file()
+    assert FileStore(str(batchling_cache)).load("b1").phase is Phase.DEAD
+    assert len(provider_server.creates()) == 1

@@ -1,0 +1,129 @@
+"""The credential of a record's account is found as SDKs would send it, and no other is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from batchling.accounts import advice, find_site
+from batchling.core.model import Headers, Request, Target
+from batchling.providers import PROVIDERS, Routes
+from batchling.providers.azure import AZURE
+from batchling.providers.vertex import VERTEX
+
+BODY = {"model": "kimi-k2.5", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
+BEARER = (("authorization", "Bearer k-1"),)
+KNOWN = {
+    **PROVIDERS,
+    "azure": replace(AZURE, deployments={"kimi-k2.5": "batch"}),
+    "vertex": replace(VERTEX, gcs_prefix="gs://b", renew=lambda: (("authorization", "Bearer fresh"),)),
+}
+URLS = {
+    "gemini": "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent",
+    "vertex": "https://aiplatform.googleapis.com/v1/projects/p/locations/l/publishers/google/models/m:generateContent",
+    "azure": "https://x.openai.azure.com/openai/v1/chat/completions",
+    "perplexity": "https://api.perplexity.ai/v1/responses",
+    "voyage": "https://api.voyageai.com/v1/embeddings",
+}
+SENT = {
+    "anthropic": (("x-api-key", "k-1"), ("anthropic-version", "2023-06-01"), ("anthropic-beta", "b")),
+    "gemini": (("x-goog-api-key", "k-1"),),
+    "azure": (("api-key", "k-1"),),
+}
+
+
+def target_of(url: str, headers: Headers, gateways: dict[str, str] | None = None) -> Target:
+    """The target of a call as a scope sees it."""
+    matched = Routes(gateways or {}, KNOWN).match("POST", url)
+    assert matched is not None
+    asked = Request("POST", url, (*headers, ("user-agent", "x"), ("x-stainless-os", "y")), json.dumps(BODY).encode())
+    made = matched[0].target(matched[1], asked, BODY)
+    assert isinstance(made, Target), made
+    return made
+
+
+def url_of(name: str) -> str:
+    return URLS.get(name) or PROVIDERS[name].roots[0].replace("*", "x") + PROVIDERS[name].endpoints[0]
+
+
+@pytest.mark.parametrize("name", sorted(PROVIDERS))
+def test_every_providers_key_is_found_in_its_variable(name: str) -> None:
+    url = f"{PROVIDERS[name].roots[0]}/chat/completions" if "/chat/completions" in PROVIDERS[name].endpoints else ""
+    target = target_of(URLS.get(name) or url or url_of(name), SENT.get(name, BEARER))
+    assert target.provider == name
+    variable = KNOWN[name].facts.variables[0]
+    site = find_site(target, KNOWN[name], {variable: "k-1", "OTHER_KEY": "k-2"})
+
+    assert site is not None
+    assert site.target == target
+    assert site.official
+    if name == "vertex":  # whose tokens are no part of an account
+        assert site.headers == (("authorization", "Bearer fresh"),)
+        return
+    assert [pair for pair in site.headers if pair[1].endswith("k-1")] == list(SENT.get(name, BEARER)[:1])
+    assert find_site(target, replace_renew(name), {variable: "k-2"}) is None
+    assert "k-2" not in advice(target, KNOWN[name], {variable: "k-2"})
+    assert f"set {variable}" in advice(target, KNOWN[name], {})
+
+
+def test_a_token_that_no_digest_covers_is_the_clouds_own() -> None:
+    """Else any key at all would be sent there."""
+    everything = {"OPENAI_API_KEY": "k-2", "SOME_TOKEN": "k-3", "AZURE_OPENAI_API_KEY": "k-4"}
+    vertex = target_of(URLS["vertex"], BEARER)
+    entra = target_of(URLS["azure"], BEARER)
+
+    def fail() -> Headers:
+        raise ImportError
+
+    assert find_site(vertex, replace(KNOWN["vertex"], renew=fail), everything) is None
+    azure = replace(KNOWN["azure"], renew=fail)
+    assert find_site(entra, azure, everything) is None
+    site = find_site(entra, azure, {**everything, "AZURE_OPENAI_AD_TOKEN": "k-5"})
+    assert site is not None
+    assert site.headers == (("authorization", "Bearer k-5"),)
+    gateway = target_of(
+        URLS["azure"].replace("https://x.openai.azure.com", "http://localhost:4000"),
+        BEARER,
+        {"http://localhost:4000": "azure"},
+    )
+    assert find_site(gateway, azure, {**everything, "AZURE_OPENAI_AD_TOKEN": "k-5"}) is None
+
+
+def replace_renew(name: str) -> object:
+    return replace(KNOWN[name], renew=None) if name == "azure" else KNOWN[name]
+
+
+@pytest.mark.parametrize("gateway", [False, True])
+def test_an_organisation_belongs_to_the_account(gateway: bool) -> None:
+    headers = (*BEARER, ("openai-organization", "org"), ("openai-project", "proj"))
+    url = "http://localhost:4000/v1/chat/completions" if gateway else "https://api.openai.com/v1/chat/completions"
+    target = target_of(url, headers, {"http://localhost:4000": "openai"})
+    openai = PROVIDERS["openai"]
+
+    assert find_site(target, openai, {"OPENAI_API_KEY": "k-1"}) is None
+    assert find_site(target, openai, {"OPENAI_API_KEY": "k-1", "OPENAI_ORG_ID": "org"}) is None
+    whole = {"OPENAI_API_KEY": "k-1", "OPENAI_ORG_ID": "org", "OPENAI_PROJECT_ID": "proj"}
+    site = find_site(target, openai, whole)
+    assert site is not None
+    assert (sorted(site.headers), site.official) == (sorted(headers), not gateway)
+    # One that came without them is found all the same.
+    assert find_site(target_of(url, BEARER, {"http://localhost:4000": "openai"}), openai, whole) is not None
+    assert find_site(target, openai, {**whole, "OPENAI_PROJECT_ID": "another"}) is None
+
+
+def test_a_gateways_key_and_headers_are_found() -> None:
+    headers = (*BEARER, ("x-tenant", "blue"))
+    target = target_of("http://localhost:4000/v1/chat/completions", headers, {"http://localhost:4000": "openai"})
+    environment = {"LITELLM_API_KEY": "k-1", "OPENAI_CUSTOM_HEADERS": "X-Tenant: blue"}
+    assert find_site(target, PROVIDERS["openai"], {"LITELLM_API_KEY": "k-1"}) is None
+    assert find_site(target, PROVIDERS["openai"], environment) is not None
+
+
+def test_a_bearer_token_for_claude() -> None:
+    target = target_of("https://api.anthropic.com/v1/messages", (*BEARER, ("anthropic-version", "2023-06-01")))
+    site = find_site(target, PROVIDERS["anthropic"], {"ANTHROPIC_AUTH_TOKEN": "k-1", "ANTHROPIC_API_KEY": "k-2"})
+    assert site is not None
+    # Our calls carry the version that the caller's did.
+    assert sorted(site.headers) == sorted((*BEARER, ("anthropic-version", "2023-06-01")))
