@@ -18,9 +18,11 @@ from batchling.core import events
 from batchling.core.retry import RESUBMISSIONS
 from batchling.display.cancelling import show
 from batchling.display.plain import log
-from batchling.display.receipt import Receipt
+from batchling.display.receipt import Report
 from batchling.errors import OptionError
 from batchling.hooks import install_hooks
+from batchling.money.meter import Meter
+from batchling.money.prices import warm
 from batchling.providers import Routes
 from batchling.providers.base import Provider
 
@@ -99,14 +101,16 @@ def batchify(
         raise OptionError("cache", f'must be True, False or "no-results"; not {cache!r}')
     store = open_store(cache)
     install_hooks()
-    receipt = Receipt()
+    report = Report()
 
     def listen(event: events.Event) -> None:
-        receipt.add(event)
+        report.add(event)
+        if isinstance(event, events.Submitted):
+            warm()
         log(event)
         show(event)
 
-    return BatchingContext(Batcher(options, routes, store, listen), receipt)
+    return BatchingContext(Batcher(options, routes, store, listen, Meter), report)
 
 
 def _seconds(name: str, value: object) -> float:

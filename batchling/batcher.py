@@ -24,7 +24,7 @@ from batchling.core import events
 from batchling.core.fingerprint import decode_body, fingerprint
 from batchling.core.model import JSON, Bypass, Item, Request, Response, Target, header
 from batchling.core.window import ROW_OVERHEAD, Window, split
-from batchling.driver import Driver
+from batchling.driver import Driver, Metering, no_meter
 from batchling.errors import Detached
 from batchling.hooks.gate import Gate, decided
 from batchling.loop import Mailbox, in_forked_children
@@ -53,7 +53,12 @@ class Batcher:
     thread."""
 
     def __init__(
-        self, options: Options, routes: Routes, store: Store, listener: Callable[[events.Event], None]
+        self,
+        options: Options,
+        routes: Routes,
+        store: Store,
+        listener: Callable[[events.Event], None],
+        meter: Metering = no_meter,
     ) -> None:
         self.outer: Gate | None = None
         self.closed = False
@@ -61,6 +66,7 @@ class Batcher:
         self._routes = routes
         self._store = store
         self._listener = listener
+        self._meter = meter
         self._reset()
         _alive.add(self)
 
@@ -77,7 +83,7 @@ class Batcher:
         self._disk = ThreadPoolExecutor(1, "batchling-disk")
         self._sender = Sender()
         terms = self._options.terms
-        driver = Driver(self._store, self._disk, self._sender, self._emit, terms.poll_interval)
+        driver = Driver(self._store, self._disk, self._sender, self._emit, terms.poll_interval, self._meter)
         self._batches = Batches(
             self._store,
             self._disk,

@@ -24,7 +24,8 @@ from batchling.signals import Signals
 
 if TYPE_CHECKING:
     from batchling.batcher import Batcher
-    from batchling.display.receipt import Receipt
+    from batchling.core.receipt import Receipt
+    from batchling.display.receipt import Report
 
 _log = logging.getLogger(__name__)
 
@@ -38,13 +39,24 @@ _STEP = 0.1
 class BatchingContext:
     """What `batchify()` returns: a context manager, sync and async, that yields None. Enter it once."""
 
-    def __init__(self, batcher: Batcher, receipt: Receipt) -> None:
+    def __init__(self, batcher: Batcher, report: Report) -> None:
         self._batcher = batcher
-        self._receipt = receipt
+        self._report = report
         self._entered = False
         self._token: Token[Gate | None] | None = None
-        self._started = 0.0
+        self._started: float | None = None
+        self._ended: float | None = None
         self._signals = Signals(batcher.detach)
+
+    @property
+    def receipt(self) -> Receipt:
+        """What was answered so far and what it cost: during the scope and after it."""
+        return self._report.receipt(self._seconds())
+
+    def _seconds(self) -> float:
+        if self._started is None:
+            return 0.0
+        return (time.monotonic() if self._ended is None else self._ended) - self._started
 
     def __enter__(self) -> None:
         self._open()
@@ -92,7 +104,8 @@ class BatchingContext:
                 self._offer_to_cancel()
             self._close()
         finally:
-            if text := self._receipt.text(time.monotonic() - self._started):
+            self._ended = time.monotonic()
+            if text := self._report.text(self._seconds()):
                 print(text, file=sys.stderr, flush=True)
             self._signals.restore()
 
@@ -109,10 +122,10 @@ class BatchingContext:
     def _offer_to_cancel(self) -> None:
         """Ctrl-C has come: the jobs go on, unless it comes again. On a terminal there is a moment for that."""
         self._wait(self._batcher.detach(), _CLOSE_SECONDS, until=3)
-        if not self._receipt.jobs_left:
+        if not self._report.jobs_left:
             return
         if self._signals.interrupts < 2 and sys.stderr.isatty():
-            print(self._receipt.offer(_OFFER_SECONDS), file=sys.stderr, flush=True)
+            print(self._report.offer(_OFFER_SECONDS), file=sys.stderr, flush=True)
             self._wait(Future(), _OFFER_SECONDS, until=2)
         if self._signals.interrupts >= 2:
             self._wait(self._batcher.cancel(), math.inf, until=max(3, self._signals.interrupts + 1))

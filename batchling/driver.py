@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 from batchling.access import Access
 from batchling.cache import Store
 from batchling.core import events, retry
+from batchling.core.cost import Meter, NoMeter
 from batchling.core.lifecycle import Phase, Record
-from batchling.core.model import Fault, Item, Job, Response, Row, Site, State, Status
+from batchling.core.model import Fault, Item, Job, Response, Row, Site, State, Status, Target
 from batchling.errors import CacheError
 from batchling.exchange import Errand, Exchange, GivenUp, ReplyLost
 from batchling.providers.base import Provider, Refused, Unsettled, Verdict, read_fault
@@ -43,6 +44,13 @@ SHORT_FILES = 2
 
 T = TypeVar("T")
 Wanted = Callable[[], Iterable[str]]
+Metering = Callable[[Provider, Target], Meter]
+"""A meter for the answers of one batch."""
+
+
+def no_meter(provider: Provider, target: Target) -> Meter:
+    """For whoever does not care what it costs."""
+    return NoMeter()
 
 
 class Lapsed(Exception):
@@ -109,12 +117,14 @@ class Driver:
         sender: Sender,
         emit: Callable[[events.Event], None],
         poll_interval: float,
+        meter: Metering = no_meter,
     ) -> None:
         self._store = store
         self._disk = disk
         self._exchange = Exchange(sender, emit, min(1.0, poll_interval))
         self._emit = emit
         self._poll_interval = poll_interval
+        self._meter = meter
 
     async def drive(self, batch: Batch, wanted: Wanted) -> Outcome:
         """Bring a batch to its end: the rows of those members that `wanted()` names then.
@@ -268,13 +278,15 @@ class Driver:
     async def _collect(self, batch: Batch, status: Status, wanted: Wanted) -> Outcome:
         members = frozenset(batch.record.members)
         unknown = _Patience(PATIENCE_FOR_ID)
+        # Whoever moves the record to its end has counted it; what comes later is not counted again.
+        counts = batch.record.phase is Phase.RUNNING
         attempt = 0
         while True:
+            meter = (self._meter if counts else no_meter)(batch.provider, batch.record.target)
             try:
                 await self._download(batch, status)
-                found = await self._on_disk(
-                    sort_rows, batch.provider, self._store.rows(batch.record.id), members, frozenset(wanted())
-                )
+                rows = self._store.rows(batch.record.id)
+                found = await self._on_disk(sort_rows, batch.provider, rows, members, frozenset(wanted()), meter.add)
                 if found.lines >= status.done or attempt >= SHORT_FILES:
                     break
                 why = f"{found.lines} rows came where the provider counts {status.done}"
@@ -287,9 +299,11 @@ class Driver:
             if time.time() > _deadline(batch):
                 raise GivenUp(f"its results cannot be read ({why})", None)
             await self._exchange.pause(batch.record.id, "download", why, attempt)
-        if batch.record.phase is Phase.RUNNING:
-            await self._keep(batch, Phase.ENDED, freed=members - found.good, expires_at=status.expires_at)
-        self._emit(events.Ended(batch.record.id, len(found.good), len(members) - len(found.good)))
+        cost = await self._on_disk(meter.cost)
+        if counts:
+            freed = members - found.good
+            await self._keep(batch, Phase.ENDED, freed=freed, expires_at=status.expires_at, cost=cost)
+        self._emit(events.Ended(batch.record.id, len(found.good), len(members) - len(found.good), cost))
         return Outcome(found.rows)
 
     async def _download(self, batch: Batch, status: Status) -> None:

@@ -19,7 +19,7 @@ def _row(provider: Provider) -> tuple[str, ...]:
     return (
         f"{facts.title} (`{provider.name}`)",
         ", ".join(path.strip("/") for path in provider.endpoints),
-        facts.discount or f"{round((1 - limits.price) * 100)} % off",
+        facts.discount or ("unknown" if limits.price is None else f"{round((1 - limits.price) * 100)} % off"),
         f"{limits.rows:,} rows, {_bytes(limits.bytes)}",
         facts.window,
         facts.find,

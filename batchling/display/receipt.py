@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from batchling.core import events
+from batchling.core.cost import Cost
 from batchling.core.model import Target
+from batchling.core.receipt import Line, RealTime, Receipt
 
 Queue = tuple[str, str, str]
 
@@ -22,12 +25,16 @@ class _Tally:
     batches: int = 0
     rehearsed: int = 0
     hits: int = 0
+    cost: Cost = field(default_factory=Cost)
 
 
 @dataclass(slots=True)
-class Receipt:
-    """Counts what happened in one scope. `add` is called on the engine's loop thread, `text` after the end."""
+class Report:
+    """Counts what happened in one scope. `add` is called on the engine's loop thread, `receipt` in any, `text` after
+    the end."""
 
+    _homes: dict[str, Queue] = field(default_factory=dict)
+    """Which queue a batch is of."""
     _queues: dict[Queue, _Tally] = field(default_factory=dict)
     _real_time: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _withdrawn: int = 0
@@ -45,6 +52,14 @@ class Receipt:
                 tally.failed += not event.ok
             case events.Submitted():
                 self._tally(event.target).batches += 1
+                self._homes[event.batch] = event.target.queue
+            case events.Attached():
+                self._tally(event.target)
+                self._homes[event.batch] = event.target.queue
+            case events.Ended():
+                queue = self._homes.pop(event.batch, None)
+                if event.cost is not None and queue is not None:
+                    self._queues[queue].cost += event.cost
             case events.Rehearsed():
                 tally = self._tally(event.target)
                 tally.batches += 1
@@ -76,12 +91,26 @@ class Receipt:
         jobs = _count(self.jobs_left, "job")
         return f"batchling: {jobs} {go} on at the provider. Ctrl-C again within {seconds:.0f} s cancels {them}."
 
+    def receipt(self, seconds: float) -> Receipt:
+        """What has happened so far, for programs."""
+        lines = [
+            Line(*queue, tally.batches, tally.batched, tally.cached, tally.failed, tally.cost)
+            for queue, tally in sorted(self._queues.items())
+        ]
+        real_time = [RealTime(*call, count) for call, count in self._real_time.copy().most_common()]
+        dry_run = any(tally.rehearsed for tally in tuple(self._queues.values()))
+        cost = sum((line.cost for line in lines), Cost())
+        return Receipt(tuple(lines), tuple(real_time), self._withdrawn, seconds, dry_run, cost)
+
     def text(self, seconds: float) -> str:
         """The report, without a newline at its end; empty when nothing happened in the scope."""
         if not (self._queues or self._real_time or self._detached or self._withdrawn):
             return ""
         rehearsed = any(tally.rehearsed for tally in self._queues.values())
         lines = [self._dry_line() if rehearsed else self._line(seconds)]
+        receipt = self.receipt(seconds)
+        if not rehearsed and receipt.cost.answers:
+            lines.append(f"  {money_line(receipt)}")
         if rehearsed or len(self._queues) > 1:
             lines += self._queue_table(rehearsed=rehearsed)
         lines += self._real_time_table()
@@ -122,6 +151,10 @@ class Receipt:
         else:
             head = ("provider", "endpoint", "model", "batched", "batches", "from cache", "errors")
             rows = [(*queue, t.batched, t.batches, t.cached, t.failed) for queue, t in self._queues.items()]
+            if any(t.cost.answers for t in self._queues.values()):
+                head += ("tokens in", "out", "paid", "real time")
+                costs = (t.cost for t in self._queues.values())
+                rows = [(*row, *_cells(cost)) for row, cost in zip(rows, costs, strict=True)]
         return _table(head, sorted(rows, key=str), words=3)
 
     def _real_time_table(self) -> list[str]:
@@ -145,6 +178,40 @@ class Receipt:
             was = "was" if event.unsent == 1 else "were"
             parts.append(f"{_count(event.unsent, 'request')} {was} never sent")
         return f"batchling: left early. {'; '.join(parts) or 'Nothing is under way'}"
+
+
+def money_line(receipt: Receipt) -> str:
+    """What answers cost, in one line."""
+    cost = receipt.cost
+    cached = f" ({cost.cached:,} cached)" if cost.cached else ""
+    parts = [f"{cost.input:,} tokens in{cached}, {cost.output:,} out"]
+    if cost.paid is not None and cost.full is not None:
+        parts.append(f"paid {usd(cost.paid)} instead of {usd(cost.full)}, saved {usd(cost.full - cost.paid)}")
+    elif cost.full is not None:
+        parts.append(f"{usd(cost.full)} at real-time prices")
+    for model in receipt.unpriced:
+        lines = [line for line in receipt.lines if line.model == model]
+        if sum(line.cost.silent for line in lines):
+            parts.append(f"unknown tokens for some answers of {model}")
+        elif all(line.cost.full is not None for line in lines):
+            parts.append(f"unknown batch price for model {model}")
+        else:
+            parts.append(f"unknown price for model {model}")
+    return "; ".join(parts)
+
+
+def usd(amount: float) -> str:
+    """An amount as people read it: to the cent, and small ones to two digits that count."""
+    if amount == 0 or abs(amount) >= 0.995:
+        return f"${amount:,.2f}"
+    return f"${amount:.{max(2, 1 - math.floor(math.log10(abs(amount))))}f}"
+
+
+def _cells(cost: Cost) -> tuple[str | int, ...]:
+    if not cost.answers:
+        return (0, 0, "", "")
+    paid, full = ("unknown" if amount is None else usd(amount) for amount in (cost.paid, cost.full))
+    return (cost.input, cost.output, paid, full)
 
 
 def _count(number: int, one: str, many: str = "") -> str:

@@ -313,5 +313,6 @@ ANTHROPIC = Anthropic(
         retention="29 days",
         variables=("ANTHROPIC_API_KEY",),
         quirks=("equal beta headers only share a batch", "prompt caching counts in batches, too"),
+        prices="anthropic",
     ),
 )

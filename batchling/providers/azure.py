@@ -45,7 +45,9 @@ class Azure(FileDialect):
     # Embeddings and others are listed for the v1 API and denied by its guide: left to real time.
     endpoints: tuple[str, ...] = ("/chat/completions", "/responses")
     # 100,000 rows or 50,000: two pages disagree. Jobs do not expire.
-    limits: Limits = field(default_factory=lambda: Limits(rows=50_000, bytes=199_000_000, window=7 * 86_400.0))
+    limits: Limits = field(
+        default_factory=lambda: Limits(rows=50_000, bytes=199_000_000, cached="unknown", window=7 * 86_400.0)
+    )
     facts: Facts = field(
         default_factory=lambda: Facts(
             "Azure OpenAI",
@@ -54,6 +56,7 @@ class Azure(FileDialect):
             "14 to 30 days",
             ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"),
             quirks=("needs a batch deployment for each real-time one", "Entra tokens are renewed by azure-identity"),
+            prices="azure",
         )
     )
     deployments: Mapping[str, str] = field(default_factory=dict)

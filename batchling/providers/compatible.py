@@ -15,8 +15,8 @@ GROQ = FileDialect(
     name="groq",
     roots=("https://api.groq.com/openai/v1",),
     endpoints=(_CHAT,),
-    limits=Limits(rows=50_000, bytes=199_000_000),
-    facts=Facts("Groq", "24 h", "metadata", "30 days", ("GROQ_API_KEY",), quirks=("needs a paid plan",)),
+    limits=Limits(rows=50_000, bytes=199_000_000, cached="lost"),
+    facts=Facts("Groq", "24 h", "metadata", "30 days", ("GROQ_API_KEY",), quirks=("needs a paid plan",), prices="groq"),
     listing="",  # cursors only
 )
 TOGETHER = FileDialect(
@@ -25,7 +25,7 @@ TOGETHER = FileDialect(
     endpoints=(_CHAT,),
     # Where together 3.1 sends its chats; its files and jobs are at the other host.
     elsewhere={"https://api-inference.together.ai/v1": "https://api.together.ai/v1"},
-    limits=Limits(rows=50_000, bytes=99_000_000, row=10_000_000, price=1.0),
+    limits=Limits(rows=50_000, bytes=99_000_000, row=10_000_000, price=None),
     facts=Facts(
         "Together AI",
         "24 h, best effort",
@@ -33,6 +33,7 @@ TOGETHER = FileDialect(
         "unknown",
         ("TOGETHER_API_KEY",),
         discount="50 % for a few models, none for others",
+        prices="together",
     ),
     tag="",
     listing="",  # one bare array
@@ -43,7 +44,7 @@ DOUBLEWORD = FileDialect(
     name="doubleword",
     roots=("https://api.doubleword.ai/v1",),
     endpoints=(_CHAT, "/completions", "/embeddings", "/responses"),
-    limits=Limits(rows=50_000, bytes=199_000_000, price=0.5),
+    limits=Limits(rows=50_000, bytes=199_000_000, price=None),
     facts=Facts(
         "Doubleword",
         "24 h, goes on after it",
@@ -52,6 +53,7 @@ DOUBLEWORD = FileDialect(
         ("DOUBLEWORD_API_KEY",),
         discount="40 to 75 %, by model",
         quirks=('`replace(DOUBLEWORD, window="1h")` where the account has it', "late rows still come"),
+        prices="doubleword",
     ),
     listing="limit=100&search=%s",
 )
@@ -74,9 +76,15 @@ NOVITA = FileDialect(
     name="novita",
     roots=("https://api.novita.ai/openai/v1",),
     endpoints=(_CHAT, "/completions"),
-    limits=Limits(rows=50_000, bytes=99_000_000, window=172_800.0),
+    limits=Limits(rows=50_000, bytes=99_000_000, price=None, window=172_800.0),
     facts=Facts(
-        "Novita", "48 h", "name of the uploaded file", "30 days", ("NOVITA_API_KEY",), discount="50 % (unconfirmed)"
+        "Novita",
+        "48 h",
+        "name of the uploaded file",
+        "30 days",
+        ("NOVITA_API_KEY",),
+        discount="50 % (unconfirmed)",
+        prices="novita",
     ),
     window="48h",
     tag="",
@@ -100,7 +108,9 @@ DASHSCOPE = FileDialect(
         )
     ),
     endpoints=(_CHAT, "/embeddings"),
-    limits=Limits(rows=50_000, bytes=499_000_000, row=6_000_000, creates_per_hour=60_000, in_flight=1_000),
+    limits=Limits(
+        rows=50_000, bytes=499_000_000, row=6_000_000, creates_per_hour=60_000, in_flight=1_000, cached="lost"
+    ),
     facts=Facts(
         "Alibaba Model Studio",
         "24 h",
@@ -119,7 +129,13 @@ ZHIPU = FileDialect(
     endpoints=(_CHAT,),
     limits=Limits(rows=50_000, bytes=99_000_000),
     facts=Facts(
-        "Zhipu", "24 h", "metadata", "30 days (unconfirmed)", ("ZHIPUAI_API_KEY",), quirks=("not at api.z.ai",)
+        "Zhipu",
+        "24 h",
+        "metadata",
+        "30 days (unconfirmed)",
+        ("ZHIPUAI_API_KEY",),
+        quirks=("not at api.z.ai",),
+        prices="zhipuai",
     ),
     prefix="/v4",
     window="",
@@ -137,6 +153,7 @@ KIMI = FileDialect(
         "unknown",
         ("MOONSHOT_API_KEY",),
         quirks=("two models at a time", "no sampling parameters in a batch: such calls go real time"),
+        prices="moonshotai",
     ),
     absent=("temperature", "top_p", "n", "presence_penalty", "frequency_penalty"),
     models=("kimi-k2.5", "kimi-k2.6", "kimi-k2.7-code"),
@@ -145,7 +162,7 @@ PERPLEXITY = FileDialect(
     name="perplexity",
     roots=("https://api.perplexity.ai/v1", "https://api.perplexity.ai"),
     endpoints=("/responses",),
-    limits=Limits(rows=50_000, bytes=99_000_000, price=1.0),
+    limits=Limits(rows=50_000, bytes=99_000_000, price=None),
     facts=Facts(
         "Perplexity",
         "24 h",
@@ -154,6 +171,7 @@ PERPLEXITY = FileDialect(
         ("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
         discount="none stated",
         quirks=("the Agent API only, not Sonar",),
+        prices="perplexity",
     ),
     once="idempotency-key",
 )
@@ -169,6 +187,7 @@ CEREBRAS = FileDialect(
         "7 days",
         ("CEREBRAS_API_KEY",),
         quirks=("private preview", "fewer than 10 requests go real time"),
+        prices="cerebras",
     ),
     results="/results",
     cancelling=("DELETE", ""),

@@ -282,7 +282,9 @@ def _unpack(body: bytes) -> bytes:
 GEMINI = Gemini(
     name="gemini",
     roots=("https://generativelanguage.googleapis.com",),
-    limits=Limits(rows=200_000, bytes=1_999_000_000, inputs=INLINE_TEXTS, in_flight=100, window=172_800.0),
+    limits=Limits(
+        rows=200_000, bytes=1_999_000_000, inputs=INLINE_TEXTS, in_flight=100, cached="kept", window=172_800.0
+    ),
     facts=Facts(
         "Gemini",
         "24 h, at most 48 h",
@@ -290,5 +292,6 @@ GEMINI = Gemini(
         "48 h for inputs, unknown for results",
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         quirks=("cached tokens are not cheaper in a batch", "small batches go inline, others as a file"),
+        prices="google",
     ),
 )

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from batchling.core import events
 from batchling.core.model import Target
-from batchling.display.receipt import Receipt
+from batchling.display.receipt import Report
 
 CHAT = Target("openai", "b", "/v1/chat/completions", "gpt-5-mini", "a")
 CLAUDE = Target("anthropic", "b", "/v1/messages", "claude-haiku-4-5", "a")
 
 
 def report(*happened: events.Event, seconds: float = 1.0) -> str:
-    receipt = Receipt()
+    receipt = Report()
     for event in happened:
         receipt.add(event)
     return receipt.text(seconds)
