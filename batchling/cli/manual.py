@@ -31,6 +31,7 @@ options (anywhere before --):
   --max-batches-in-flight N           batches under way at a time, per account
   --max-batches-per-hour N            batches created in an hour, per account
                                       (defaults: the provider's limits)
+  --receipt FILE.json                 write what was answered, and what it cost
   --version, --help
 
 arguments of the function:
