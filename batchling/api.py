@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from numbers import Real
 from typing import Literal, Never
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from batchling.batches import Terms
 from batchling.cache import open_store
 from batchling.context import BatchingContext
 from batchling.core import events
+from batchling.core.budget import Budget
 from batchling.core.retry import RESUBMISSIONS
 from batchling.display.cancelling import show
 from batchling.display.plain import log
@@ -23,6 +25,7 @@ from batchling.errors import OptionError
 from batchling.hooks import install_hooks
 from batchling.money.meter import Meter
 from batchling.money.prices import warm
+from batchling.money.quote import quoting, total
 from batchling.providers import Routes
 from batchling.providers.base import Provider
 
@@ -42,6 +45,7 @@ def batchify(
     max_resubmissions: int = RESUBMISSIONS,
     max_batches_in_flight: int | None = None,
     max_batches_per_hour: int | None = None,
+    budget_usd: float | None = None,
 ) -> BatchingContext:
     """A scope inside which LLM API calls are sent through the providers' Batch APIs.
 
@@ -68,6 +72,14 @@ def batchify(
       another one, before the caller gets the failure.
     - `max_batches_in_flight`, `max_batches_per_hour`: how many batches this scope has under way at a time, and creates
       in an hour, per account; more stand in line. None means the provider's own limits, where they are known.
+    - `budget_usd`: US dollars that this scope may spend on batches. What a request costs at most is reserved before it
+      is submitted (input estimated, output by its own maximum, at the batch price) and corrected once the batch's true
+      cost is known. A request that would exceed it is not sent: its caller gets 402, and the rest goes on. 402 is also
+      for a request whose price is not known, that sets no maximum of output tokens, or that holds media: it cannot be
+      held to a budget. Answers from the cache cost nothing. Calls that go real time are reported, and not held to it;
+      a dry run spends nothing. None: no limit.
+
+    `.receipt` of what this returns says what was answered and what it cost, during the scope and after it.
 
     A cache that cannot be written (full disk, missing rights) is told in a warning, and the run goes on without it.
 
@@ -101,7 +113,8 @@ def batchify(
         raise OptionError("cache", f'must be True, False or "no-results"; not {cache!r}')
     store = open_store(cache)
     install_hooks()
-    report = Report()
+    report = Report(partial(total, known))
+    budget = None if budget_usd is None else Budget(_dollars("budget_usd", budget_usd), quoting(known))
 
     def listen(event: events.Event) -> None:
         report.add(event)
@@ -110,12 +123,18 @@ def batchify(
         log(event)
         show(event)
 
-    return BatchingContext(Batcher(options, routes, store, listen, Meter), report)
+    return BatchingContext(Batcher(options, routes, store, listen, Meter, budget), report)
 
 
 def _seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
         raise OptionError(name, f"must be a positive number of seconds; not {value!r}")
+    return float(value)
+
+
+def _dollars(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+        raise OptionError(name, f"must be a number of US dollars, 0 or more, or None; not {value!r}")
     return float(value)
 
 

@@ -21,6 +21,8 @@ from batchling.batches import Batches, Terms
 from batchling.cache import Store
 from batchling.callers import Arrival, Callers, Waiter, resolve
 from batchling.core import events
+from batchling.core.budget import Budget
+from batchling.core.estimate import size_of
 from batchling.core.fingerprint import decode_body, fingerprint
 from batchling.core.model import JSON, Bypass, Item, Request, Response, Target, header
 from batchling.core.window import ROW_OVERHEAD, Window, split
@@ -59,6 +61,7 @@ class Batcher:
         store: Store,
         listener: Callable[[events.Event], None],
         meter: Metering = no_meter,
+        budget: Budget | None = None,
     ) -> None:
         self.outer: Gate | None = None
         self.closed = False
@@ -67,6 +70,7 @@ class Batcher:
         self._store = store
         self._listener = listener
         self._meter = meter
+        self._budget = budget
         self._reset()
         _alive.add(self)
 
@@ -95,6 +99,7 @@ class Batcher:
             self._place,
             self._answer,
             self._let_go,
+            self._budget,
         )
 
     def after_fork(self) -> None:
@@ -175,6 +180,8 @@ class Batcher:
     # The loop thread, from here on.
 
     def _emit(self, event: events.Event) -> None:
+        if self._budget is not None:
+            self._budget.hear(event)
         try:
             self._listener(event)
         except Exception:
@@ -255,10 +262,12 @@ class Batcher:
     def _rehearse(self, target: Target, items: list[Item]) -> None:
         provider = self._routes.providers[target.provider]
         new = [item for item in items if not self._is_cached(item.key)]
+        bodies = {item.key: decode_body(item.request.body) or {} for item in items}
         if new:
-            self._emit(events.Rehearsed(target, len(new)))
+            sizes = tuple(size_of(target.endpoint, bodies[item.key]) for item in new)
+            self._emit(events.Rehearsed(target, len(new), sizes))
         for item in items:
-            response = provider.rehearse(target, decode_body(item.request.body) or {})
+            response = provider.rehearse(target, bodies[item.key])
             headers = (*response.headers, DRY_RUN)
             self._answer(item.key, Response(response.status, headers, response.body))
 

@@ -23,6 +23,7 @@ _VALUED: dict[str, Callable[[str], int | float]] = {
     "--max-resubmissions": _whole,
     "--max-batches-in-flight": _whole,
     "--max-batches-per-hour": _whole,
+    "--budget-usd": float,
 }
 _FILES = frozenset({"--receipt"})
 _SWITCHES: dict[str, tuple[str, bool | str]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchling.core.cost import Cost
+from batchling.core.estimate import Size
 from batchling.core.model import Target
 
 
@@ -63,10 +64,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """Dry run: `rows` requests would have left as one batch now."""
+    """Dry run: `rows` requests would have left as one batch now, of these sizes."""
 
     target: Target
     rows: int
+    sizes: tuple[Size, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,14 @@ class Answered:
     target: Target
     ok: bool
     cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A request was not sent for the sake of the budget, and its caller gets 402."""
+
+    target: Target
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +165,7 @@ Event = (
     | Polled
     | Ended
     | Answered
+    | Denied
     | Delayed
     | Died
     | Cancelling

@@ -8,6 +8,26 @@ from typing import Any
 import msgspec
 
 from batchling.core.cost import Cost
+from batchling.core.estimate import METHOD
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Of what a dry run would have submitted: `requests` in `batches`, `input` tokens by `method`, `output` tokens at
+    most, None when one of the requests (`unbounded` of them) sets no maximum; `media` hold pictures, sound or files,
+    which are not counted. `full` and `paid` are US dollars at most, in real time and in a batch; None is not known.
+    """
+
+    requests: int
+    batches: int
+    cached: int
+    input: int
+    output: int | None
+    unbounded: int
+    media: int
+    full: float | None
+    paid: float | None
+    method: str = METHOD
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +45,8 @@ class Line:
     from_cache: int
     failed: int
     cost: Cost
+    estimate: Estimate | None = None
+    """Of a dry run only."""
 
     @property
     def priced(self) -> bool:
@@ -49,6 +71,8 @@ class Receipt:
     lines: tuple[Line, ...] = ()
     real_time: tuple[RealTime, ...] = ()
     withdrawn: int = 0
+    denied: int = 0
+    """Requests that were not sent for the sake of the budget; they are among the failed ones."""
     seconds: float = 0.0
     dry_run: bool = False
     cost: Cost = field(default_factory=Cost)
@@ -89,6 +113,7 @@ class Receipt:
             "from_cache": self.from_cache,
             "failed": self.failed,
             "withdrawn": self.withdrawn,
+            "denied": self.denied,
             "cost": _cost(self.cost),
             "unpriced": self.unpriced,
             "lines": [{**asdict(line), "cost": _cost(line.cost)} for line in self.lines],

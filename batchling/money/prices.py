@@ -61,7 +61,7 @@ def _snapshot() -> Any:
     return _state.snapshot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Price:
     """A model's price: of real time, and in a batch (None when that is not known). `linear` says that the price of a
     sum of usages is the sum of their prices, which is so without tiers and without fees per request."""
