@@ -130,6 +130,18 @@ def test_cached_answers_cost_nothing(provider_server: ProviderServer) -> None:
     assert len(provider_server.billed()) == 1
 
 
+def test_what_another_scope_has_sent_meanwhile_costs_nothing(provider_server: ProviderServer) -> None:
+    """This scope knows the cache as it was when it began, and learns only at its claim that a request is there."""
+    context = budget(provider_server, 1.5 * most(body("first")), 1)
+    with budget(provider_server, 1.0, 1):
+        ask(provider_server, body("first"))
+    with context:
+        answers = ask(provider_server, body("first")) + ask(provider_server, body("other"))
+
+    assert statuses(answers) == [200, 200]
+    assert len(provider_server.billed()) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

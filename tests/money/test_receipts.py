@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -195,6 +197,37 @@ def test_equals_a_hand_sum(provider_server: ProviderServer, case: Case, capsys: 
     assert document["cost"]["paid"] == receipt.cost.paid
 
 
+def test_answers_that_are_downloaded_again_are_not_counted_again(provider_server: ProviderServer) -> None:
+    runs = [run(provider_server, CASES[0], ["a", "b"], cache="no-results")[0] for _ in range(2)]
+
+    assert [receipt.cost.answers for receipt in runs] == [2, 0]
+    assert [(receipt.from_cache, receipt.failed) for receipt in runs] == [(0, 0), (2, 0)]
+
+
+def test_a_run_that_collects_what_another_left_counts_it(provider_server: ProviderServer) -> None:
+    """The first run submits and is left by an exception; the second one reads the answers first, and counts them."""
+    provider_server.hold()
+    context = batchify(gateways=provider_server.gateways, **{**QUICK, **together(1)})
+    with pytest.raises(KeyError), context:
+        left = threading.Thread(target=lambda: suppressed(provider_server, "a"))
+        left.start()
+        while not provider_server.creates():
+            threading.Event().wait(0.01)
+        raise KeyError
+    left.join()
+    provider_server.release()
+    assert context.receipt.cost.answers == 0
+    again = batchify(gateways=provider_server.gateways, **{**QUICK, **together(1)})
+    with again:
+        ask_all(provider_server, ["a"])
+    assert (again.receipt.from_cache, again.receipt.cost.answers) == (1, 1)
+
+
+def suppressed(server: ProviderServer, text: str) -> None:
+    with suppress(Exception):
+        ask_all(server, [text])
+
+
 def test_unknown_price_is_unknown(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
     receipt, _ = run(provider_server, CASES[0], ["a"], batch_size=1)
     nameless = Case("openai", "/v1/chat/completions", "house-model", in_openai, "usage", {}, "", {}, 0, 0)
@@ -238,8 +271,9 @@ def test_receipt_is_there_during_the_scope(provider_server: ProviderServer) -> N
     with context as entered:
         assert entered is None
         ask_all(provider_server, ["a", "b"])
-        assert context.receipt.answered == 2
+        assert context.receipt.lines[0].batches == 1
         assert context.receipt.cost.answers == 2
+    assert context.receipt.answered == 2
     assert context.receipt.seconds > 0
     assert context.receipt == context.receipt
 
