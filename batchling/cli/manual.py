@@ -31,8 +31,8 @@ options (anywhere before --):
   --max-batches-in-flight N           batches under way at a time, per account
   --max-batches-per-hour N            batches created in an hour, per account
                                       (defaults: the provider's limits)
-  --budget-usd D                      spend at most D US dollars on batches; what
-                                      would exceed it gets 402 and is not sent
+  --budget-usd D                      spend at most D US dollars on batches;
+                                      what would exceed it gets 402, unsent
   --receipt FILE.json                 write what was answered, and what it cost
   --version, --help
 

@@ -42,16 +42,18 @@ def money_line(receipt: Receipt) -> str:
     cost = receipt.cost
     cached = f" ({cost.cached:,} cached)" if cost.cached else ""
     parts = [f"{cost.input:,} tokens in{cached}, {cost.output:,} out"]
-    if cost.paid is not None and cost.full is not None:
-        parts.append(f"paid {usd(cost.paid)} instead of {usd(cost.full)}, saved {usd(cost.full - cost.paid)}")
-    elif cost.full is not None:
-        parts.append(f"{usd(cost.full)} at real-time prices")
+    known = sum((line.cost for line in receipt.lines if line.priced), Cost())
+    if known.answers and known.paid is not None and known.full is not None:
+        where = " where the price is known" if receipt.unpriced else ""
+        parts.append(
+            f"paid {usd(known.paid)} instead of {usd(known.full)}, saved {usd(known.full - known.paid)}{where}"
+        )
     for model in receipt.unpriced:
         lines = [line for line in receipt.lines if line.model == model]
         if sum(line.cost.silent for line in lines):
             parts.append(f"unknown tokens for some answers of {model}")
-        elif all(line.cost.full is not None for line in lines):
-            parts.append(f"unknown batch price for model {model}")
+        elif (full := sum((line.cost for line in lines), Cost()).full) is not None:
+            parts.append(f"unknown batch price for model {model} ({usd(full)} in real time)")
         else:
             parts.append(f"unknown price for model {model}")
     return "; ".join(parts)

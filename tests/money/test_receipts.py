@@ -242,7 +242,9 @@ def test_unknown_price_is_unknown(provider_server: ProviderServer, capsys: pytes
     assert json.loads(unknown.to_json())["cost"]["paid"] is None
 
 
-def test_unknown_discount_leaves_paid_unknown(provider_server: ProviderServer) -> None:
+def test_unknown_discount_leaves_paid_unknown(
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Together's discount is of some models only."""
     model = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
     case = Case("together", "/v1/chat/completions", model, in_openai, "usage", {}, "together", {}, 0, 0)
@@ -252,6 +254,7 @@ def test_unknown_discount_leaves_paid_unknown(provider_server: ProviderServer) -
     assert receipt.cost.full is not None
     assert receipt.cost.paid is None
     assert receipt.cost.saved is None
+    assert f"unknown batch price for model {model} ($" in capsys.readouterr().err
 
 
 def test_failed_rows_cost_nothing_and_abandoned_ones_do(provider_server: ProviderServer) -> None:
