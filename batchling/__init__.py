@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from batchling.api import batchify
     from batchling.context import BatchingContext
+    from batchling.core.receipt import Receipt
     from batchling.errors import BatchlingError, CacheError, ClosedError, Detached, OptionError
     from batchling.hooks import install_hooks, uninstall_hooks
 
@@ -28,6 +29,7 @@ __all__ = [
     "ClosedError",
     "Detached",
     "OptionError",
+    "Receipt",
     "__version__",
     "batchify",
     "install_hooks",
@@ -41,6 +43,7 @@ _HOMES = {
     "ClosedError": "batchling.errors",
     "Detached": "batchling.errors",
     "OptionError": "batchling.errors",
+    "Receipt": "batchling.core.receipt",
     "batchify": "batchling.api",
     "install_hooks": "batchling.hooks",
     "uninstall_hooks": "batchling.hooks",

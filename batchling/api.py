@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from numbers import Real
 from typing import Literal, Never
 from urllib.parse import urlsplit
@@ -15,15 +16,19 @@ from batchling.batches import Terms
 from batchling.cache import open_store
 from batchling.context import BatchingContext
 from batchling.core import events
+from batchling.core.budget import Budget
 from batchling.core.retry import RESUBMISSIONS
 from batchling.display.hints import Hints
 from batchling.display.live import CHOICES, Choice, Display
 from batchling.display.plain import advise, log
-from batchling.display.receipt import Receipt
+from batchling.display.receipt import Report
 from batchling.display.standing import Standing
 from batchling.errors import OptionError
 from batchling.hooks import install_hooks
 from batchling.listening import Call, Listeners
+from batchling.money.meter import Meter
+from batchling.money.prices import warm
+from batchling.money.quote import quoting, total
 from batchling.providers import Routes
 from batchling.providers.base import Provider
 
@@ -45,6 +50,7 @@ def batchify(
     max_batches_per_hour: int | None = None,
     display: Choice = "auto",
     on_event: Call | Iterable[Call] | None = None,
+    budget_usd: float | None = None,
 ) -> BatchingContext:
     """A scope inside which LLM API calls are sent through the providers' Batch APIs.
 
@@ -75,9 +81,16 @@ def batchify(
       on a terminal, below the program's own output, and in a Jupyter notebook; "plain" a few lines, where the program
       has not configured logging; "off" nothing. "auto" is live, but plain where stderr is no terminal, `TERM=dumb` or
       `CI` is set, or stdout is a pipe. The report at the end comes in any case.
-
     - `on_event`: a callable, or several, that is told everything that happens, as objects of `batchling.events`; on a
       thread of its own, so that it can neither slow nor break a batch. `batchling.telemetry.OpenTelemetry()` is one.
+    - `budget_usd`: US dollars that this scope may spend on batches. What a request costs at most is reserved before it
+      is submitted (input estimated, output by its own maximum, at the batch price) and corrected once the batch's true
+      cost is known. A request that would exceed it is not sent: its caller gets 402, and the rest goes on. 402 is also
+      for a request whose price is not known, that sets no maximum of output tokens, or that holds media: it cannot be
+      held to a budget. Answers from the cache cost nothing. Calls that go real time are reported, and not held to it;
+      a dry run spends nothing. None: no limit.
+
+    `.receipt` of what this returns says what was answered and what it cost, during the scope and after it.
 
     A cache that cannot be written (full disk, missing rights) is told in a warning, and the run goes on without it.
 
@@ -116,19 +129,23 @@ def batchify(
         raise OptionError("display", f'must be "auto", "live", "plain" or "off"; not {display!r}')
     install_hooks()
     shown = Display(display)
-    receipt = Receipt()
+    report = Report(partial(total, known))
+    budget = None if budget_usd is None else Budget(_dollars("budget_usd", budget_usd), quoting(known))
     hints = Hints()
     standing = Standing(kept=cache is not False)
 
     def listen(event: events.Event) -> None:
-        receipt.add(event)
+        report.add(event)
         standing.add(event)
+        if isinstance(event, events.Submitted):
+            warm()
         log(event)
         shown.add(event)
         advise(hints, event)
         listeners.tell(event)
 
-    return BatchingContext(Batcher(options, routes, store, listen), receipt, shown, listeners, hints)
+    batcher = Batcher(options, routes, store, listen, Meter, budget)
+    return BatchingContext(batcher, report, shown, listeners, hints)
 
 
 def _callables(value: object) -> list[Call]:
@@ -143,6 +160,12 @@ def _callables(value: object) -> list[Call]:
 def _seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
         raise OptionError(name, f"must be a positive number of seconds; not {value!r}")
+    return float(value)
+
+
+def _dollars(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+        raise OptionError(name, f"must be a number of US dollars, 0 or more, or None; not {value!r}")
     return float(value)
 
 

@@ -21,10 +21,12 @@ from batchling.batches import Batches, Terms
 from batchling.cache import Store
 from batchling.callers import FINAL, Arrival, Callers, Waiter, resolve
 from batchling.core import events
+from batchling.core.budget import Budget
+from batchling.core.estimate import size_of
 from batchling.core.fingerprint import decode_body, fingerprint
 from batchling.core.model import JSON, Bypass, Fault, Item, Request, Response, Target, header
 from batchling.core.window import ROW_OVERHEAD, Window, split
-from batchling.driver import Driver
+from batchling.driver import Driver, Metering, no_meter
 from batchling.errors import Detached, outline
 from batchling.hooks.gate import Gate, RealTime, decided
 from batchling.hooks.limits import limit
@@ -60,7 +62,13 @@ class Batcher:
     thread."""
 
     def __init__(
-        self, options: Options, routes: Routes, store: Store, listener: Callable[[events.Event], None]
+        self,
+        options: Options,
+        routes: Routes,
+        store: Store,
+        listener: Callable[[events.Event], None],
+        meter: Metering = no_meter,
+        budget: Budget | None = None,
     ) -> None:
         self.outer: Gate | None = None
         self.closed = False
@@ -68,6 +76,8 @@ class Batcher:
         self._routes = routes
         self._store = store
         self._listener = listener
+        self._meter = meter
+        self._budget = budget
         self._reset()
         _alive.add(self)
 
@@ -86,7 +96,7 @@ class Batcher:
         self._disk = ThreadPoolExecutor(1, "batchling-disk")
         self._sender = Sender()
         terms = self._options.terms
-        driver = Driver(self._store, self._disk, self._sender, self._emit, terms.poll_interval)
+        driver = Driver(self._store, self._disk, self._sender, self._emit, terms.poll_interval, meter=self._meter)
         self._batches = Batches(
             self._store,
             self._disk,
@@ -98,6 +108,7 @@ class Batcher:
             self._place,
             self._answer,
             self._let_go,
+            self._budget,
         )
 
     def after_fork(self) -> None:
@@ -192,6 +203,8 @@ class Batcher:
     # The loop thread, from here on.
 
     def _emit(self, event: events.Event) -> None:
+        if self._budget is not None:
+            self._budget.hear(event)
         try:
             self._listener(event)
         except Exception:
@@ -294,11 +307,13 @@ class Batcher:
     def _rehearse(self, target: Target, items: list[Item]) -> None:
         provider = self._routes.providers[target.provider]
         new = [item for item in items if not self._is_cached(item.key)]
+        bodies = {item.key: decode_body(item.request.body) or {} for item in items}
         if new:
-            self._emit(events.Rehearsed(target, len(new)))
+            sizes = tuple(size_of(target.endpoint, bodies[item.key]) for item in new)
+            self._emit(events.Rehearsed(target, len(new), sizes))
         for item in items:
             try:
-                response = provider.rehearse(target, decode_body(item.request.body) or {})
+                response = provider.rehearse(target, bodies[item.key])
             except Exception as fault:  # a body that makes no sense, or a call that has no sample
                 response = _broken(provider, fault)
             headers = (*response.headers, DRY_RUN)

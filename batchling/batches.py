@@ -21,6 +21,7 @@ from batchling.admission import Admission
 from batchling.cache import Store
 from batchling.callers import Callers, Waiter
 from batchling.core import events, retry
+from batchling.core.budget import Budget
 from batchling.core.lifecycle import Phase, Record
 from batchling.core.model import Fault, Item, Response, Row, Target
 from batchling.driver import Batch, Driver, NoBatches, NoRoom, Outcome
@@ -66,6 +67,7 @@ class Batches:
         place: Callable[[Waiter], None],
         answer: Callable[[str, Response], None],
         let_go: Callable[..., None],
+        budget: Budget | None = None,
     ) -> None:
         self._store = store
         self._disk = disk
@@ -77,6 +79,7 @@ class Batches:
         self._place = place
         self._answer = answer
         self._let_go = let_go
+        self._budget = budget
         self._admission = Admission(terms.in_flight, terms.per_hour, emit)
         self._followers: dict[str, set[str]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -162,11 +165,15 @@ class Batches:
         await self._admission.enter(target, self._accesses[target].provider.limits)
         full: NoRoom | None = None
         try:
+            if self._budget is not None:
+                await self._deny(self._budget, batch_id, target, items)
             members = tuple(item.key for item in items if item.key in followers)
-            if not members:  # everybody has given up in the meantime
+            if not members:  # everybody has given up in the meantime, or is above the budget
                 return
             draft = Record(batch_id, target, members, time.time())
             claim = await self._on_disk(self._store.claim, draft)
+            if self._budget is not None:
+                self._budget.give_back(batch_id, claim.theirs)
             for name, holder in claim.theirs.items():
                 followers.discard(name)
                 if (waiter := self._callers.get(name)) is not None:
@@ -184,6 +191,17 @@ class Batches:
             self._admission.leave(target)
         if full is not None:
             await self._find_room(target, batch_id, full)
+
+    async def _deny(self, budget: Budget, batch_id: str, target: Target, items: Sequence[Item]) -> None:
+        """Reserve what the items of a batch may cost; answer those that there is no room for."""
+        followers = self._followers[batch_id]
+        quotes = await self._on_disk(budget.quote, target, [item for item in items if item.key in followers])
+        refused = budget.reserve(batch_id, {name: quotes[name] for name in quotes if name in followers})
+        for name, why in refused.items():
+            followers.discard(name)
+            self._emit(events.Denied(target, why))
+            provider = self._accesses[target].provider
+            self._answer(name, provider.failure(402, Fault(f"batchling: not sent: {why}", "batchling_budget")))
 
     async def _attend(self, batch_id: str) -> None:
         """Answer those who wait for a batch that somebody submitted before: from the store, by driving it on when

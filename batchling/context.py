@@ -31,9 +31,10 @@ from batchling.signals import Signals
 
 if TYPE_CHECKING:
     from batchling.batcher import Batcher
+    from batchling.core.receipt import Receipt
     from batchling.display.hints import Hints
     from batchling.display.live import Display
-    from batchling.display.receipt import Receipt
+    from batchling.display.receipt import Report
     from batchling.listening import Listeners
 
 _log = logging.getLogger(__name__)
@@ -52,19 +53,28 @@ _JUST = 1.0
 class BatchingContext:
     """What `batchify()` returns: a context manager, sync and async, that yields None. Enter it once."""
 
-    def __init__(
-        self, batcher: Batcher, receipt: Receipt, display: Display, listeners: Listeners, hints: Hints
-    ) -> None:
+    def __init__(self, batcher: Batcher, report: Report, display: Display, listeners: Listeners, hints: Hints) -> None:
         self._batcher = batcher
-        self._receipt = receipt
+        self._report = report
         self._display = display
         self._listeners = listeners
         self._hints = hints
         self._number = 0
         self._entered = False
         self._token: Token[Gate | None] | None = None
-        self._started = 0.0
+        self._started: float | None = None
+        self._ended: float | None = None
         self._signals = Signals(batcher.detach)
+
+    @property
+    def receipt(self) -> Receipt:
+        """What was answered so far and what it cost: during the scope and after it."""
+        return self._report.receipt(self._seconds())
+
+    def _seconds(self) -> float:
+        if self._started is None:
+            return 0.0
+        return (time.monotonic() if self._ended is None else self._ended) - self._started
 
     def __enter__(self) -> None:
         self._open()
@@ -121,10 +131,11 @@ class BatchingContext:
                 self._offer_to_cancel()
             self._close()
         finally:
+            self._ended = time.monotonic()
             self._wait(self._listeners.close(), _LISTEN_SECONDS, until=3)
-            if text := self._receipt.text(time.monotonic() - self._started):
+            if text := self._report.text(self._seconds()):
                 print(text, file=sys.stderr, flush=True)
-                if self._receipt.jobs_left:
+                if self._report.jobs_left:
                     _told.append(time.monotonic())
             self._signals.restore()
 
@@ -141,10 +152,10 @@ class BatchingContext:
     def _offer_to_cancel(self) -> None:
         """Ctrl-C has come: the jobs go on, unless it comes again. On a terminal there is a moment for that."""
         self._wait(self._batcher.detach(), _CLOSE_SECONDS, until=3)
-        if not self._receipt.jobs_left:
+        if not self._report.jobs_left:
             return
         if self._signals.interrupts < 2 and sys.stderr.isatty():
-            print(self._receipt.offer(_OFFER_SECONDS), file=sys.stderr, flush=True)
+            print(self._report.offer(_OFFER_SECONDS), file=sys.stderr, flush=True)
             self._wait(Future(), _OFFER_SECONDS, until=2)
         if self._signals.interrupts >= 2:
             self._wait(self._batcher.cancel(), math.inf, until=max(3, self._signals.interrupts + 1))

@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 from batchling.access import Access
 from batchling.cache import Store
 from batchling.core import events, retry
+from batchling.core.cost import Meter, NoMeter
 from batchling.core.lifecycle import Phase, Progress, Record
-from batchling.core.model import Fault, Item, Job, Response, Row, Site, State, Status
+from batchling.core.model import Fault, Item, Job, Response, Row, Site, State, Status, Target
 from batchling.errors import CacheError
 from batchling.exchange import Errand, Exchange, GivenUp, ReplyLost, Wait
 from batchling.providers.base import Provider, Refused, Unsettled, Verdict, read_fault
@@ -48,6 +49,13 @@ least: a connection may have ended early, or a store not show all rows yet."""
 
 T = TypeVar("T")
 Wanted = Callable[[], Iterable[str]]
+Metering = Callable[[Provider, Target], Meter]
+"""A meter for the answers of one batch."""
+
+
+def no_meter(provider: Provider, target: Target) -> Meter:
+    """For whoever does not care what it costs."""
+    return NoMeter()
 
 
 class Lapsed(Exception):
@@ -120,6 +128,7 @@ class Driver:
         emit: Callable[[events.Event], None],
         poll_interval: float,
         wait: Wait = asyncio.sleep,
+        meter: Metering = no_meter,
     ) -> None:
         self._store = store
         self._disk = disk
@@ -128,6 +137,7 @@ class Driver:
         self._poll_interval = poll_interval
         self._strange: set[str] = set()
         self._wait = wait
+        self._meter = meter
 
     async def drive(self, batch: Batch, wanted: Wanted) -> Outcome:
         """Bring a batch to its end: the rows of those members that `wanted()` names then.
@@ -290,13 +300,15 @@ class Driver:
         members = frozenset(batch.record.members)
         unknown = _Patience(PATIENCE_FOR_ID)
         short = _Patience(PATIENCE_FOR_ROWS)
+        # Whoever moves the record to its end has counted it; what comes later is not counted again.
+        counts = batch.record.phase is Phase.RUNNING
         attempt = shorts = 0
         while True:
+            meter = (self._meter if counts else no_meter)(batch.provider, batch.record.target)
             try:
                 await self._download(batch, status)
-                found = await self._on_disk(
-                    sort_rows, batch.provider, self._store.rows(batch.record.id), members, frozenset(wanted())
-                )
+                rows = self._store.rows(batch.record.id)
+                found = await self._on_disk(sort_rows, batch.provider, rows, members, frozenset(wanted()), meter.add)
                 # A file without a single row of ours is not the provider's word: somebody in between has answered.
                 theirs = found.lines > 0 or not status.outputs
                 if found.lines >= status.done or (short.over() and shorts >= SHORT_FILES and theirs):
@@ -312,9 +324,11 @@ class Driver:
             if time.time() > _deadline(batch):
                 raise GivenUp(f"its results cannot be read ({why})", None)
             await self._exchange.pause(batch.record.id, "download", why, attempt)
-        if batch.record.phase is Phase.RUNNING:
-            await self._keep(batch, Phase.ENDED, freed=members - found.good, expires_at=status.expires_at)
-        self._emit(events.Ended(batch.record.id, len(found.good), len(members) - len(found.good)))
+        cost = await self._on_disk(meter.cost)
+        if counts:
+            freed = members - found.good
+            await self._keep(batch, Phase.ENDED, freed=freed, expires_at=status.expires_at, cost=cost)
+        self._emit(events.Ended(batch.record.id, len(found.good), len(members) - len(found.good), cost))
         return Outcome(found.rows)
 
     async def _download(self, batch: Batch, status: Status) -> None:

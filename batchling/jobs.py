@@ -35,6 +35,7 @@ from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.driver import Batch, Driver, NoBatches, NoRoom, Outcome
 from batchling.errors import CacheError
 from batchling.exchange import Errand, Exchange, GivenUp
+from batchling.money.meter import Meter
 from batchling.providers.base import Provider, Refused, read_fault
 from batchling.sender import Sender
 
@@ -250,7 +251,7 @@ class _Desk:
         self._providers = registry.providers()
         self._delays: dict[str, events.Delayed] = {}
         self._listen = listen
-        self._driver = Driver(store, self._disk, self._sender, self._emit, poll_interval, wait)
+        self._driver = Driver(store, self._disk, self._sender, self._emit, poll_interval, wait, Meter)
         self._exchange = Exchange(self._sender, self._emit, min(1.0, poll_interval), wait)
 
     async def __aenter__(self) -> Self:

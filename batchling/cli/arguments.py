@@ -24,7 +24,9 @@ _VALUED: dict[str, Callable[[str], int | float | str]] = {
     "--max-batches-in-flight": _whole,
     "--max-batches-per-hour": _whole,
     "--display": str,
+    "--budget-usd": float,
 }
+_FILES = frozenset({"--receipt"})
 _SWITCHES: dict[str, tuple[str, bool | str]] = {
     "--dry-run": ("dry_run", True),
     "--cache": ("cache", True),
@@ -42,12 +44,15 @@ class CommandLine:
     options: dict[str, OptionValue] = field(default_factory=dict)
     tokens: tuple[str, ...] = ()
     """The function's words as they came; `--` has been taken out."""
+    receipt: str = ""
+    """Where the receipt is to be written, as JSON; empty for nowhere."""
 
 
 def scan(words: Sequence[str]) -> CommandLine:
     """Read a command line. Raises `ScriptError` with one clear sentence."""
     options: dict[str, OptionValue] = {}
     rest: list[str] = []
+    receipt = ""
     queue = iter(words)
     for word in queue:
         if word == "--":
@@ -60,6 +65,10 @@ def scan(words: Sequence[str]) -> CommandLine:
         elif name in _VALUED:
             given = value if equals else next(queue, None)
             options[name[2:].replace("-", "_")] = _valued(name, given)
+        elif name in _FILES:
+            receipt = (value if equals else next(queue, "")) or ""
+            if not receipt:
+                raise ScriptError(f"{name} needs a file")
         elif name in _SWITCHES:
             raise ScriptError(f"{name} takes no value")
         else:
@@ -69,7 +78,7 @@ def scan(words: Sequence[str]) -> CommandLine:
     path, colon, function = rest[0].rpartition(":")
     if not colon or not path or not function.isidentifier():
         raise ScriptError(f"{rest[0]!r} is not of the form script.py:function; see batchling --help")
-    return CommandLine(path, function, options, tuple(rest[1:]))
+    return CommandLine(path, function, options, tuple(rest[1:]), receipt)
 
 
 def _valued(name: str, given: str | None) -> OptionValue:

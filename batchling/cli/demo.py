@@ -123,13 +123,13 @@ def _labels_table(run: _Run) -> Table:
 
 def _money_table(first: _Run, second: _Run) -> Table:
     table = _table("What it would have cost with gpt-5-mini", "", "tokens in", "tokens out", "dollars")
+    price = OPENAI.limits.price or 1.0
     prices = f"list price ${_DOLLARS_IN:.2f} in, ${_DOLLARS_OUT:.2f} out per million tokens"
-    table.caption = f"{prices}; batches {OPENAI.limits.price:.0%} of it"
+    table.caption = f"{prices}; batches {price:.0%} of it"
     sums = [
         (sum(b.input_tokens for b in run.bills), sum(b.output_tokens for b in run.bills)) for run in (first, second)
     ]
     full = [(tokens[0] * _DOLLARS_IN + tokens[1] * _DOLLARS_OUT) / 1e6 for tokens in sums]
-    price = OPENAI.limits.price
     for name, tokens, dollars in (
         ("real time", sums[0], full[0]),
         ("with batchling", sums[0], full[0] * price),

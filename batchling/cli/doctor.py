@@ -17,6 +17,7 @@ from batchling.api import known_gateways
 from batchling.cache import cache_folder
 from batchling.cli import cache
 from batchling.cli.arguments import plain
+from batchling.display.providers import price
 from batchling.errors import CacheError, ScriptError
 from batchling.providers import Routes
 from batchling.providers.azure import Azure
@@ -125,9 +126,7 @@ def _would(url: str, routes: Routes) -> list[str]:
         return [*lines, f"go real time at full price, and are reported: {missing}"]
     facts = provider.facts
     lines.append(f"are batched by {facts.title}{'' if route.official else ', as a gateway'}")
-    lines.append(
-        f"price: {facts.discount or f'{round((1 - provider.limits.price) * 100)} % off'}; takes {facts.window}"
-    )
+    lines.append(f"price: {price(provider)}; takes {facts.window}")
     lines += [f"note: {quirk}" for quirk in facts.quirks]
     seen = [name for name in facts.variables if os.environ.get(name)]
     lines.append(f"credential: {', '.join(seen) or 'not set: ' + ' or '.join(facts.variables)}")

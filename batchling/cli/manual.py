@@ -40,6 +40,9 @@ options (anywhere before --):
                                       (defaults: the provider's limits)
   --display auto|live|plain|off       what stderr shows meanwhile (default:
                                       auto: live on a terminal, else few lines)
+  --budget-usd D                      spend at most D US dollars on batches;
+                                      what would exceed it gets 402, unsent
+  --receipt FILE.json                 write what was answered, and what it cost
   --version, --help
 
 arguments of the function:

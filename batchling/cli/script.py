@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import runpy
 import sys
 import traceback
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from batchling.cache.durable import replace_file
 from batchling.cli.arguments import CommandLine, pair
 from batchling.errors import ScriptError
 
@@ -29,6 +31,9 @@ def run(line: CommandLine) -> int:
     from batchling.api import batchify
 
     scope = batchify(**line.options)  # type: ignore[arg-type]  # each option was checked by its name
+    receipt = Path(line.receipt) if line.receipt else None
+    if receipt is not None:
+        _check_writable(receipt)
     path = Path(line.path)
     if not path.is_file():
         raise ScriptError(f"no such file: {line.path}")
@@ -52,9 +57,28 @@ def run(line: CommandLine) -> int:
                 result = asyncio.run(_awaited(result))
     except Exception as fault:
         return _report(fault, line.path)
+    finally:
+        if receipt is not None:
+            _write_receipt(receipt, scope.receipt.to_json())
     if result is not None:
         print(result)
     return 0
+
+
+def _check_writable(path: Path) -> None:
+    """Raises `ScriptError` when no receipt could be written here: said before anything is sent, not after it."""
+    if path.is_dir():
+        raise ScriptError(f"--receipt {path} is a folder; name a file")
+    folder = path.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ScriptError(f"--receipt {path} cannot be written: its folder does not exist or is not ours to write")
+
+
+def _write_receipt(path: Path, content: bytes) -> None:
+    try:
+        replace_file(path, content)
+    except OSError as fault:
+        print(f"batchling: the receipt cannot be written to {path} ({fault.strerror})", file=sys.stderr)
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:

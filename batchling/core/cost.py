@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
+
+from batchling.core.model import Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,21 @@ class Cost:
     def saved(self) -> float | None:
         """US dollars less than at real-time prices; None when that is not known."""
         return None if self.full is None or self.paid is None else self.full - self.paid
+
+
+class Meter(Protocol):
+    """Counts what the answers of one batch cost."""
+
+    def add(self, response: Response) -> None:
+        """Count one answer; never raises."""
+
+    def cost(self) -> Cost | None:
+        """Of all that were added; None when nobody counts."""
+
+
+class NoMeter:
+    """Counts nothing."""
+
+    def add(self, response: Response) -> None: ...
+
+    def cost(self) -> None: ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchling.core.cost import Cost
+from batchling.core.estimate import Size
 from batchling.core.model import Target
 
 
@@ -80,10 +81,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """Dry run: `rows` requests would have left as one batch now."""
+    """Dry run: `rows` requests would have left as one batch now, of these sizes."""
 
     target: Target
     rows: int
+    sizes: tuple[Size, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,14 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Denied:
+    """A request was not sent for the sake of the budget, and its caller gets 402."""
+
+    target: Target
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delayed:
     """Something did not work and is tried again: what, why, and in how many seconds."""
 
@@ -181,6 +191,7 @@ Event = (
     | Ended
     | Settled
     | Answered
+    | Denied
     | Delayed
     | Died
     | Cancelling

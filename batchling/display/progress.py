@@ -109,7 +109,7 @@ class Progress:
                 self._begin(event)
             case events.Held():
                 self._queue(event.target).note = f"held: {event.why}"
-            case events.Rehearsed() | events.Detached() | events.Cancelling():
+            case events.Rehearsed() | events.Denied() | events.Detached() | events.Cancelling():
                 pass
             case _:
                 self._follow(event, now)

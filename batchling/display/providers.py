@@ -14,12 +14,18 @@ def rows(providers: Iterable[Provider]) -> list[tuple[str, ...]]:
     return [_row(provider) for provider in providers]
 
 
+def price(provider: Provider) -> str:
+    """What a batch costs compared with real time."""
+    factor = provider.limits.price
+    return provider.facts.discount or ("unknown" if factor is None else f"{round((1 - factor) * 100)} % off")
+
+
 def _row(provider: Provider) -> tuple[str, ...]:
     facts, limits = provider.facts, provider.limits
     return (
         f"{facts.title} (`{provider.name}`)",
         ", ".join(path.strip("/") for path in provider.endpoints),
-        facts.discount or f"{round((1 - limits.price) * 100)} % off",
+        price(provider),
         _size(limits),
         facts.window,
         facts.find,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from batchling.core import events
+from batchling.core.cost import Cost
+from batchling.core.estimate import Size
 from batchling.core.model import Target
+from batchling.core.receipt import Estimate, Line, RealTime, Receipt
+from batchling.display.money import cells, estimate_table, money_line
+from batchling.display.text import count, duration, table
 
 Queue = tuple[str, str, str]
 
@@ -22,15 +27,31 @@ class _Tally:
     batches: int = 0
     rehearsed: int = 0
     hits: int = 0
+    cost: Cost = field(default_factory=Cost)
+    target: Target | None = None
+    sizes: list[Size] = field(default_factory=list)
+
+
+Pricing = Callable[[Target, Sequence[Size]], tuple[float | None, float | None]]
+
+
+def _unpriced(target: Target, sizes: Sequence[Size]) -> tuple[None, None]:
+    return None, None
 
 
 @dataclass(slots=True)
-class Receipt:
-    """Counts what happened in one scope. `add` is called on the engine's loop thread, `text` after the end."""
+class Report:
+    """Counts what happened in one scope. `add` is called on the engine's loop thread, `receipt` in any, `text` after
+    the end."""
 
+    price: Pricing = _unpriced
+    """What requests of these sizes cost at most, in real time and in a batch."""
+    _homes: dict[str, Queue] = field(default_factory=dict)
+    """Which queue a batch is of."""
     _queues: dict[Queue, _Tally] = field(default_factory=dict)
     _real_time: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _withdrawn: int = 0
+    _denied: int = 0
     _died: list[str] = field(default_factory=list)
     _detached: events.Detached | None = None
     _cancelled: events.Cancelling | None = None
@@ -45,10 +66,22 @@ class Receipt:
                 tally.failed += not event.ok
             case events.Submitted():
                 self._tally(event.target).batches += 1
+                self._homes[event.batch] = event.target.queue
+            case events.Attached():
+                self._tally(event.target)
+                self._homes[event.batch] = event.target.queue
+            case events.Ended():
+                queue = self._homes.pop(event.batch, None)
+                if event.cost is not None and queue is not None:
+                    self._queues[queue].cost += event.cost
             case events.Rehearsed():
                 tally = self._tally(event.target)
                 tally.batches += 1
                 tally.rehearsed += event.rows
+                tally.target = event.target
+                tally.sizes += event.sizes
+            case events.Denied():
+                self._denied += 1
             case events.Hit():
                 self._tally(event.target).hits += 1
             case events.Bypassed():
@@ -73,8 +106,43 @@ class Receipt:
     def offer(self, seconds: float) -> str:
         """What is said after a first Ctrl-C."""
         go, them = ("goes", "it") if self.jobs_left == 1 else ("go", "them")
-        jobs = _count(self.jobs_left, "job")
+        jobs = count(self.jobs_left, "job")
         return f"batchling: {jobs} {go} on at the provider. Ctrl-C again within {seconds:.0f} s cancels {them}."
+
+    def receipt(self, seconds: float) -> Receipt:
+        """What has happened so far, for programs."""
+        dry_run = any(tally.rehearsed for tally in tuple(self._queues.values()))
+        lines = [
+            Line(
+                *queue,
+                0 if dry_run else tally.batches,
+                tally.batched,
+                tally.cached,
+                tally.failed,
+                tally.cost,
+                self._estimate(tally) if dry_run else None,
+            )
+            for queue, tally in sorted(self._queues.items())
+        ]
+        real_time = [RealTime(*call, calls) for call, calls in self._real_time.copy().most_common()]
+        cost = sum((line.cost for line in lines), Cost())
+        return Receipt(tuple(lines), tuple(real_time), self._withdrawn, self._denied, seconds, dry_run, cost)
+
+    def _estimate(self, tally: _Tally) -> Estimate:
+        sizes = tuple(tally.sizes)
+        unbounded = sum(size.output is None for size in sizes)
+        full, paid = (0.0, 0.0) if tally.target is None else self.price(tally.target, sizes)
+        return Estimate(
+            tally.rehearsed + tally.hits,
+            tally.batches,
+            tally.hits,
+            sum(size.input for size in sizes),
+            None if unbounded else sum(size.output or 0 for size in sizes),
+            unbounded,
+            sum(size.media for size in sizes),
+            full,
+            paid,
+        )
 
     def text(self, seconds: float) -> str:
         """The report, without a newline at its end; empty when nothing happened in the scope."""
@@ -82,8 +150,13 @@ class Receipt:
             return ""
         rehearsed = any(tally.rehearsed for tally in self._queues.values())
         lines = [self._dry_line() if rehearsed else self._line(seconds)]
-        if rehearsed or len(self._queues) > 1:
-            lines += self._queue_table(rehearsed=rehearsed)
+        receipt = self.receipt(seconds)
+        if not rehearsed and receipt.cost.answers:
+            lines.append(f"  {money_line(receipt)}")
+        if rehearsed:
+            lines += estimate_table(receipt)
+        elif len(self._queues) > 1:
+            lines += self._queue_table()
         lines += self._real_time_table()
         lines += [f"  {reason}" for reason in self._died]
         if self._detached is not None:
@@ -95,79 +168,52 @@ class Receipt:
         batched = sum(tally.batched for tally in tallies)
         batches = sum(tally.batches for tally in tallies)
         failed = sum(tally.failed for tally in tallies)
-        parts = [
-            f"{_count(batched, 'call')} batched" + (f" in {_count(batches, 'batch', 'batches')}" if batches else "")
-        ]
+        parts = [f"{count(batched, 'call')} batched" + (f" in {count(batches, 'batch', 'batches')}" if batches else "")]
         parts.append(f"{sum(tally.cached for tally in tallies):,} from cache")
         parts.append(f"{self._real_time.total():,} went real time")
         if failed:
             parts.append(f"{failed:,} answered with an error")
+        if self._denied:
+            parts.append(f"{self._denied:,} of them not sent for the sake of the budget")
         if self._withdrawn:
             parts.append(f"{self._withdrawn:,} withdrawn")
-        return f"batchling: {', '.join(parts)} ({_duration(seconds)})"
+        return f"batchling: {', '.join(parts)} ({duration(seconds)})"
 
     def _dry_line(self) -> str:
         rows = sum(tally.rehearsed for tally in self._queues.values())
         batches = sum(tally.batches for tally in self._queues.values())
         hits = sum(tally.hits for tally in self._queues.values())
-        would = f"{_count(rows, 'request')} would leave in {_count(batches, 'batch', 'batches')}"
-        return f"batchling dry run: nothing was sent. {would}, {_count(hits, 'request')} would come from cache"
+        would = f"{count(rows, 'request')} would leave in {count(batches, 'batch', 'batches')}"
+        return f"batchling dry run: nothing was sent. {would}, {count(hits, 'request')} would come from cache"
 
-    def _queue_table(self, *, rehearsed: bool) -> list[str]:
-        head: tuple[str, ...]
+    def _queue_table(self) -> list[str]:
+        head: tuple[str, ...] = ("provider", "endpoint", "model", "batched", "batches", "from cache", "errors")
         rows: list[tuple[str | int, ...]]
-        if rehearsed:
-            head = ("provider", "endpoint", "model", "requests", "batches", "cache hits")
-            rows = [(*queue, t.rehearsed + t.hits, t.batches, t.hits) for queue, t in self._queues.items()]
-        else:
-            head = ("provider", "endpoint", "model", "batched", "batches", "from cache", "errors")
-            rows = [(*queue, t.batched, t.batches, t.cached, t.failed) for queue, t in self._queues.items()]
-        return _table(head, sorted(rows, key=str), words=3)
+        rows = [(*queue, t.batched, t.batches, t.cached, t.failed) for queue, t in self._queues.items()]
+        if any(t.cost.answers for t in self._queues.values()):
+            head += ("tokens in", "out", "paid", "real time")
+            costs = (t.cost for t in self._queues.values())
+            rows = [(*row, *cells(cost)) for row, cost in zip(rows, costs, strict=True)]
+        return table(head, sorted(rows, key=str), words=3)
 
     def _real_time_table(self) -> list[str]:
         if not self._real_time:
             return []
         head = ("real time", "at full price because", "calls")
-        rows = [(f"{host}{path}", reason, count) for (host, path, reason), count in self._real_time.most_common()]
-        return _table(head, rows, words=2)
+        rows = [(f"{host}{path}", reason, calls) for (host, path, reason), calls in self._real_time.most_common()]
+        return table(head, rows, words=2)
 
     def _detached_line(self, event: events.Detached) -> str:
         parts = []
         if self._cancelled is not None:
-            parts.append(f"{self._cancelled.done:,} of {_count(self._cancelled.total, 'job')} cancelled and over")
+            parts.append(f"{self._cancelled.done:,} of {count(self._cancelled.total, 'job')} cancelled and over")
             if self._cancelled.done < self._cancelled.total:
                 parts.append("the others may end later, or go on")
             parts.append("what was finished is paid for, and kept for the next run")
         elif event.jobs:
             go = "goes" if event.jobs == 1 else "go"
-            parts.append(f"{_count(event.jobs, 'job')} {go} on at the provider: run the same program again to collect")
+            parts.append(f"{count(event.jobs, 'job')} {go} on at the provider: run the same program again to collect")
         if event.unsent:
             was = "was" if event.unsent == 1 else "were"
-            parts.append(f"{_count(event.unsent, 'request')} {was} never sent")
+            parts.append(f"{count(event.unsent, 'request')} {was} never sent")
         return f"batchling: left early. {'; '.join(parts) or 'Nothing is under way'}"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]], *, words: int) -> list[str]:
-    """Aligned lines: the first `words` columns to the left, the numbers after them to the right."""
-    cells = [list(head), *([f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    lines = []
-    for row in cells:
-        padded = [
-            cell.ljust(width) if n < words else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append(("  " + "  ".join(padded)).rstrip())
-    return lines

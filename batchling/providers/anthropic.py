@@ -284,5 +284,6 @@ ANTHROPIC = Anthropic(
         retention="29 days",
         variables=("ANTHROPIC_API_KEY",),
         quirks=("only requests with equal beta headers share a batch", "prompt caching counts in batches, too"),
+        prices="anthropic",
     ),
 )

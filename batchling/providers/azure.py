@@ -58,7 +58,9 @@ class Azure(FileDialect):
     # Embeddings and others are listed for the v1 API and denied by its guide: left to real time.
     endpoints: tuple[str, ...] = ("/chat/completions", "/responses")
     # 100,000 rows or 50,000: two pages disagree. Jobs do not expire.
-    limits: Limits = field(default_factory=lambda: Limits(rows=50_000, bytes=199_000_000, window=7 * 86_400.0))
+    limits: Limits = field(
+        default_factory=lambda: Limits(rows=50_000, bytes=199_000_000, cached="unknown", window=7 * 86_400.0)
+    )
     facts: Facts = field(
         default_factory=lambda: Facts(
             "Azure OpenAI",
@@ -72,6 +74,7 @@ class Azure(FileDialect):
                 "a resource holds 500 input files, which stay until they are deleted",
                 "only at openai.azure.com: calls to a resource's other hosts go real time",
             ),
+            prices="azure",
         )
     )
     deployments: Mapping[str, str] = field(default_factory=dict)

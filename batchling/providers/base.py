@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
-from typing import Protocol
+from typing import Literal, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -69,7 +69,11 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one batch may hold, and what it costs compared with real time (0.5 is half price).
+    """How much one batch may hold, and what it costs compared with real time (0.5 is half price; None is not known, or
+    not the same for every model).
+
+    `cached` says what tokens from the provider's prompt cache cost in a batch: "batch" for the cache's price times
+    `price`, "kept" for the cache's price alone, "lost" for as much as other tokens in the batch.
 
     `row` is the size of the largest row in bytes, `inputs` the number of embedding inputs in all rows together,
     `creates_per_hour` the batches that an account may create, `in_flight` those it may have at a time. None: no
@@ -82,7 +86,8 @@ class Limits:
     inputs: int | None = None
     creates_per_hour: int | None = None
     in_flight: int | None = None
-    price: float = 0.5
+    price: float | None = 0.5
+    cached: Literal["batch", "kept", "lost", "unknown"] = "batch"
     least: int = 1
     window: float = 86_400.0
 
@@ -93,7 +98,8 @@ class Facts:
 
     `window` is how long a job may take, `find` by what a job is found again after a lost reply, `retention` how long
     results are kept there, `variables` the environment variables that SDKs read the credential from, `quirks` what
-    may surprise. `discount` is said in words where `Limits.price` is not the whole truth.
+    may surprise. `discount` is said in words where `Limits.price` is not the whole truth. `prices` is the provider's
+    name in genai-prices; empty when it is not there, and its prices are not known.
     """
 
     title: str
@@ -104,6 +110,7 @@ class Facts:
     cancel: str = "yes"
     discount: str = ""
     quirks: tuple[str, ...] = ()
+    prices: str = ""
 
 
 @dataclass(frozen=True, slots=True)

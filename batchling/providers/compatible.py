@@ -26,7 +26,7 @@ GROQ = FileDialect(
     name="groq",
     roots=("https://api.groq.com/openai/v1",),
     endpoints=(_CHAT, *_AUDIO),
-    limits=Limits(rows=50_000, bytes=199_000_000),
+    limits=Limits(rows=50_000, bytes=199_000_000, cached="lost"),
     facts=FACTS["groq"],
     order={"endpoint": "/v1/chat/completions"},
     listing="",  # cursors only
@@ -38,7 +38,7 @@ TOGETHER = FileDialect(
     endpoints=(_CHAT, *_AUDIO),
     # Where together 3.1 sends its chats; its files and jobs are at the other host.
     elsewhere={"https://api-inference.together.ai/v1": "https://api.together.ai/v1"},
-    limits=Limits(rows=50_000, bytes=99_000_000, row=10_000_000, price=1.0),
+    limits=Limits(rows=50_000, bytes=99_000_000, row=10_000_000, price=None),
     facts=FACTS["together"],
     tag="",
     listing="",  # one bare array
@@ -50,7 +50,7 @@ DOUBLEWORD = FileDialect(
     name="doubleword",
     roots=("https://api.doubleword.ai/v1",),
     endpoints=(_CHAT, "/completions", "/embeddings", "/responses", "/messages"),
-    limits=Limits(rows=50_000, bytes=199_000_000, price=0.5),
+    limits=Limits(rows=50_000, bytes=199_000_000, price=None),
     facts=FACTS["doubleword"],
     identity=("authorization", "x-api-key"),
     listing="limit=100&search=%s",
@@ -76,7 +76,7 @@ NOVITA = FileDialect(
     roots=("https://api.novita.ai/openai/v1", "https://api.novita.ai/v3/openai"),
     endpoints=(_CHAT, "/completions"),
     elsewhere={"https://api.novita.ai/v3/openai": "https://api.novita.ai/openai/v1"},  # its older form
-    limits=Limits(rows=50_000, bytes=99_000_000, window=172_800.0),
+    limits=Limits(rows=50_000, bytes=99_000_000, window=172_800.0, price=None),
     facts=FACTS["novita"],
     window="48h",
     second_window="24h",
@@ -97,7 +97,9 @@ DASHSCOPE = FileDialect(
         *(_ALIBABA % f"*.{region}.maas" for region in ("cn-beijing", "ap-southeast-1")),
     ),
     endpoints=(_CHAT, "/embeddings"),
-    limits=Limits(rows=50_000, bytes=499_000_000, row=6_000_000, creates_per_hour=60_000, in_flight=1_000),
+    limits=Limits(
+        rows=50_000, bytes=499_000_000, row=6_000_000, creates_per_hour=60_000, in_flight=1_000, cached="lost"
+    ),
     facts=FACTS["dashscope"],
     identity=("authorization", "x-dashscope-workspace"),
     tag="ds_name",
@@ -128,7 +130,7 @@ PERPLEXITY = FileDialect(
     roots=("https://api.perplexity.ai/v1", "https://api.perplexity.ai"),
     endpoints=("/responses",),
     elsewhere={"https://api.perplexity.ai": "https://api.perplexity.ai/v1"},
-    limits=Limits(rows=50_000, bytes=99_000_000, price=1.0),
+    limits=Limits(rows=50_000, bytes=99_000_000, price=None),
     facts=FACTS["perplexity"],
     once="idempotency-key",
 )

@@ -25,6 +25,7 @@ FACTS: Mapping[str, Facts] = {
             "about 1,000 rows a batch are advised, lest it expires",
             "no cache discount in a batch",
         ),
+        prices="groq",
     ),
     "together": Facts(
         "Together AI",
@@ -34,6 +35,7 @@ FACTS: Mapping[str, Facts] = {
         ("TOGETHER_API_KEY",),
         discount="50 % off for a few models, none for others",
         quirks=("audio by the address of a `file` in a JSON body only", "failed rows are free"),
+        prices="together",
     ),
     "doubleword": Facts(
         "Doubleword",
@@ -47,6 +49,7 @@ FACTS: Mapping[str, Facts] = {
             "late rows still come",
             "unverified accounts: 1,000 requests an hour",
         ),
+        prices="doubleword",
     ),
     "deepinfra": Facts(
         "DeepInfra",
@@ -72,6 +75,7 @@ FACTS: Mapping[str, Facts] = {
         ("NOVITA_API_KEY",),
         discount="50 % off (unconfirmed)",
         quirks=("only models that are marked for batches",),
+        prices="novita",
     ),
     "siliconflow": Facts(
         "SiliconFlow",
@@ -111,6 +115,7 @@ FACTS: Mapping[str, Facts] = {
             "calls with signed tokens instead of the key go real time: they last minutes",
             "not at api.z.ai",
         ),
+        prices="zhipuai",
     ),
     "kimi": Facts(
         "Moonshot Kimi",
@@ -124,6 +129,7 @@ FACTS: Mapping[str, Facts] = {
             "the number of rows is not documented: ours is a guess",
             'from `replace(KIMI, window="12h")` to 7d',
         ),
+        prices="moonshotai",
     ),
     "perplexity": Facts(
         "Perplexity",
@@ -133,6 +139,7 @@ FACTS: Mapping[str, Facts] = {
         ("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
         discount="no discount stated",
         quirks=("the Agent API only, not Sonar", "not for zero-retention organisations", _GUESSED),
+        prices="perplexity",
     ),
     "cerebras": Facts(
         "Cerebras",
@@ -141,6 +148,7 @@ FACTS: Mapping[str, Facts] = {
         "7 days",
         ("CEREBRAS_API_KEY",),
         quirks=("private preview", "fewer than 10 requests go real time"),
+        prices="cerebras",
     ),
 }
 """By the provider's name."""

@@ -173,5 +173,6 @@ FIREWORKS = Fireworks(
         "unknown",
         ("FIREWORKS_API_KEY",),
         cancel="yes, by deleting the job: finished rows are lost",
+        prices="fireworks",
     ),
 )

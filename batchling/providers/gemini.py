@@ -293,7 +293,9 @@ def _unpack(body: bytes) -> bytes:
 GEMINI = Gemini(
     name="gemini",
     roots=("https://generativelanguage.googleapis.com",),
-    limits=Limits(rows=200_000, bytes=1_999_000_000, inputs=INLINE_TEXTS, in_flight=100, window=172_800.0),
+    limits=Limits(
+        rows=200_000, bytes=1_999_000_000, inputs=INLINE_TEXTS, in_flight=100, cached="kept", window=172_800.0
+    ),
     facts=Facts(
         "Gemini",
         "24 h, at most 48 h",
@@ -305,5 +307,6 @@ GEMINI = Gemini(
             "small batches go inline, others as a file",
             "responseJsonSchema goes real time: batches answer it in another shape; responseSchema does not",
         ),
+        prices="google",
     ),
 )

@@ -90,7 +90,7 @@ GEMINI_COMPATIBLE = GeminiCompatible(
     name="gemini-openai",
     roots=("https://generativelanguage.googleapis.com/v1beta/openai",),
     endpoints=("/chat/completions", "/embeddings"),
-    limits=Limits(rows=200_000, bytes=1_999_000_000, in_flight=100, window=172_800.0),
+    limits=Limits(rows=200_000, bytes=1_999_000_000, in_flight=100, cached="kept", window=172_800.0),
     facts=Facts(
         "Gemini, OpenAI-compatible",
         "24 h, at most 48 h",
@@ -98,6 +98,7 @@ GEMINI_COMPATIBLE = GeminiCompatible(
         "48 h for inputs, unknown for results",
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         quirks=("listing and cancelling are not documented",),
+        prices="google",
     ),
     identity=("authorization", "x-goog-api-key"),
     order={},

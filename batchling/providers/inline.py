@@ -252,7 +252,7 @@ OPENROUTER = InlineDialect(
     roots=tuple(f"https://{region}openrouter.ai/api/v1" for region in ("", "www.", "eu.", "us.")),
     endpoints=("/chat/completions", "/embeddings", "/responses", "/messages"),
     # 5,000 rows are allowed; their answers come in one document, which is held in memory.
-    limits=Limits(rows=2_000, bytes=60_000_000, window=345_600.0),
+    limits=Limits(rows=2_000, bytes=60_000_000, price=None, window=345_600.0),
     facts=Facts(
         "OpenRouter",
         "24 h, some models 96 h",
@@ -262,6 +262,7 @@ OPENROUTER = InlineDialect(
         cancel="no",
         discount="about 50 % off the tokens' price, where the provider behind gives one",
         quirks=("needs a batch variant of the model", "no media as data: URLs, no plugins, no zero data retention"),
+        prices="openrouter",
     ),
     head={"endpoint": "{endpoint}", "model": "{model}", "completion_window": "24h"},
     shared=("provider",),
@@ -272,7 +273,7 @@ SFERENCE = InlineDialect(
     name="sference",
     roots=("https://api.sference.com/v1",),
     endpoints=("/chat/completions",),
-    limits=Limits(rows=10_000, bytes=60_000_000, price=1.0),
+    limits=Limits(rows=10_000, bytes=60_000_000, price=None),
     facts=Facts(
         "Sference",
         "24 h",

@@ -190,5 +190,6 @@ MISTRAL = Mistral(
         "24 h (one page) or for ever (another)",
         ("MISTRAL_API_KEY",),
         quirks=("api.mistral.ai only, not its EU and US hosts", "conversations only with store: false"),
+        prices="mistral",
     ),
 )

@@ -30,6 +30,7 @@ OPENAI = FileDialect(
         retention="30 days",
         variables=("OPENAI_API_KEY",),
         quirks=("expired batches keep their finished rows", "a cancel takes about ten minutes"),
+        prices="openai",
     ),
     identity=("authorization", "openai-organization", "openai-project"),
 )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from batchling.core.model import Row
+from batchling.core.model import Response, Row
 from batchling.providers.base import Provider
 
 Rows = dict[str, Row]
@@ -20,9 +20,15 @@ class Sorted:
     lines: int
 
 
-def sort_rows(provider: Provider, lines: Iterable[bytes], members: frozenset[str], wanted: frozenset[str]) -> Sorted:
+def sort_rows(
+    provider: Provider,
+    lines: Iterable[bytes],
+    members: frozenset[str],
+    wanted: frozenset[str],
+    count: Callable[[Response], None] = lambda _: None,
+) -> Sorted:
     """Read result lines. Lines in any order, of strangers, twice or unreadable are passed over; a success wins over a
-    failure."""
+    failure. `count` is called with the good answer of each member once, whoever waits for it."""
     rows: Rows = {}
     good: set[str] = set()
     seen: set[str] = set()
@@ -38,6 +44,7 @@ def sort_rows(provider: Provider, lines: Iterable[bytes], members: frozenset[str
             continue
         if row.response is not None and row.response.ok:
             good.add(row.key)
+            count(row.response)
         if row.key in wanted:
             rows[row.key] = row
     return Sorted(rows, frozenset(good), len(seen))

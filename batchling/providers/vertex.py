@@ -99,7 +99,9 @@ class Vertex:
         f"https://{place}aiplatform.googleapis.com/{version}" for place in ("", "*-") for version in ("v1", "v1beta1")
     )
     # 1 GB for a file of rows; it may be queued for 72 h and run for 24 h.
-    limits: Limits = field(default_factory=lambda: Limits(rows=200_000, bytes=999_000_000, window=4 * 86_400.0))
+    limits: Limits = field(
+        default_factory=lambda: Limits(rows=200_000, bytes=999_000_000, cached="kept", window=4 * 86_400.0)
+    )
     facts: Facts = field(
         default_factory=lambda: Facts(
             "Vertex AI",
@@ -114,6 +116,7 @@ class Vertex:
                 "bodies that its importer cannot take go real time: JSON schemas with $ keys, empty objects",
                 "tokens are renewed by google-auth",
             ),
+            prices="google",
         )
     )
     endpoints: tuple[str, ...] = (

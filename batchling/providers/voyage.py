@@ -86,6 +86,7 @@ VOYAGE = Voyage(
         "30 days",
         ("VOYAGE_API_KEY",),
         quirks=("public preview", "only requests with equal parameters share a batch"),
+        prices="voyageai",
     ),
     window="12h",
 )

@@ -199,7 +199,7 @@ XAI = Grok(
     roots=("https://api.x.ai/v1",),
     endpoints=("/chat/completions",),
     limits=Limits(
-        rows=50_000, bytes=199_000_000, row=25_000_000, creates_per_hour=7_200, price=0.8, window=2_592_000.0
+        rows=50_000, bytes=199_000_000, row=25_000_000, creates_per_hour=7_200, price=None, window=2_592_000.0
     ),
     facts=Facts(
         "xAI",
@@ -209,5 +209,6 @@ XAI = Grok(
         ("XAI_API_KEY",),
         discount="20 % off, by model up to 50 %",
         quirks=("chat completions only", "xai-sdk speaks gRPC, which is out of reach: use the OpenAI SDK"),
+        prices="x-ai",
     ),
 )

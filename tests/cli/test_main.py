@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -150,3 +151,22 @@ def test_the_table_of_providers() -> None:
         2,
         "batchling: batchling providers takes --markdown, --summary or nothing; not 'x'\n",
     )
+
+
+def test_receipt_is_written_and_checked_first(script: Path, provider_server: ProviderServer, tmp_path: Path) -> None:
+    target = tmp_path / "receipt.json"
+    gateways = ",".join(f"{base}={name}" for base, name in provider_server.gateways.items())
+    call = (f"{script}:ask", provider_server.openai_url, "a", "--batch-window-seconds", "0.05")
+    quick = ("--batch-poll-interval-seconds", "0.05")
+    done = run(*call, *quick, "--receipt", str(target), BATCHLING_GATEWAYS=gateways)
+
+    assert (done.returncode, done.stdout) == (0, "200\n"), done.stderr
+    receipt = json.loads(target.read_text())
+    assert (receipt["answered"], receipt["cost"]["answers"]) == (1, 1)
+    assert receipt["unpriced"] == ["m"]
+
+    calls = len(provider_server.calls())
+    refused = run(*call, *quick, "--receipt", str(tmp_path / "no" / "receipt.json"), BATCHLING_GATEWAYS=gateways)
+    assert refused.returncode == 2
+    assert "cannot be written" in refused.stderr
+    assert len(provider_server.calls()) == calls

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from batchling.core import events
+from batchling.core.cost import Cost
 from batchling.core.model import Target
-from batchling.display.receipt import Receipt
+from batchling.display.money import usd
+from batchling.display.receipt import Report
 
 CHAT = Target("openai", "b", "/v1/chat/completions", "gpt-5-mini", "a")
 CLAUDE = Target("anthropic", "b", "/v1/messages", "claude-haiku-4-5", "a")
 
 
 def report(*happened: events.Event, seconds: float = 1.0) -> str:
-    receipt = Receipt()
+    receipt = Report()
     for event in happened:
         receipt.add(event)
     return receipt.text(seconds)
@@ -69,12 +71,14 @@ def test_real_time_calls_make_a_table() -> None:
 def test_a_dry_run_says_that_nothing_was_sent() -> None:
     text = report(events.Rehearsed(CHAT, 40), events.Rehearsed(CHAT, 2), events.Hit(CHAT, "b"), *[answered()] * 43)
 
-    first, head, row = text.split("\n")
+    first, head, row, method, price = text.split("\n")
     assert first == (
         "batchling dry run: nothing was sent. 42 requests would leave in 2 batches, 1 request would come from cache"
     )
-    assert head.split() == ["provider", "endpoint", "model", "requests", "batches", "cache", "hits"]
-    assert row.split() == ["openai", "/v1/chat/completions", "gpt-5-mini", "43", "2", "1"]
+    assert head.split()[:7] == ["provider", "endpoint", "model", "requests", "batches", "cache", "hits"]
+    assert row.split()[:6] == ["openai", "/v1/chat/completions", "gpt-5-mini", "43", "2", "1"]
+    assert "estimated (UTF-8 bytes of the request's text / 4)" in method
+    assert price == "  unknown price for model gpt-5-mini"
 
 
 def test_leaving_early() -> None:
@@ -84,3 +88,33 @@ def test_leaving_early() -> None:
         "batchling: left early. 1 job goes on at the provider: run the same program again to collect; "
         "2 requests were never sent"
     )
+
+
+def test_money_is_told_where_it_is_known() -> None:
+    happened = [
+        events.Submitted(CHAT, "b1", "j", 2),
+        events.Submitted(CLAUDE, "b2", "j", 1),
+        *[answered(), answered(), answered(CLAUDE)],
+        events.Ended("b1", 2, 0, Cost(2, 0, 1_000_000, 200, 0, 3_000, 2.5, 1.25)),
+        events.Ended("b2", 1, 0, Cost(1, 0, 5, 0, 0, 1, None, None)),
+        events.Ended("b1", 2, 0, None),
+    ]
+
+    lines = report(*happened).split("\n")
+    assert lines[1] == (
+        "  1,000,005 tokens in (200 cached), 3,001 out; paid $1.25 instead of $2.50, saved $1.25 where the price is known; "
+        "unknown price for model claude-haiku-4-5"
+    )
+    assert lines[2].split()[-6:] == ["tokens", "in", "out", "paid", "real", "time"]
+    assert lines[3].split()[-4:] == ["5", "1", "unknown", "unknown"]
+    assert lines[4].split()[-4:] == ["1,000,000", "3,000", "$1.25", "$2.50"]
+
+
+def test_small_amounts_keep_two_digits() -> None:
+    assert [usd(amount) for amount in (0, 1234.5, 0.5, 0.0123, 0.000045)] == [
+        "$0.00",
+        "$1,234.50",
+        "$0.50",
+        "$0.012",
+        "$0.000045",
+    ]

@@ -1,0 +1,65 @@
+"""What a scope may still spend: reserved before a batch leaves, corrected when its true cost is known. Pure.
+
+Belongs to the engine's loop thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+
+from batchling.core import events
+from batchling.core.model import Item, Target
+
+Quote = Decimal | str
+"""The most that a request costs in a batch, in US dollars; or why that cannot be told."""
+Quoting = Callable[[Target, Sequence[Item]], Mapping[str, Quote]]
+"""Quotes for items, by their keys. May block: it loads a list of prices."""
+
+
+class Budget:
+    """`limit` US dollars for what one scope submits. `quote` tells what requests cost."""
+
+    def __init__(self, limit: float, quote: Quoting) -> None:
+        self.limit = Decimal(str(limit))
+        self.quote = quote
+        self._spent = Decimal(0)
+        self._reserved: dict[str, dict[str, Decimal]] = {}
+
+    @property
+    def taken(self) -> Decimal:
+        """US dollars spent or reserved."""
+        return self._spent + sum((sum(each.values()) for each in self._reserved.values()), Decimal(0))
+
+    def reserve(self, batch_id: str, quotes: Mapping[str, Quote]) -> dict[str, str]:
+        """Reserve for a batch, in this order, what there is room for; the others, with the reason why not."""
+        refused: dict[str, str] = {}
+        room = self.limit - self.taken
+        mine = self._reserved.setdefault(batch_id, {})
+        for key, quote in quotes.items():
+            if isinstance(quote, str):
+                refused[key] = f"{quote}, so that it cannot be held to the budget"
+            elif quote > room:
+                left = f"${room.normalize():f} are left"
+                refused[key] = f"it could cost ${quote.normalize():f}, and {left} of the budget of ${self.limit:f}"
+            else:
+                mine[key] = quote
+                room -= quote
+        return refused
+
+    def give_back(self, batch_id: str, keys: Iterable[str] | None = None) -> None:
+        """Free what was reserved for these keys of a batch, or for all of it: they cost nothing."""
+        if keys is None:
+            self._reserved.pop(batch_id, None)
+        elif (mine := self._reserved.get(batch_id)) is not None:
+            for key in keys:
+                mine.pop(key, None)
+
+    def hear(self, event: events.Event) -> None:
+        """Correct a reservation when its batch has ended, and free it when it died. A cost that is not known stays what
+        was reserved for it."""
+        if isinstance(event, events.Died):
+            self.give_back(event.batch)
+        elif isinstance(event, events.Ended) and event.batch in self._reserved and event.cost is not None:
+            reserved = sum(self._reserved.pop(event.batch).values(), Decimal(0))
+            self._spent += reserved if event.cost.paid is None else Decimal(str(event.cost.paid))

@@ -1,0 +1,126 @@
+"""What a scope was answered, and what that cost: for programs. The report on stderr is made of the same."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import msgspec
+
+from batchling.core.cost import Cost
+from batchling.core.estimate import METHOD
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Of what a dry run would have submitted: `requests` in `batches`, `input` tokens by `method`, `output` tokens at
+    most, None when one of the requests (`unbounded` of them) sets no maximum; `media` hold pictures, sound or files,
+    which are not counted. `full` and `paid` are US dollars at most, in real time and in a batch; None is not known.
+    """
+
+    requests: int
+    batches: int
+    cached: int
+    input: int
+    output: int | None
+    unbounded: int
+    media: int
+    full: float | None
+    paid: float | None
+    method: str = METHOD
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One queue. Calls `answered` by a batch of this scope, or `from_cache` by one that was there before; `failed` of
+    both got an error. `cost` is of all rows of the batches that this scope counted: each batch is counted once, by the
+    run that read its results first, also rows that nobody waits for any more.
+    """
+
+    provider: str
+    endpoint: str
+    model: str
+    batches: int
+    answered: int
+    from_cache: int
+    failed: int
+    cost: Cost
+    estimate: Estimate | None = None
+    """Of a dry run only."""
+
+    @property
+    def priced(self) -> bool:
+        """Whether what its answers cost is known."""
+        return self.cost.full is not None and self.cost.paid is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RealTime:
+    """Calls that went real time, at full price, which is not counted here: where, why and how many."""
+
+    host: str
+    path: str
+    reason: str
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Of a scope, so far or at its end. `seconds` is wall time since it was entered."""
+
+    lines: tuple[Line, ...] = ()
+    real_time: tuple[RealTime, ...] = ()
+    withdrawn: int = 0
+    denied: int = 0
+    """Requests that were not sent for the sake of the budget; they are among the failed ones."""
+    seconds: float = 0.0
+    dry_run: bool = False
+    cost: Cost = field(default_factory=Cost)
+    """Of all lines. Dollars are None as soon as one price is not known: never a sum with gaps."""
+
+    @property
+    def batches(self) -> int:
+        """Batches that this scope submitted."""
+        return sum(line.batches for line in self.lines)
+
+    @property
+    def answered(self) -> int:
+        """Calls answered by batches of this scope, errors included."""
+        return sum(line.answered for line in self.lines)
+
+    @property
+    def from_cache(self) -> int:
+        """Calls answered by batches that were there before."""
+        return sum(line.from_cache for line in self.lines)
+
+    @property
+    def failed(self) -> int:
+        """Calls answered with an error."""
+        return sum(line.failed for line in self.lines)
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Models for whose answers the price is not known, or whose answers do not tell their tokens."""
+        return tuple(sorted({line.model for line in self.lines if not line.priced}))
+
+    def to_json(self) -> bytes:
+        """One JSON object, indented. Amounts are US dollars; null is not known."""
+        document: dict[str, Any] = {
+            "dry_run": self.dry_run,
+            "seconds": round(self.seconds, 3),
+            "batches": self.batches,
+            "answered": self.answered,
+            "from_cache": self.from_cache,
+            "failed": self.failed,
+            "withdrawn": self.withdrawn,
+            "denied": self.denied,
+            "cost": _cost(self.cost),
+            "unpriced": self.unpriced,
+            "lines": [{**asdict(line), "cost": _cost(line.cost)} for line in self.lines],
+            "real_time": [asdict(call) for call in self.real_time],
+        }
+        return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    return {**asdict(cost), "saved": cost.saved}

@@ -1,0 +1,74 @@
+"""Tokens and dollars as text."""
+
+from __future__ import annotations
+
+import math
+
+from batchling.core.cost import Cost
+from batchling.core.estimate import METHOD
+from batchling.core.receipt import Receipt
+from batchling.display.text import count, table
+
+HEADINGS = ("tokens in", "out, at most", "real time", "batch", "saved")
+"""Of an estimate."""
+
+
+def estimate_table(receipt: Receipt) -> list[str]:
+    """What a dry run would have sent, and what that would cost at most."""
+    head = (*("provider", "endpoint", "model", "requests", "batches", "cache hits"), *HEADINGS)
+    rows = []
+    notes = [f"input tokens are estimated ({METHOD}); output is bounded by the requests' own maximum"]
+    for line in receipt.lines:
+        if (made := line.estimate) is None:
+            continue
+        saved = None if made.full is None or made.paid is None else made.full - made.paid
+        amounts = ["unknown" if amount is None else usd(amount) for amount in (made.full, made.paid, saved)]
+        out = "unknown" if made.output is None else made.output
+        counts = (made.requests, made.batches, made.cached, made.input, out)
+        rows.append((line.provider, line.endpoint, line.model, *counts, *amounts))
+        if made.unbounded:
+            notes.append(f"{line.model}: {count(made.unbounded, 'request')} without a maximum of output tokens")
+        if made.media:
+            notes.append(f"{line.model}: {count(made.media, 'request')} with media, which are not counted")
+        if made.full is None and not made.unbounded and not made.media:
+            notes.append(f"unknown price for model {line.model}")
+        elif made.paid is None and made.full is not None:
+            notes.append(f"unknown batch price for model {line.model}")
+    return [*table(head, sorted(rows, key=str), words=3), *(f"  {note}" for note in notes)]
+
+
+def money_line(receipt: Receipt) -> str:
+    """What answers cost, in one line."""
+    cost = receipt.cost
+    cached = f" ({cost.cached:,} cached)" if cost.cached else ""
+    parts = [f"{cost.input:,} tokens in{cached}, {cost.output:,} out"]
+    known = sum((line.cost for line in receipt.lines if line.priced), Cost())
+    if known.answers and known.paid is not None and known.full is not None:
+        where = " where the price is known" if receipt.unpriced else ""
+        parts.append(
+            f"paid {usd(known.paid)} instead of {usd(known.full)}, saved {usd(known.full - known.paid)}{where}"
+        )
+    for model in receipt.unpriced:
+        lines = [line for line in receipt.lines if line.model == model]
+        if sum(line.cost.silent for line in lines):
+            parts.append(f"unknown tokens for some answers of {model}")
+        elif (full := sum((line.cost for line in lines), Cost()).full) is not None:
+            parts.append(f"unknown batch price for model {model} ({usd(full)} in real time)")
+        else:
+            parts.append(f"unknown price for model {model}")
+    return "; ".join(parts)
+
+
+def usd(amount: float) -> str:
+    """An amount as people read it: to the cent, and small ones to two digits that count."""
+    if amount == 0 or abs(amount) >= 0.995:
+        return f"${amount:,.2f}"
+    return f"${amount:.{max(2, 1 - math.floor(math.log10(abs(amount))))}f}"
+
+
+def cells(cost: Cost) -> tuple[str | int, ...]:
+    """Of a line of the report: tokens in and out, paid, and at real-time prices."""
+    if not cost.answers:
+        return (0, 0, "", "")
+    paid, full = ("unknown" if amount is None else usd(amount) for amount in (cost.paid, cost.full))
+    return (cost.input, cost.output, paid, full)

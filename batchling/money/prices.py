@@ -1,0 +1,175 @@
+"""List prices, from genai-prices: the only module that imports it.
+
+Loading it takes up to a second, so that it is loaded when a first batch has left, in a thread of its own. Prices are
+those of the providers' global endpoints as genai-prices knows them; it asks no network here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from batchling.providers.base import Limits
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelPrice, Provider, Usage
+
+_log = logging.getLogger(__name__)
+
+_loading = threading.Lock()
+"""Held while genai-prices is imported. A fork waits for it: a child with half a module could never import it."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
+
+_FEES = ("searches",)
+"""Fees for a tool's calls, on which no provider gives a batch discount that we know of."""
+
+
+def warm() -> None:
+    """Load the price list in the background, so that no answer waits for it."""
+    if _state.snapshot is None and not _state.failed and not _loading.locked():
+        threading.Thread(target=_snapshot, name="batchling-prices", daemon=True).start()
+
+
+class _State:
+    snapshot: Any = None
+    failed = False
+
+
+_state = _State()
+
+
+def _snapshot() -> Any:
+    """genai-prices' list; None when it cannot be loaded."""
+    with _loading:
+        if _state.snapshot is None and not _state.failed:
+            try:
+                from genai_prices.data_snapshot import get_snapshot
+
+                _state.snapshot = get_snapshot()
+            except Exception as fault:  # a package of somebody else's must not break a batch
+                _state.failed = True
+                _log.warning("no prices are known: genai-prices cannot be loaded (%r)", fault)
+    return _state.snapshot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Price:
+    """A model's price: of real time, and in a batch (None when that is not known). `linear` says that the price of a
+    sum of usages is the sum of their prices, which is so without tiers and without fees per request."""
+
+    full: ModelPrice
+    batch: ModelPrice | None
+    linear: bool
+    cached_unsure: bool
+
+
+def dollars(price: ModelPrice, usage: Usage) -> Decimal:
+    """US dollars. Raises `ValueError` for a usage that contradicts itself."""
+    return price.calc_price(usage)["total_price"]
+
+
+@lru_cache(maxsize=4096)
+def find(provider: str, model: str, limits: Limits) -> Price | None:
+    """The price of a model, by genai-prices' name of its provider; None when it is not known."""
+    snapshot = _snapshot()
+    if snapshot is None or not provider or not model:
+        return None
+    try:
+        _, found = snapshot.find_provider_model(model.removeprefix("models/"), None, provider, None)
+    except LookupError:
+        return None
+    now = datetime.now(UTC)
+    full = found.get_prices(now)
+    known = {name: value for name, value in full.__dict__.items() if value is not None}
+    if not known:
+        return None
+    batch = _batch_price(full, known, limits)
+    if batch is None and any(variant.when == {"processing": "batch"} for variant in found.price_variants or ()):
+        # Our table has no word for all of the provider's models; the list has one for this.
+        batch = found.get_prices(now, {"processing": "batch"})
+    linear = not any(hasattr(value, "tiers") or name.startswith("requests") for name, value in known.items())
+    return Price(full, batch, linear, limits.cached == "unknown")
+
+
+def _batch_price(full: ModelPrice, known: Mapping[str, Any], limits: Limits) -> ModelPrice | None:
+    """The discount of our table, with its exceptions, on every price of a model."""
+    if limits.price is None:
+        return None
+    factor = Decimal(str(limits.price))
+    prices = {}
+    for name, value in known.items():
+        cached = name.startswith("cache_") and "read" in name
+        if cached and limits.cached == "lost":
+            continue
+        kept = (cached and limits.cached == "kept") or any(fee in name for fee in _FEES)
+        prices[name] = value if kept else _times(value, factor)
+    return type(full)(**prices)
+
+
+def _times(value: Any, factor: Decimal) -> Any:
+    if not hasattr(value, "tiers"):
+        return value * factor
+    tiers = [type(tier)(start=tier.start, price=tier.price * factor) for tier in value.tiers]
+    return type(value)(base=value.base * factor, tiers=tiers)
+
+
+@lru_cache(maxsize=256)
+def reader(provider: str, endpoint: str) -> Callable[[Any], Usage] | None:
+    """What reads the usage of an answer of this endpoint. It raises `ValueError` when the answer does not tell it. None
+    without genai-prices. A provider whose shapes are not in the list is read as OpenAI's, whose dialect it speaks."""
+    snapshot = _snapshot()
+    if snapshot is None:
+        return None
+    flavours = _flavours(endpoint)
+    for name in (provider, "anthropic" if "anthropic" in flavours else "openai"):
+        source = next((each for each in snapshot.providers if each.id == name), None)
+        if source is not None and (flavour := _chosen(source, flavours)) is not None:
+            return _Reader(source, flavour)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    source: Provider
+    flavour: str
+
+    def __call__(self, body: Any) -> Usage:
+        return self.source.extract_usage(body, api_flavor=self.flavour)[1]
+
+
+def _flavours(endpoint: str) -> Sequence[str]:
+    for part, flavours in (
+        ("rawPredict", ("anthropic",)),
+        ("messages", ("anthropic", "default")),
+        ("responses", ("responses",)),
+        ("mbed", ("embeddings",)),
+        ("images", ("images",)),
+        ("ocr", ("ocr",)),
+        ("enerateContent", ("default",)),
+    ):
+        if part in endpoint:
+            return flavours
+    return ("chat", "default")
+
+
+def _chosen(source: Provider, flavours: Sequence[str]) -> str | None:
+    known = {each.api_flavor for each in source.extractors or ()}
+    if source.id not in ("anthropic", "google") and "anthropic" in flavours:
+        known.discard("default")
+    return next((flavour for flavour in flavours if flavour in known), None)
+
+
+def usage_of(**counts: int) -> Usage:
+    """A usage of these counts, by genai-prices' names."""
+    from genai_prices import Usage
+
+    return Usage(**counts)
