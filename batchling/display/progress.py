@@ -137,7 +137,11 @@ class Progress:
                 batch.queue.over += 1
 
     def _queue(self, target: Target) -> _Queue:
-        return self.queues.setdefault(target.queue, _Queue())
+        name = target.queue
+        queue = self.queues.get(name)
+        if queue is None:
+            queue = self.queues[name] = _Queue()
+        return queue
 
 
 @dataclass(frozen=True, slots=True)
