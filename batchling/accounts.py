@@ -43,9 +43,10 @@ _ASKED: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "?"}]
 def find_site(target: Target, provider: Provider, environment: Mapping[str, str]) -> Site | None:
     """Where and as whom the calls of a target go, with the credential of the environment that has its account's digest;
     None when there is none. May ask a cloud's library for a token."""
-    decoys = tuple(_as_sent(provider, _DECOY, environment))
     for name in variables(provider, environment):
-        for headers, decoy in zip(_as_sent(provider, environment[name], environment), decoys, strict=True):
+        token = name.endswith("_TOKEN")
+        sent = _as_sent(provider, environment[name], environment, token=token)
+        for headers, decoy in zip(sent, _as_sent(provider, _DECOY, environment, token=token), strict=True):
             site = _site(target, provider, headers)
             # Where a decoy is as good, the account says nothing of the credential: a cloud's tokens change each hour.
             if site is not None and _site(target, provider, decoy) is None:
@@ -96,11 +97,12 @@ def _site(target: Target, provider: Provider, headers: Headers) -> Site | None:
     return provider.site(target, route, request)
 
 
-def _as_sent(provider: Provider, secret: str, environment: Mapping[str, str]) -> Iterator[Headers]:
+def _as_sent(provider: Provider, secret: str, environment: Mapping[str, str], *, token: bool) -> Iterator[Headers]:
     """The headers that an SDK would send with this credential: with and without what the environment adds to them."""
     bearer, key = ("authorization", f"Bearer {secret}"), ("x-api-key", secret)
     forms: dict[str, tuple[Headers, ...]] = {
-        "anthropic": ((key,), (bearer,), (bearer, key)),
+        # A key is the same account under either header; a token has to be sent as one.
+        "anthropic": ((bearer,), (key,), (bearer, key)) if token else ((key,), (bearer,), (bearer, key)),
         "azure": ((("api-key", secret),), (bearer,)),
         "gemini": ((("x-goog-api-key", secret),), (bearer,)),
     }

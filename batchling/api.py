@@ -142,7 +142,8 @@ def batchify(
         log(event)
         shown.add(event)
         advise(hints, event)
-        listeners.tell(event)
+        if not isinstance(event, events.Settled):  # it may come when the scope is left already, and says nothing more
+            listeners.tell(event)
 
     batcher = Batcher(options, routes, store, listen, Meter, budget)
     return BatchingContext(batcher, report, shown, listeners, hints)

@@ -121,7 +121,8 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Nobody in this scope waits for a batch any more: all were answered, or wait for another."""
+    """Nobody in this scope waits for a batch any more: all were answered, or wait for another. The display needs it;
+    listeners are not told."""
 
     batch: str
 

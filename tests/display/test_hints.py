@@ -98,9 +98,9 @@ def test_no_false_alarm(happened: list[Event]) -> None:
 
 
 def test_a_time_limit_is_told_once_and_a_long_one_is_none() -> None:
-    (text,) = said(Queued(CHAT, 60.0), Queued(CHAT, 60.0))
+    (text,) = said(Queued(CHAT, limit=60.0), Queued(CHAT, limit=60.0))
     assert "a call to gpt-5-mini is given up by its program after 60 s" in text
-    assert said(Queued(CHAT, 100_000.0), Queued(CHAT, None)) == []
+    assert said(Queued(CHAT, limit=100_000.0), Queued(CHAT, limit=None)) == []
 
 
 def test_short_cache_marks_are_told_once() -> None:
@@ -109,7 +109,7 @@ def test_short_cache_marks_are_told_once() -> None:
 
 
 def test_two_traps_of_one_call_are_both_told() -> None:
-    (text,) = said(Queued(CLAUDE, 300.0, brief=True))
+    (text,) = said(Queued(CLAUDE, limit=300.0, brief=True))
     assert "after 5 min" in text
     assert "1h" in text
 

@@ -112,7 +112,8 @@ def test_a_program_on_a_terminal(provider_server: ProviderServer, start: Callabl
     left = program.end()
     assert left.split("\n")[0] == "and to stderr"
     assert left.split("\n")[1].startswith("batchling: 9 calls batched in 1 batch")
-    assert len(left.split("\n")) == 2
+    assert left.split("\n")[2].startswith("  63 tokens in, ")
+    assert len(left.split("\n")) == 3
     assert program.out.read_text() == f"printed before\nprinted between {[200] * 9}\n"
 
 
@@ -172,7 +173,8 @@ def test_plain_lines_are_few_and_printed_once(provider_server: ProviderServer, t
     lines = plain(provider_server, "", tmp_path)
     assert lines[:2] == ["and to stderr", "batchling: openai gpt-5-mini: 9 requests left in a batch"]
     assert lines[2].startswith("batchling: 9 calls batched")
-    assert len(lines) == 3
+    assert lines[3].startswith("  63 tokens in, ")
+    assert len(lines) == 4
 
 
 def test_where_logging_is_configured_the_log_has_it(provider_server: ProviderServer, tmp_path: Path) -> None:

@@ -330,4 +330,4 @@ except ZeroDivisionError:
     _, errors = process.communicate("go\n", timeout=20)
 
     assert process.returncode == 0, errors
-    assert "3 from cache" in errors.strip().split("\n")[-1]
+    assert "3 from cache" in errors.split("batchling: ")[-1]
