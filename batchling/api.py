@@ -63,7 +63,8 @@ def batchify(
       the provider's own maximum.
     - `batch_window_seconds`: a queue leaves this long after its first request, full or not.
     - `batch_poll_interval_seconds`: how often the provider is asked how a job stands (less often if it asks for that).
-    - `dry_run`: send nothing, write nothing; every call gets a synthetic response marked `x-batchling-dry-run: 1`.
+    - `dry_run`: send no batch, write nothing; every call gets a synthetic response marked `x-batchling-dry-run: 1`.
+      What no batch can carry (a stream, say) goes real time as ever, and is reported.
     - `cache`: keep records and results on disk (`BATCHLING_CACHE_DIR`, else the platform's cache folder), so that
       a second run or a second process attaches to the batch already paid for. "no-results" keeps answers off the disk:
       a later run downloads them again. False touches no disk.

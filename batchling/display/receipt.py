@@ -184,7 +184,8 @@ class Report:
         batches = sum(tally.batches for tally in self._queues.values())
         hits = sum(tally.hits for tally in self._queues.values())
         would = f"{count(rows, 'request')} would leave in {count(batches, 'batch', 'batches')}"
-        return f"batchling dry run: nothing was sent. {would}, {count(hits, 'request')} would come from cache"
+        sent = "no batch was sent" if self._real_time else "nothing was sent"
+        return f"batchling dry run: {sent}. {would}, {count(hits, 'request')} would come from cache"
 
     def _queue_table(self) -> list[str]:
         head: tuple[str, ...] = ("provider", "endpoint", "model", "batched", "batches", "from cache", "errors")

@@ -97,9 +97,7 @@ DASHSCOPE = FileDialect(
         *(_ALIBABA % f"*.{region}.maas" for region in ("cn-beijing", "ap-southeast-1")),
     ),
     endpoints=(_CHAT, "/embeddings"),
-    limits=Limits(
-        rows=50_000, bytes=499_000_000, row=6_000_000, creates_per_hour=60_000, in_flight=1_000, cached="lost"
-    ),
+    limits=Limits(50_000, 499_000_000, row=6_000_000, creates_per_hour=60_000, in_flight=1_000, cached="lost"),
     facts=FACTS["dashscope"],
     identity=("authorization", "x-dashscope-workspace"),
     tag="ds_name",

@@ -66,4 +66,6 @@ def test_one_output_that_changes_in_place(
     assert "0 of 3 answered" in shown[0][2]
     assert "3 of 3 answered" in shown[-1][2]
     assert streams["stdout"] == "[200, 200, 200]\n"
-    assert streams["stderr"].count("\n") == 1
+    report, cost = streams["stderr"].rstrip("\n").split("\n")
+    assert report.startswith("batchling: 3 calls batched")
+    assert cost.startswith("  21 tokens in")

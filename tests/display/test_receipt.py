@@ -81,6 +81,15 @@ def test_a_dry_run_says_that_nothing_was_sent() -> None:
     assert price == "  unknown price for model gpt-5-mini"
 
 
+def test_a_dry_run_tells_what_was_sent_all_the_same() -> None:
+    text = report(
+        events.Rehearsed(CHAT, 1), answered(), events.Bypassed("api.openai.com", "/v1/responses", "streaming")
+    )
+
+    assert text.startswith("batchling dry run: no batch was sent. 1 request would leave in 1 batch")
+    assert text.split("\n")[-1].split() == ["api.openai.com/v1/responses", "streaming", "1"]
+
+
 def test_leaving_early() -> None:
     text = report(events.Detached(jobs=1, unsent=2))
 
