@@ -179,6 +179,9 @@ def openai(path: str, **more: Any) -> Sdk:
     return chats("openai", "OpenAI", "AsyncOpenAI", base_url=base(path), **more)
 
 
+BEARER = {"authorization": "Bearer sk-1"}
+"""What OpenRouter asks for; Anthropic's SDK sends the key in a header of its own, too."""
+
 SDKS = {
     "google-genai": genai(vertex=False),
     "google-genai, embeddings": genai(vertex=False, embeds=True),
@@ -204,7 +207,9 @@ SDKS = {
     "voyageai": voyage(lambda client, text: client.embed([text], model="m", input_type="document")),
     "voyageai, rerank": voyage(lambda client, text: client.rerank(text, ["one", text], model="m")),
     "perplexityai": responses("perplexity", "Perplexity", "AsyncPerplexity", base_url=base("/perplexity")),
-    "anthropic at OpenRouter": claude("Anthropic", "AsyncAnthropic", base_url=base("/openrouter/api")),
+    "anthropic at OpenRouter": claude(
+        "Anthropic", "AsyncAnthropic", base_url=base("/openrouter/api"), default_headers=BEARER
+    ),
     "openai at Azure": chats(
         "openai", "AzureOpenAI", "AsyncAzureOpenAI", azure_endpoint=base("/azure"), api_version="2024-10-21"
     ),
