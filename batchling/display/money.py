@@ -9,23 +9,19 @@ from batchling.core.estimate import METHOD
 from batchling.core.receipt import Receipt
 from batchling.display.text import count, table
 
-HEADINGS = ("tokens in", "out, at most", "real time", "batch", "saved")
-"""Of an estimate."""
-
 
 def estimate_table(receipt: Receipt) -> list[str]:
-    """What a dry run would have sent, and what that would cost at most."""
-    head = (*("provider", "endpoint", "model", "requests", "batches", "cache hits"), *HEADINGS)
-    rows = []
-    notes = [f"input tokens are estimated ({METHOD}); output is bounded by the requests' own maximum"]
+    """What a dry run would have sent, and what that would cost at most: two tables, which fit a terminal."""
+    sent, priced = [], []
+    notes = [f"tokens in: estimated ({METHOD})", "out: the requests' own maximum"]
     for line in receipt.lines:
         if (made := line.estimate) is None:
             continue
         saved = None if made.full is None or made.paid is None else made.full - made.paid
         amounts = ["unknown" if amount is None else usd(amount) for amount in (made.full, made.paid, saved)]
         out = "unknown" if made.output is None else made.output
-        counts = (made.requests, made.batches, made.cached, made.input, out)
-        rows.append((line.provider, line.endpoint, line.model, *counts, *amounts))
+        sent.append((line.provider, line.endpoint, line.model, made.requests, made.batches, made.cached))
+        priced.append((line.model, made.input, out, *amounts))
         if made.unbounded:
             notes.append(f"{line.model}: {count(made.unbounded, 'request')} without a maximum of output tokens")
         if made.media:
@@ -34,7 +30,9 @@ def estimate_table(receipt: Receipt) -> list[str]:
             notes.append(f"unknown price for model {line.model}")
         elif made.paid is None and made.full is not None:
             notes.append(f"unknown batch price for model {line.model}")
-    return [*table(head, sorted(rows, key=str), words=3), *(f"  {note}" for note in notes)]
+    counts = table(("provider", "endpoint", "model", "requests", "batches", "cache hits"), sent, words=3)
+    costs = table(("model", "tokens in", "out, at most", "real time", "batch", "saved"), priced, words=1)
+    return [*counts, *costs, *(f"  {note}" for note in notes)]
 
 
 def money_line(receipt: Receipt) -> str:

@@ -71,12 +71,16 @@ def test_real_time_calls_make_a_table() -> None:
 def test_a_dry_run_says_that_nothing_was_sent() -> None:
     text = report(events.Rehearsed(CHAT, 40), events.Rehearsed(CHAT, 2), events.Hit(CHAT, "b"), *[answered()] * 43)
 
-    first, head, row, method, price = text.split("\n")
+    first, head, row, heading, priced, method, bound, price = text.split("\n")
     assert first == (
         "batchling dry run: nothing was sent. 42 requests would leave in 2 batches, 1 request would come from cache"
     )
-    assert head.split()[:7] == ["provider", "endpoint", "model", "requests", "batches", "cache", "hits"]
-    assert row.split()[:6] == ["openai", "/v1/chat/completions", "gpt-5-mini", "43", "2", "1"]
+    assert head.split() == ["provider", "endpoint", "model", "requests", "batches", "cache", "hits"]
+    assert row.split() == ["openai", "/v1/chat/completions", "gpt-5-mini", "43", "2", "1"]
+    assert heading.split() == ["model", "tokens", "in", "out,", "at", "most", "real", "time", "batch", "saved"]
+    assert priced.split()[0] == "gpt-5-mini"
+    assert bound == "  out: the requests' own maximum"
+    assert max(map(len, [head, row, heading, priced, method])) <= 80
     assert "estimated (UTF-8 bytes of the request's text / 4)" in method
     assert price == "  unknown price for model gpt-5-mini"
 
