@@ -24,7 +24,7 @@ from batchling.testing.vertex import VertexApi
 from batchling.testing.world import WORLD, Fault, Predicate, Refusal, RowFault, Served, World
 from batchling.testing.xai import XaiApi
 
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -25,7 +25,7 @@ LIVES = {
     ("life", "every"),
     [
         pytest.param("an ordinary life", 40, marks=pytest.mark.slow),
-        *(pytest.param(life, 1, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]) for life in LIVES),
+        *(pytest.param(life, 1, marks=[pytest.mark.chaos, pytest.mark.timeout(1200)]) for life in LIVES),
     ],
 )
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
