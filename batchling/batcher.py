@@ -25,6 +25,7 @@ from batchling.core.budget import Budget
 from batchling.core.estimate import size_of
 from batchling.core.fingerprint import decode_body, fingerprint
 from batchling.core.model import JSON, Bypass, Fault, Item, Request, Response, Target, header
+from batchling.core.way import Way
 from batchling.core.window import ROW_OVERHEAD, Window, split
 from batchling.driver import Driver, Metering, no_meter
 from batchling.errors import Detached, outline
@@ -121,7 +122,7 @@ class Batcher:
     def wants(self, method: str, url: str) -> bool:
         return self._routes.match(method, url) is not None or self._routes.unserved(method, url)
 
-    def submit(self, request: Request) -> Future[Response] | None:
+    def submit(self, request: Request, way: Way | None = None) -> Future[Response] | None:
         matched = self._routes.match(request.method, request.url)
         if self.closed:
             return None

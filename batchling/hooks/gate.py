@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Protocol
 
 from batchling.core.model import Request, Response
+from batchling.core.way import Way
 
 
 class RealTime(Exception):
@@ -31,8 +32,9 @@ class Gate(Protocol):
     def wants(self, method: str, url: str) -> bool:
         """Whether a call to this URL may be batched, judged by method and URL alone. Microseconds."""
 
-    def submit(self, request: Request) -> Future[Response] | None:
-        """Take the request, or None when it has to go real time (the reason is noted for the report).
+    def submit(self, request: Request, way: Way | None = None) -> Future[Response] | None:
+        """Take the request, or None when it has to go real time (the reason is noted for the report). `way` is how its
+        client reaches the provider.
 
         The future gets a `Response` also for failures, and raises `RealTime` when the request has to be sent after all
         and `Detached` when the scope is left first. Cancelling it withdraws the request if it was not yet submitted.

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from batchling.core.model import Request, Response
+from batchling.core.way import Way
 from batchling.hooks.gate import Gate, active, open_gates
 
 ANSWER = b'{"answer": "\xc3\xa9\xe2\x80\xa8"}'
@@ -29,7 +30,7 @@ class RecordingGate:
     def wants(self, method: str, url: str) -> bool:
         return method == "POST" and "/v1/answer" in url
 
-    def submit(self, request: Request) -> Future[Response] | None:
+    def submit(self, request: Request, way: Way | None = None) -> Future[Response] | None:
         self.requests.append(request)
         if b'"stream"' in request.body:
             self.bypass(request.method, request.url, "streaming")
