@@ -25,11 +25,12 @@ from batchling.core.budget import Budget
 from batchling.core.estimate import size_of
 from batchling.core.fingerprint import decode_body, fingerprint
 from batchling.core.model import JSON, Bypass, Fault, Item, Request, Response, Target, header
+from batchling.core.signed import is_signed
 from batchling.core.way import Way
 from batchling.core.window import ROW_OVERHEAD, Window, split
 from batchling.driver import Driver, Metering, no_meter
 from batchling.errors import Detached, outline
-from batchling.hooks.gate import Gate, RealTime, decided
+from batchling.hooks.gate import Gate, RealTime, ourselves, outside
 from batchling.hooks.limits import limit
 from batchling.loop import Mailbox, in_forked_children
 from batchling.providers import UNKNOWN_HOST, Routes
@@ -130,6 +131,9 @@ class Batcher:
             self.bypass(request.method, request.url, UNKNOWN_HOST)
             return None
         provider, route = matched
+        if is_signed(request.headers):
+            self.bypass(request.method, request.url, "signed for this one request")
+            return None
         body = decode_body(request.body)
         if body is None:
             self.bypass(request.method, request.url, "body is not a JSON object")
@@ -420,9 +424,9 @@ def _broken(provider: Provider, fault: Exception) -> Response:
 
 
 def _as_ourselves() -> Context:
-    """An empty context, in which no hook looks at our own calls."""
-    context = Context()
-    context.run(decided.set, True)
+    """A context in which no hook looks at our own calls."""
+    context = outside()
+    context.run(ourselves.set, True)
     return context
 
 

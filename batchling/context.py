@@ -16,7 +16,7 @@ from concurrent import futures
 from concurrent.futures import Future
 from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -24,7 +24,7 @@ from batchling.display import standing
 from batchling.display.hints import nothing
 from batchling.errors import ClosedError
 from batchling.hooks import hooked
-from batchling.hooks.gate import Gate, active, current, open_gates
+from batchling.hooks.gate import active, current, open_gates
 from batchling.hooks.waiting import wait, wait_async
 from batchling.loop import in_forked_children
 from batchling.signals import Signals
@@ -61,7 +61,7 @@ class BatchingContext:
         self._hints = hints
         self._number = 0
         self._entered = False
-        self._token: Token[Gate | None] | None = None
+        self._token: Token[Any] | None = None
         self._started: float | None = None
         self._ended: float | None = None
         self._signals = Signals(batcher.detach)

@@ -12,13 +12,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from contextvars import Context
 from functools import partial
 from queue import SimpleQueue
 from typing import Protocol, runtime_checkable
 
 from batchling.callers import Arrival, resolve
 from batchling.core.events import Event
+from batchling.hooks.gate import outside
 from batchling.loop import in_forked_children
 
 _log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Listener:
                         target=self._run, args=(self._queue,), name="batchling-events", daemon=True
                     )
                     # As the engine's thread: a scope is nothing that a listener's own calls are in.
-                    Context().run(thread.start)
+                    outside().run(thread.start)
                     self._running = True
 
     def _run(self, queue: SimpleQueue[Callable[[], object] | None]) -> None:

@@ -1,6 +1,7 @@
 """Installs what intercepts: the one place where hook types are listed.
 
-A library that the program does not import is not imported by us: it is patched when the program first does.
+A library that the program does not import is not imported by us: it is patched when the program first does, and again
+whenever it is imported once more or reloaded.
 """
 
 from __future__ import annotations
@@ -8,28 +9,25 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
 from importlib import import_module
 from types import ModuleType
 
-import wrapt
-
 from batchling.hooks import threads
+from batchling.hooks.imports import ImportWatcher
 from batchling.hooks.patching import Patch
 
 _HOOKS = {
     "httpx": "batchling.hooks.httpx",
     "httpx2": "batchling.hooks.httpx",
     "aiohttp": "batchling.hooks.aiohttp",
-    "requests.adapters": "batchling.hooks.requests",
+    "urllib3.connectionpool": "batchling.hooks.urllib3",
     "lm15.transports": "batchling.hooks.lm15",
     "dspy._vendor.lm15.transports": "batchling.hooks.lm15",
 }
 """The module whose import makes a hook necessary, and the module that holds the hook."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _installed = False
-_registered = False
 _applied: dict[tuple[type, str], Patch] = {}
 
 
@@ -38,20 +36,18 @@ def install_hooks() -> None:
 
     Outside an open scope the patched methods behave, and cost, as before.
     """
-    global _installed, _registered
+    global _installed
     with _lock:
         if _installed:
             return
         _installed = True
+        _watcher.start()
         for patch in threads.patches():
             _apply(patch)
         loaded = [name for name in _HOOKS if name in sys.modules]
-        register, _registered = not _registered, True
-    for name, hook in _HOOKS.items():
-        if register:
-            wrapt.register_post_import_hook(partial(_patch, hook), name)
-        elif name in loaded:
-            _patch(hook, sys.modules[name])
+    for name in loaded:
+        # Waits for a thread that is importing it right now.
+        _patch(name, import_module(name))
 
 
 def uninstall_hooks() -> None:
@@ -59,6 +55,7 @@ def uninstall_hooks() -> None:
     global _installed
     with _lock:
         _installed = False
+        _watcher.stop()
         for patch in _applied.values():
             patch.remove()
         _applied.clear()
@@ -69,8 +66,8 @@ def hooked() -> bool:
     return _installed
 
 
-def _patch(hook: str, library: ModuleType) -> None:
-    patches: Callable[[ModuleType], list[Patch]] = import_module(hook).patches
+def _patch(name: str, library: ModuleType) -> None:
+    patches: Callable[[ModuleType], list[Patch]] = import_module(_HOOKS[name]).patches
     with _lock:
         if _installed:
             for patch in patches(library):
@@ -82,3 +79,6 @@ def _apply(patch: Patch) -> None:
     if patch.place not in _applied:
         _applied[patch.place] = patch
         patch.apply()
+
+
+_watcher = ImportWatcher(_HOOKS, _patch)

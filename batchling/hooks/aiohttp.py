@@ -1,54 +1,101 @@
-"""The hook of aiohttp: `ClientSession._request`, to add an innermost client middleware.
+"""The hook of aiohttp: a call is decided where it asks its connector for a connection, `BaseConnector.connect`.
 
-There the request is final: session headers, base URL, parameters, cookies and JSON are merged, and the user's own
-middlewares have run. aiohttp's total timeout runs around middlewares, so it is lifted for a request that a scope
-may take; one that the scope then lets pass starts again from the beginning, exactly as it came. Converts and asks;
+There the request is final: session headers, base URL, parameters, cookies and JSON are merged, the program's
+middlewares have run. An answered call gets a connection without a network (`batchling.hooks.wireless`), so the library
+itself writes the request, parses our answer, and builds its response. A call that is let pass goes on from where it
+stands.
+
+aiohttp's limit on the total time runs around all that, so `ClientSession._request` is patched as well, to lift it from
+a call that a scope may take; when the call is let pass it is set again, for what is left of it. Converts and asks;
 holds no policy.
 """
 
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
-from http.cookies import SimpleCookie
+import time
+from base64 import b64encode
+from concurrent.futures import Future
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
 from batchling.core.model import Request, Response
-from batchling.hooks.gate import Gate, RealTime, decided, gate_for
+from batchling.core.way import Proxy, Way
+from batchling.hooks.answers import wire
+from batchling.hooks.gate import RealTime, current, gate_for, offer, ourselves, refuse
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait_async
+from batchling.hooks.wireless import connection
+
+_YEARS = 3e8
+"""Seconds that no call takes."""
+
+_CONNECTING = ("_create_connection", "_create_direct_connection", "_create_proxy_connection", "_wrap_create_connection")
+"""What a connector overrides that reaches servers in its own way."""
 
 
-class _LetPass(BaseException):
-    """Carries a gate's no from our middleware out to our wrapper, past the user's middlewares."""
+class _Lift:
+    """A limit on the total time that was taken from one call, until it is let pass."""
+
+    def __init__(self, total: float) -> None:
+        self.far = _YEARS + total
+        """What aiohttp is told instead; the object itself says whose limit it is."""
+        self.waited = 0.0
+        """Seconds spent on waiting for a batch, which do not count."""
+        self._total = total
+        self._since = time.monotonic()
+
+    def left(self) -> float:
+        """The seconds that are left of it."""
+        return max(self._total - (time.monotonic() - self._since - self.waited), 0.001)
+
+
+_lifted: ContextVar[_Lift | None] = ContextVar("batchling_lifted", default=None)
 
 
 def patches(aiohttp: ModuleType) -> list[Patch]:
     """What to patch in aiohttp."""
-    answer_class = _answer_class(aiohttp)
 
     async def request(wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
-        method, url = _method_and_url(session, *args, **kwargs)
-        gate = gate_for(method, url)
-        if gate is None:
+        limits = _limits(aiohttp, session, kwargs)
+        if not limits.total or not _is_wanted(session, *args, **kwargs):
             return await wrapped(*args, **kwargs)
-        data = kwargs.get("data")
-        if data is None or isinstance(data, bytes | bytearray | str):
-            try:
-                return await wrapped(*args, **_taken(aiohttp, session, kwargs, gate, answer_class))
-            except _LetPass:
-                pass
-        else:
-            reason = "multipart" if isinstance(data, aiohttp.FormData) else "streaming upload"
-            gate.bypass(method, url, reason)
-        token = decided.set(True)
+        lift = _Lift(limits.total)
+        token = _lifted.set(lift)
         try:
-            return await wrapped(*args, **kwargs)
+            return await wrapped(*args, **{**kwargs, "timeout": _without_total(limits, lift)})
         finally:
-            decided.reset(token)
+            _lifted.reset(token)
 
-    return [Patch(aiohttp.ClientSession, "_request", request)]
+    async def connect(wrapped: Any, connector: Any, args: Any, kwargs: Any) -> Any:
+        native, limits = _asked(*args, **kwargs)
+        lift = _lifted.get()
+        if lift is not None and limits.total is not lift.far:  # that of a call around this one
+            lift = None
+        future = _ask(aiohttp, connector, native, limited=lift is None and bool(limits.total))
+        if future is not None:
+            since = time.monotonic()
+            try:
+                return connection(aiohttp, native, wire(await wait_async(future)))
+            except RealTime:
+                if lift is not None:
+                    lift.waited += time.monotonic() - since
+        if lift is None:
+            return await wrapped(*args, **kwargs)
+        end = asyncio.get_running_loop().call_later(lift.left(), native._timer.timeout)
+        try:
+            made = await wrapped(*args, **kwargs)
+        except BaseException:
+            end.cancel()
+            raise
+        made.add_callback(end.cancel)
+        return made
+
+    return [
+        Patch(aiohttp.ClientSession, "_request", request),
+        Patch(aiohttp.BaseConnector, "connect", connect),
+    ]
 
 
 def to_request(native: Any, body: bytes) -> Request:
@@ -57,85 +104,100 @@ def to_request(native: Any, body: bytes) -> Request:
     return Request(native.method.upper(), str(native.url), headers, body)
 
 
-def to_native(answer_class: type, native: Any, response: Response) -> Any:
-    """The library's response to a ClientRequest."""
-    return answer_class(native, response)
+def way_of(aiohttp: Any, connector: Any, native: Any) -> Way | str:
+    """How a connector reaches a server; or why nobody else can go that way."""
+    if isinstance(connector, aiohttp.UnixConnector):
+        return Way(uds=connector.path)
+    if not isinstance(connector, aiohttp.TCPConnector) or _connects_itself(aiohttp, connector):
+        return "a connector of the program's own"
+    if connector._get_fingerprint(native) is not None:
+        return "a certificate pinned by its fingerprint"
+    if getattr(native, "server_hostname", None) is not None:
+        return "its own server name (SNI)"
+    local = getattr(connector, "_local_addr_infos", None)
+    return Way(
+        connector._get_ssl_context(native),
+        None if native.proxy is None else _proxy(native),
+        local_address=local[0][-1][0] if local else None,
+    )
 
 
-def _method_and_url(session: Any, method: str, str_or_url: Any, **_: Any) -> tuple[str, str]:
-    return method.upper(), str(session._build_url(str_or_url))
+def _connects_itself(aiohttp: Any, connector: Any) -> bool:
+    kind = type(connector)
+    library = aiohttp.TCPConnector
+    resolver = getattr(connector, "_resolver", None)
+    return (
+        any(getattr(kind, name, None) is not getattr(library, name, None) for name in _CONNECTING)
+        or getattr(connector, "_socket_factory", None) is not None
+        or (resolver is not None and not type(resolver).__module__.startswith("aiohttp."))
+    )
 
 
-def _taken(aiohttp: Any, session: Any, kwargs: dict[str, Any], gate: Gate, answer_class: type) -> dict[str, Any]:
-    """The arguments of a request that a scope may take: our middleware innermost, no limit on the total time."""
-
-    async def ask(native: Any, _pass_on: Any) -> Any:
-        body = native.body
-        # BytesPayload and its children hold their bytes in `_value`; before 3.13 plain bytes were kept as such.
-        held = body if isinstance(body, bytes) else getattr(body, "_value", None)
-        future = None
-        if isinstance(held, bytes | bytearray) and "content-encoding" not in native.headers:
-            future = gate.submit(to_request(native, bytes(held)))
-        else:
-            gate.bypass(native.method, str(native.url), "body cannot be read")
-        if future is None:
-            raise _LetPass
-        try:
-            return to_native(answer_class, native, await wait_async(future))
-        except RealTime:
-            raise _LetPass from None
-
-    middlewares = kwargs.get("middlewares")
-    if middlewares is None:
-        middlewares = session._middlewares
-    timeout = aiohttp.ClientTimeout(total=None)
-    return {**kwargs, "middlewares": (*middlewares, ask), "timeout": timeout}
+def _proxy(native: Any) -> Proxy:
+    headers = [(name.lower().encode(), value.encode()) for name, value in (native.proxy_headers or {}).items()]
+    if native.proxy_auth is not None:
+        headers.append((b"proxy-authorization", native.proxy_auth.encode().encode()))
+    elif native.proxy.user is not None:
+        login = f"{native.proxy.user}:{native.proxy.password or ''}"
+        headers.append((b"proxy-authorization", b"Basic " + b64encode(login.encode())))
+    return Proxy(str(native.proxy.origin()), tuple(headers))
 
 
-def _answer_class(aiohttp: Any) -> type:
-    """A ClientResponse that never had a connection.
-
-    Its constructor is passed over: aiohttp's takes private arguments that change between versions (3.12 to 3.14
-    differ). What the methods of the class read is set here.
-    """
-    from aiohttp.base_protocol import BaseProtocol
-    from aiohttp.helpers import TimerNoop
-    from aiohttp.http import HttpVersion11
-    from multidict import CIMultiDict, CIMultiDictProxy
-
-    class Answer(aiohttp.ClientResponse):  # type: ignore[misc]
-        def __init__(self, native: Any, response: Response) -> None:
-            loop = asyncio.get_running_loop()
-            headers = CIMultiDict((*response.headers, ("content-length", str(len(response.body)))))
-            self.method = native.method
-            self.version = HttpVersion11
-            self.status = response.status
-            self.reason = _reason(response.status)
-            self._real_url = native.url
-            self._url = native.url.with_fragment(None)
-            self._request_info = native.request_info
-            self._headers = CIMultiDictProxy(headers)
-            self._raw_headers = tuple((name.encode(), value.encode()) for name, value in headers.items())
-            set_cookies = [value for name, value in response.headers if name == "set-cookie"]
-            self._raw_cookie_headers = tuple(set_cookies) or None
-            self._cookies = SimpleCookie("; ".join(set_cookies))
-            self._timer = TimerNoop()
-            self._cache: dict[str, Any] = {}
-            self._traces: list[Any] = []
-            self._loop = loop
-            self._session = native.session
-            self._resolve_charset = native.session._resolve_charset
-            self._connection = None
-            self._closed = True
-            self.content = aiohttp.StreamReader(BaseProtocol(loop), 2**16, loop=loop)
-            self.content.feed_data(response.body)
-            self.content.feed_eof()
-
-    return Answer
-
-
-def _reason(status: int) -> str:
+def _is_wanted(session: Any, method: str, str_or_url: Any, **_: Any) -> bool:
+    """Whether a scope may take this call, as far as can be told before it is finished; bad arguments are aiohttp's."""
+    gate = current()
     try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+        return (
+            gate is not None and not ourselves.get() and gate.wants(method.upper(), str(session._build_url(str_or_url)))
+        )
+    except Exception:
+        return False
+
+
+def _ask(aiohttp: Any, connector: Any, native: Any, *, limited: bool) -> Future[Response] | None:
+    """The future answer of a request; None when it goes real time. `limited` says that its total limit still holds."""
+    url = str(native.url)
+    gate = gate_for(native.method, url)
+    if gate is None:
+        return None
+    body = _body(aiohttp, native)
+    way = way_of(aiohttp, connector, native)
+    if limited:
+        why = "aiohttp's time limit could not be lifted: a middleware or another library is in between"
+    elif isinstance(body, bytes) and isinstance(way, Way):
+        return offer(gate, to_request(native, body), way)
+    else:
+        why = body if isinstance(body, str) else str(way)
+    refuse(gate, native.method, url, why)
+    return None
+
+
+def _body(aiohttp: Any, native: Any) -> bytes | str:
+    """The body of a request, or why it cannot be looked at without using it up."""
+    if "content-encoding" in native.headers:
+        return "compressed body"
+    if "expect" in native.headers:
+        return "Expect: 100-continue"
+    body = getattr(native, "body", b"")
+    if isinstance(body, aiohttp.MultipartWriter):
+        return "multipart"
+    # BytesPayload and its children hold their bytes in `_value`; before 3.13 plain bytes were kept as such.
+    held = body if isinstance(body, bytes) else getattr(body, "_value", None)
+    return bytes(held) if isinstance(held, bytes | bytearray | memoryview) else "streaming upload"
+
+
+def _asked(native: Any, traces: Any = None, timeout: Any = None) -> tuple[Any, Any]:
+    return native, timeout
+
+
+def _limits(aiohttp: Any, session: Any, kwargs: dict[str, Any]) -> Any:
+    """The limits that hold for a call, as aiohttp finds them out."""
+    limits = kwargs.get("timeout", sentinel := aiohttp.helpers.sentinel)
+    if limits is sentinel:
+        return session._timeout
+    return limits if isinstance(limits, aiohttp.ClientTimeout) else aiohttp.ClientTimeout(total=limits)
+
+
+def _without_total(limits: Any, lift: _Lift) -> Any:
+    others = {name: getattr(limits, name) for name in ("connect", "sock_read", "sock_connect", "ceil_threshold")}
+    return type(limits)(total=lift.far, **others)

@@ -7,9 +7,12 @@ started outside of them can be reported instead of silently paying the full pric
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Protocol
+from urllib.parse import urlsplit
+from weakref import ref
 
 from batchling.core.model import Request, Response
 from batchling.core.way import Way
@@ -44,16 +47,26 @@ class Gate(Protocol):
         """Note that a wanted call goes real time, and why: a few words for people."""
 
 
-active: ContextVar[Gate | None] = ContextVar("batchling_active", default=None)
-"""The innermost scope of this task or thread."""
+class _Unset:
+    """Nobody has said anything about this task or thread."""
 
-decided: ContextVar[bool] = ContextVar("batchling_decided", default=False)
-"""True below a hook that has let a wanted request pass, so that no deeper hook judges it again."""
+
+_UNSET = _Unset()
+
+active: ContextVar[Gate | _Unset | None] = ContextVar("batchling_active", default=_UNSET)
+"""The innermost scope of this task or thread; None is outside of all. Where it is not set, `current` looks further."""
+
+ourselves: ContextVar[bool] = ContextVar("batchling_ourselves", default=False)
+"""True around our own calls: no hook looks at them."""
 
 open_gates: set[Gate] = set()
 """Every open scope of this process. Changed by `BatchingContext` only; read it with `tuple(open_gates)`."""
 
 OUTSIDE = "the task or thread started outside the scope"
+OWN_TRANSPORT = "a transport of the program's own"
+
+_SCOPE = "_batchling_scope"
+"""The attribute by which a thread holds the scope that it was started in."""
 
 
 def enabled() -> bool:
@@ -64,9 +77,25 @@ def enabled() -> bool:
 def current() -> Gate | None:
     """The innermost scope of the caller that is still open."""
     gate = active.get()
+    if isinstance(gate, _Unset):
+        scope = threading.current_thread().__dict__.get(_SCOPE)
+        gate = None if scope is None else scope()
     while gate is not None and gate.closed:
         gate = gate.outer
     return gate
+
+
+def lend(gate: Gate, thread: threading.Thread) -> None:
+    """Have a thread that is about to start run in a scope, without keeping the scope alive."""
+    # Not by setattr: a subclass may have its own.
+    thread.__dict__[_SCOPE] = ref(gate)
+
+
+def outside() -> Context:
+    """A context outside of every scope, for threads of ours."""
+    context = Context()
+    context.run(active.set, None)
+    return context
 
 
 def gate_for(method: str, url: str) -> Gate | None:
@@ -74,7 +103,7 @@ def gate_for(method: str, url: str) -> Gate | None:
 
     A wanted call that runs outside every open scope is noted as a bypass of those scopes.
     """
-    if decided.get():
+    if ourselves.get():
         return None
     gate = current()
     if gate is not None:
@@ -83,3 +112,41 @@ def gate_for(method: str, url: str) -> Gate | None:
         if other.wants(method, url):
             other.bypass(method, url, OUTSIDE)
     return None
+
+
+class Mark:
+    """A wanted call on its way through a transport of the program's own, until a hook below meets it.
+
+    Another call that the transport makes meanwhile, for a token or a moderation, is not taken for it: that one has
+    another path and another body.
+    """
+
+    __slots__ = ("_body", "_path", "met")
+
+    def __init__(self, url: str, body: bytes | None) -> None:
+        self._path = urlsplit(url).path
+        self._body = body
+        self.met = False
+
+    def meet(self, url: str, body: bytes | None) -> None:
+        """A hook has this call in hand."""
+        if urlsplit(url).path == self._path or (body and body == self._body):
+            self.met = True
+
+
+marked: ContextVar[Mark | None] = ContextVar("batchling_marked", default=None)
+"""The call for which a transport of the program's own runs."""
+
+
+def offer(gate: Gate, request: Request, way: Way | None) -> Future[Response] | None:
+    """Give a wanted request to its gate: its future, or None when it goes real time."""
+    if (mark := marked.get()) is not None:
+        mark.meet(request.url, request.body)
+    return gate.submit(request, way)
+
+
+def refuse(gate: Gate, method: str, url: str, reason: str) -> None:
+    """Let a wanted call go real time, for a reason that its hook has seen."""
+    if (mark := marked.get()) is not None:
+        mark.meet(url, None)
+    gate.bypass(method, url, reason)

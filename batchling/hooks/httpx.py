@@ -1,36 +1,54 @@
 """The hook of httpx and of httpx2, sync and async: the library is an argument.
 
-`Client._transport_for_url` is patched to return our transport around the real one. There the request is final
-(`auth=` flows and request hooks have run), every transport of the user is below us, and the client itself sets
-`request`, `elapsed`, cookies and response hooks on our answer. Timeouts live in the real transport, so an
-answered call has none. Converts and asks; holds no policy.
+A call is decided at the library's own network transport, `HTTPTransport.handle_request`: every transport of the
+program has run by then, with its retries, tokens, rewriting and caches, and sees our answer; in-process transports
+(`MockTransport`, `ASGITransport`, `WSGITransport`) never get there. `Client._transport_for_url` is patched as well, for
+URLs that a scope wants and transports of the program's own: a call for which one of these meets no hook of ours is
+reported. Timeouts live below, so an answered call has none. Converts and asks; holds no policy.
 """
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from batchling.core.model import Request, Response
-from batchling.hooks.gate import RealTime, decided, gate_for
+from batchling.core.way import Proxy, Way
+from batchling.hooks.answers import headers_of, reason_of, status_of
+from batchling.hooks.gate import OWN_TRANSPORT, Mark, RealTime, current, gate_for, marked, offer, ourselves, refuse
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait, wait_async
 
 
 def patches(library: ModuleType) -> list[Patch]:
     """What to patch in `library`, which is httpx or speaks its API."""
-    sync_transport, async_transport = _transports(library)
 
-    def wrap(kind: type) -> Any:
-        def transport_for_url(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-            return kind(wrapped(*args, **kwargs))
+    def handle(wrapped: Any, transport: Any, args: Any, kwargs: Any) -> Any:
+        native = args[0] if args else kwargs["request"]
+        if (future := _ask(library, transport, native)) is not None:
+            try:
+                return to_native(library, wait(future))
+            except RealTime:
+                pass
+        return wrapped(*args, **kwargs)
 
-        return transport_for_url
+    async def handle_async(wrapped: Any, transport: Any, args: Any, kwargs: Any) -> Any:
+        native = args[0] if args else kwargs["request"]
+        if (future := _ask(library, transport, native)) is not None:
+            try:
+                return to_native(library, await wait_async(future))
+            except RealTime:
+                pass
+        return await wrapped(*args, **kwargs)
 
+    follow = _following(library)
     return [
-        Patch(library.Client, "_transport_for_url", wrap(sync_transport)),
-        Patch(library.AsyncClient, "_transport_for_url", wrap(async_transport)),
+        Patch(library.HTTPTransport, "handle_request", handle),
+        Patch(library.AsyncHTTPTransport, "handle_async_request", handle_async),
+        Patch(library.Client, "_transport_for_url", follow, vital=False),
+        Patch(library.AsyncClient, "_transport_for_url", follow, vital=False),
     ]
 
 
@@ -43,86 +61,149 @@ def to_request(native: Any, url: str) -> Request:
 
 def to_native(library: Any, response: Response) -> Any:
     """The library's response, unread and open, as its own transports return one."""
-    headers = [*response.headers, ("content-length", str(len(response.body)))]
+    status = status_of(response)
     return library.Response(
-        response.status,
-        headers=headers,
+        status,
+        headers=headers_of(response),
         stream=library.ByteStream(response.body),
-        extensions={"http_version": b"HTTP/1.1", "reason_phrase": _reason(response.status)},
+        extensions={"http_version": b"HTTP/1.1", "reason_phrase": reason_of(status).encode()},
     )
 
 
-def _reason(status: int) -> bytes:
-    try:
-        return HTTPStatus(status).phrase.encode()
-    except ValueError:
-        return b""
+def way_of(transport: Any) -> Way | None:
+    """How one of the library's network transports reaches a server; None when it does not show that."""
+    pool: Any = getattr(transport, "_pool", None)
+    if not hasattr(pool, "_ssl_context"):
+        return None
+    socket_options = getattr(pool, "_socket_options", None)
+    return Way(
+        pool._ssl_context,
+        _proxy(pool),
+        getattr(pool, "_uds", None),
+        getattr(pool, "_local_address", None),
+        tuple(map(tuple, socket_options)) if socket_options else (),
+    )
+
+
+def _proxy(pool: Any) -> Proxy | None:
+    url = getattr(pool, "_proxy_url", None)
+    if url is None:
+        return None
+    host = f"[{url.host.decode()}]" if b":" in url.host else url.host.decode()
+    port = f":{url.port}" if url.port else ""
+    return Proxy(
+        f"{url.scheme.decode()}://{host}{port}",
+        tuple((name.lower(), value) for name, value in getattr(pool, "_proxy_headers", ())),
+        getattr(pool, "_proxy_auth", None),
+        getattr(pool, "_proxy_ssl_context", None),
+    )
 
 
 def _unreadable(library: Any, native: Any) -> str | None:
-    """Why the body cannot be looked at without using it up; None when it can."""
+    """Why the request cannot be looked at, or sent by anybody else; None when it can."""
     if native.headers.get("content-type", "").startswith("multipart/"):
         return "multipart"
-    return None if isinstance(native.stream, library.ByteStream) else "streaming upload"
+    if not isinstance(native.stream, library.ByteStream):
+        return "streaming upload"
+    if "content-encoding" in native.headers:
+        return "compressed body"
+    return "its own server name (SNI)" if "sni_hostname" in native.extensions else None
 
 
-def _ask(library: Any, native: Any) -> Any:
-    """The future answer of a request; False when no scope wants it, None when a scope lets it pass."""
+def _ask(library: Any, transport: Any, native: Any) -> Any:
+    """The future answer of a request; None when it goes real time."""
     url = str(native.url)
     gate = gate_for(native.method, url)
     if gate is None:
-        return False
-    if reason := _unreadable(library, native):
-        gate.bypass(native.method, url, reason)
         return None
-    return gate.submit(to_request(native, url))
+    if reason := _unreadable(library, native):
+        refuse(gate, native.method, url, reason)
+        return None
+    return offer(gate, to_request(native, url), way_of(transport))
 
 
-def _transports(library: Any) -> tuple[type, type]:
-    """Our two transport classes for a library; each wraps the transport that the client chose for one request."""
+def _following(library: Any) -> Any:
+    """The wrapper of `_transport_for_url`: the program's own object, but for a wanted URL and a transport that may end
+    anywhere."""
+    in_process = (library.MockTransport, library.ASGITransport, library.WSGITransport)
+    networks = (library.HTTPTransport, library.AsyncHTTPTransport)
+    own: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+    ends_here: WeakSet[Any] = WeakSet()
+    """Transports that have ended in a hook: what one of them answers without is its own affair, a cache's say."""
+    follower, async_follower = _followers(library, ends_here)
 
-    class BatchingTransport(library.BaseTransport):  # type: ignore[misc]
+    def is_own(kind: type) -> bool:
+        """Whether the program has a say in how this kind of transport handles a request."""
+        if (known := own.get(kind)) is None:
+            names = ("handle_request", "handle_async_request")
+            owner = next((each for each in kind.__mro__ if any(name in each.__dict__ for name in names)), None)
+            known = own[kind] = owner not in networks
+        return known
+
+    def transport_for_url(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        transport = wrapped(*args, **kwargs)
+        if not is_own(type(transport)) or isinstance(transport, in_process) or _is_test_client(transport):
+            return transport
+        gate = current()
+        if gate is None or ourselves.get() or not gate.wants("POST", str(args[0] if args else kwargs["url"])):
+            return transport
+        return (async_follower if isinstance(client, library.AsyncClient) else follower)(transport)
+
+    return transport_for_url
+
+
+def _is_test_client(transport: Any) -> bool:
+    return type(transport).__module__.startswith("starlette.")
+
+
+def _followers(library: Any, ends_here: WeakSet[Any]) -> tuple[type, type]:
+    """Our two transports around one of the program's, for one request each."""
+
+    class Follower:
         def __init__(self, inner: Any) -> None:
             self._inner = inner
 
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.__dict__["_inner"], name)
+
+        def _mark(self, native: Any) -> Mark:
+            return Mark(str(native.url), None if _unreadable(library, native) else native.read())
+
+        def _look_back(self, native: Any, mark: Mark) -> None:
+            with suppress(TypeError):  # a transport that cannot be held in a set
+                if mark.met:
+                    ends_here.add(self._inner)
+                elif self._inner in ends_here:
+                    return
+            if not mark.met and (gate := gate_for(native.method, str(native.url))) is not None:
+                gate.bypass(native.method, str(native.url), OWN_TRANSPORT)
+
+    class SyncFollower(Follower, library.BaseTransport):  # type: ignore[misc]
         def handle_request(self, request: Any) -> Any:
-            future = _ask(library, request)
-            if future is False:
-                return self._inner.handle_request(request)
-            if future is not None:
-                try:
-                    return to_native(library, wait(future))
-                except RealTime:
-                    pass
-            token = decided.set(True)
+            mark = self._mark(request)
+            token = marked.set(mark)
             try:
-                return self._inner.handle_request(request)
+                answer = self._inner.handle_request(request)
             finally:
-                decided.reset(token)
+                marked.reset(token)
+            self._look_back(request, mark)
+            return answer
 
         def close(self) -> None:
             self._inner.close()
 
-    class AsyncBatchingTransport(library.AsyncBaseTransport):  # type: ignore[misc]
-        def __init__(self, inner: Any) -> None:
-            self._inner = inner
-
+    class AsyncFollower(Follower, library.AsyncBaseTransport):  # type: ignore[misc]
         async def handle_async_request(self, request: Any) -> Any:
-            future = _ask(library, request)
-            if future is False:
-                return await self._inner.handle_async_request(request)
-            if future is not None:
-                try:
-                    return to_native(library, await wait_async(future))
-                except RealTime:
-                    pass
-            token = decided.set(True)
+            mark = self._mark(request)
+            token = marked.set(mark)
             try:
-                return await self._inner.handle_async_request(request)
+                answer = await self._inner.handle_async_request(request)
             finally:
-                decided.reset(token)
+                marked.reset(token)
+            self._look_back(request, mark)
+            return answer
 
         async def aclose(self) -> None:
             await self._inner.aclose()
 
-    return BatchingTransport, AsyncBatchingTransport
+    return SyncFollower, AsyncFollower

@@ -14,11 +14,15 @@ _log = logging.getLogger(__name__)
 
 
 class Patch:
-    """One method of one class, wrapped by `wrapper(wrapped, instance, args, kwargs)` while a scope is open."""
+    """One method of one class, wrapped by `wrapper(wrapped, instance, args, kwargs)` while a scope is open.
 
-    def __init__(self, owner: type, name: str, wrapper: Callable[..., Any]) -> None:
+    One that is not `vital` only makes the report better.
+    """
+
+    def __init__(self, owner: type, name: str, wrapper: Callable[..., Any], *, vital: bool = True) -> None:
         self.place = (owner, name)
         self._wrapper = wrapper
+        self._vital = vital
         self._original: Any = None
         self._ours: Any = None
         self._active = False
@@ -28,6 +32,8 @@ class Patch:
         owner, name = self.place
         original = owner.__dict__.get(name)
         if original is None:
+            if not self._vital:
+                return
             _log.warning(
                 "batchling: %s.%s has no %s in this version: its calls go real time, at full price. "
                 "Please report this, with the version of the library.",

@@ -1,19 +1,20 @@
 """Carries the active scope into worker threads: a context variable alone does not reach them (Python 3.11 to 3.13).
 
-Only our one variable is carried, and only for the duration of the job: a pool's worker gets the scope of whoever
-submitted the job, not of whoever happened to start the worker.
+Only our own variables are carried. A pool's worker gets the scope of whoever submitted the job, for the time of the
+job, and not that of whoever happened to start the worker. A thread of its own remembers the scope that it was started
+in; what it runs is left alone.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 from batchling.errors import Detached
-from batchling.hooks.gate import Gate, active, current
+from batchling.hooks.gate import Gate, Mark, active, current, lend, marked
 from batchling.hooks.patching import Patch
 
 
@@ -22,37 +23,39 @@ def patches() -> list[Patch]:
     return [Patch(ThreadPoolExecutor, "submit", _submit), Patch(threading.Thread, "start", _start)]
 
 
-def _run_with(gate: Gate | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    token = active.set(gate)
+def _run_with(gate: Gate | None, mark: Mark | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    token, tracing = active.set(gate), marked.set(mark)
     try:
         return function(*args, **kwargs)
     finally:
+        marked.reset(tracing)
         active.reset(token)
 
 
 def _submit(wrapped: Any, executor: Any, args: Any, kwargs: Any) -> Any:
-    if not args:
-        return wrapped(*args, **kwargs)  # raises the library's own TypeError
-    return wrapped(_run_with, current(), *args, **kwargs)
+    # Without arguments it raises the library's own TypeError; and what goes to another interpreter (Python 3.14) has to
+    # be what it was.
+    if not args or type(executor).__name__ == "InterpreterPoolExecutor":
+        return wrapped(*args, **kwargs)
+    return wrapped(_run_with, current(), marked.get(), *args, **kwargs)
 
 
 def _start(wrapped: Any, thread: Any, args: Any, kwargs: Any) -> Any:
     gate = current()
-    if gate is None:
-        return wrapped(*args, **kwargs)
-    run = thread.run
+    if gate is not None:
+        lend(gate, thread)
+        _end_in_silence(thread)
+    return wrapped(*args, **kwargs)
 
-    def run_in_scope() -> None:
-        # Taken away first, so that the thread object does not keep the scope alive afterwards.
-        thread.__dict__.pop("run", None)
-        # A thread whose call was detached ends in silence: the scope has said what goes on, and a traceback for each
-        # of a thousand threads would bury it (and can abort CPython when daemon threads print at its end).
-        with suppress(Detached):
-            _run_with(gate, run)
 
-    thread.run = run_in_scope
-    try:
-        return wrapped(*args, **kwargs)
-    except BaseException:
-        thread.__dict__.pop("run", None)
-        raise
+def _end_in_silence(thread: Any) -> None:
+    """Have a thread whose call was detached end without a traceback: the scope has said what goes on, and one for each
+    of a thousand threads would bury it (and can abort CPython when daemon threads print at its end)."""
+    told = thread.__dict__.get("_invoke_excepthook")
+    if told is not None:
+
+        def tell(failed: Any) -> None:
+            if not isinstance(sys.exc_info()[1], Detached):
+                told(failed)
+
+        thread.__dict__["_invoke_excepthook"] = tell

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from contextvars import Context
 from types import TracebackType
 from typing import Protocol, Self
 
 from aiohttp import web
 
 from batchling.core.model import JSON
+from batchling.hooks.gate import outside
 from batchling.testing.accents import ACCENTS
 from batchling.testing.anthropic import AnthropicApi
 from batchling.testing.fireworks import FireworksApi
@@ -94,8 +94,7 @@ class ProviderServer:
 
     def start(self) -> Self:
         """Begin to serve; `url` is known when this returns."""
-        # In an empty context, so that a scope which is open around us does not reach the server's thread.
-        Context().run(self._thread.start)
+        outside().run(self._thread.start)
         asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(_START_SECONDS)
         return self
 

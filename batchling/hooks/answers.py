@@ -1,0 +1,47 @@
+"""Our response as the wire would have carried it: what the hooks of all libraries build their own from."""
+
+from __future__ import annotations
+
+import re
+from email.utils import formatdate
+from http import HTTPStatus
+
+from batchling.core.model import Response
+
+_FRAMING = frozenset({"connection", "content-encoding", "content-length", "keep-alive", "transfer-encoding"})
+"""Headers about the bytes of a message that the caller never sees."""
+_UNFIT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def status_of(response: Response) -> int:
+    """The status, which comes from a provider's row: what HTTP cannot carry as an answer is 502."""
+    return response.status if 200 <= response.status <= 999 else HTTPStatus.BAD_GATEWAY
+
+
+def reason_of(status: int) -> str:
+    """The usual words for a status; empty when there are none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def headers_of(response: Response) -> list[tuple[bytes, bytes]]:
+    """The headers of the answer, with its length and, where the provider gave none, the date of today."""
+    found = [
+        (name.encode("latin-1", "replace"), value.encode())
+        for name, value in response.headers
+        if name not in _FRAMING and not _UNFIT.search(value)
+    ]
+    if not any(name == b"date" for name, _ in found):
+        found.append((b"date", formatdate(usegmt=True).encode()))
+    found.append((b"content-length", b"%d" % len(response.body)))
+    return found
+
+
+def wire(response: Response) -> bytes:
+    """The whole answer in HTTP/1.1."""
+    status = status_of(response)
+    head = [f"HTTP/1.1 {status} {reason_of(status)}".encode()]
+    head += [name + b": " + value for name, value in headers_of(response)]
+    return b"\r\n".join([*head, b"", response.body])

@@ -1,0 +1,205 @@
+"""The hook of urllib3, 1.26 and 2, and thereby of requests.
+
+A call is decided where the pool makes it on a connection, `HTTPConnectionPool._make_request`: adapters, sessions,
+redirects and retries are above and see our answer as one from the network. An answered call is made on a connection
+without a network (`batchling.hooks.wireless`), so the response, its cookies and its end are the library's own. The
+tunnel through a proxy, which urllib3 opens before that, waits until the call is let pass. Converts and asks; holds no
+policy.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from contextvars import ContextVar
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+from batchling.core.model import Request, Response
+from batchling.core.way import Proxy, Way
+from batchling.hooks.answers import wire
+from batchling.hooks.gate import Gate, RealTime, current, gate_for, offer, ourselves, refuse
+from batchling.hooks.patching import Patch
+from batchling.hooks.waiting import wait
+from batchling.hooks.wireless import AnsweringSocket
+
+_TUNNEL = "_batchling_tunnel"
+"""The attribute of a connection whose tunnel is yet to be opened."""
+
+_wanted: ContextVar[bool] = ContextVar("batchling_wanted", default=False)
+"""Whether the call that a pool is about to make may be answered, so that no tunnel is needed."""
+
+
+def patches(connectionpool: ModuleType) -> list[Patch]:
+    """What to patch in `urllib3.connectionpool`."""
+    pools: Any = connectionpool
+
+    def urlopen(wrapped: Any, pool: Any, args: Any, kwargs: Any) -> Any:
+        gate = current()
+        wanted = gate is not None and not ourselves.get() and _wants(gate, pool, *args, **kwargs)
+        token = _wanted.set(wanted)
+        try:
+            return wrapped(*args, **kwargs)
+        finally:
+            _wanted.reset(token)
+
+    def prepare_proxy(wrapped: Any, pool: Any, args: Any, kwargs: Any) -> Any:
+        conn = args[0] if args else kwargs["conn"]
+        if not _wanted.get():
+            return wrapped(*args, **kwargs)
+        conn.__dict__[_TUNNEL] = lambda: wrapped(conn)
+        return None
+
+    def make_request(wrapped: Any, pool: Any, args: Any, kwargs: Any) -> Any:
+        conn, *others = args or [kwargs.pop("conn")]
+        tunnel = conn.__dict__.pop(_TUNNEL, None)
+        future = _ask(pool, *others, **kwargs)
+        if future is not None:
+            try:
+                answer = wire(wait(future))
+            except RealTime:
+                pass
+            else:
+                # The connection of the pool stays as it is, and goes back into it with the end of the answer.
+                made = pools.HTTPConnection(pool.host, pool.port)
+                made.sock = AnsweringSocket(answer)
+                made.is_verified = True
+                return wrapped(made, *others, **kwargs)
+        if tunnel is not None:
+            _open_tunnel(pool, conn, tunnel)
+        return wrapped(conn, *others, **kwargs)
+
+    return [
+        Patch(pools.HTTPConnectionPool, "_make_request", make_request),
+        Patch(pools.HTTPConnectionPool, "urlopen", urlopen, vital=False),
+        Patch(pools.HTTPSConnectionPool, "_prepare_proxy", prepare_proxy, vital=False),
+    ]
+
+
+def to_request(method: str, url: str, headers: Any, body: bytes | str | None) -> Request:
+    """Ours from the arguments of a pool; `url` is absolute."""
+    pairs = tuple((_text(name).lower(), _text(value)) for name, value in (headers or {}).items())
+    return Request(method.upper(), url, pairs, body.encode() if isinstance(body, str) else bytes(body or b""))
+
+
+def way_of(pool: Any) -> Way | str:
+    """How a pool reaches its server; or why nobody else can go that way."""
+    options: Mapping[str, Any] = getattr(pool, "conn_kw", {})
+    if not type(pool).__module__.startswith("urllib3."):
+        return "connections of the program's own"
+    if getattr(pool, "assert_fingerprint", None):
+        return "a certificate pinned by its fingerprint"
+    if getattr(pool, "assert_hostname", None) or options.get("server_hostname"):
+        return "its own server name (SNI)"
+    source = options.get("source_address")
+    return Way(
+        _tls(pool, options) if pool.scheme == "https" else None,
+        _proxy(pool, options.get("_socks_options")),
+        local_address=source[0] if source else None,
+        socket_options=tuple(map(tuple, options.get("socket_options") or ())),
+    )
+
+
+def _tls(pool: Any, options: Mapping[str, Any]) -> ssl.SSLContext:
+    if isinstance(given := options.get("ssl_context"), ssl.SSLContext):
+        return given
+    return _context(
+        pool.ca_certs,
+        pool.ca_cert_dir,
+        pool.cert_file,
+        pool.key_file,
+        getattr(pool, "key_password", None),
+        trusts=pool.cert_reqs not in ("CERT_NONE", "NONE", ssl.CERT_NONE) or pool.cert_reqs is None,
+        names=getattr(pool, "assert_hostname", None) is not False,
+    )
+
+
+@lru_cache(maxsize=16)
+def _context(
+    ca_file: str | None,
+    ca_folder: str | None,
+    certificate: str | None,
+    key: str | None,
+    password: str | None,
+    *,
+    trusts: bool,
+    names: bool,
+) -> ssl.SSLContext:
+    """One for all pools with these settings: reading a bundle takes longer than a call."""
+    context = ssl.create_default_context(cafile=ca_file, capath=ca_folder)
+    context.check_hostname = trusts and names
+    if not trusts:
+        context.verify_mode = ssl.CERT_NONE
+    if certificate:
+        context.load_cert_chain(certificate, key, password)
+    return context
+
+
+def _proxy(pool: Any, socks: Mapping[str, Any] | None) -> Proxy | None:
+    if socks is not None:
+        login = (socks["username"].encode(), (socks["password"] or "").encode()) if socks.get("username") else None
+        return Proxy(f"socks5h://{_host(socks['proxy_host'])}:{socks['proxy_port']}", auth=login)
+    url = getattr(pool, "proxy", None)
+    if url is None:
+        return None
+    headers: Iterable[tuple[Any, Any]] = (getattr(pool, "proxy_headers", None) or {}).items()
+    pairs = tuple((_text(name).lower().encode(), _text(value).encode("latin-1")) for name, value in headers)
+    settings = getattr(pool, "proxy_config", None)
+    port = f":{url.port}" if url.port else ""
+    return Proxy(f"{url.scheme}://{_host(url.host)}{port}", pairs, tls=getattr(settings, "ssl_context", None))
+
+
+def _ask(
+    pool: Any, method: str, url: str, timeout: Any = None, body: Any = None, headers: Any = None, **_: Any
+) -> Future[Response] | None:
+    """The future answer of a request; None when it goes real time."""
+    url = _absolute(pool, url)
+    gate = gate_for(method.upper(), url)
+    if gate is None:
+        return None
+    way: Way | str = _unreadable(headers, body) or way_of(pool)
+    if isinstance(way, Way):
+        return offer(gate, to_request(method, url, headers, body), way)
+    refuse(gate, method, url, way)
+    return None
+
+
+def _wants(gate: Gate, pool: Any, method: str, url: str, *_: Any, **__: Any) -> bool:
+    return gate.wants(method.upper(), _absolute(pool, url))
+
+
+def _unreadable(headers: Any, body: Any) -> str:
+    """Why the request cannot be looked at without using it up; empty when it can."""
+    if not isinstance(body, bytes | bytearray | str | None):
+        return "streaming upload"
+    names = {_text(name).lower(): value for name, value in (headers or {}).items()}
+    if _text(names.get("content-type", "")).startswith("multipart/"):
+        return "multipart"
+    return "compressed body" if "content-encoding" in names else ""
+
+
+def _open_tunnel(pool: Any, conn: Any, tunnel: Any) -> None:
+    """Prepare a connection through a proxy, late, with the errors that urllib3 makes of its failure."""
+    try:
+        tunnel()
+    except OSError as fault:
+        pool._raise_timeout(err=fault, url=pool.proxy.url, timeout_value=conn.timeout)
+        raise
+
+
+def _absolute(pool: Any, url: str) -> str:
+    if not url.startswith("/"):  # a call by way of a plain proxy
+        return url
+    usual = {"http": 80, "https": 443}.get(pool.scheme)
+    port = "" if pool.port in (None, usual) else f":{pool.port}"
+    return f"{pool.scheme}://{_host(pool.host)}{port}{url}"
+
+
+def _host(name: str) -> str:
+    return f"[{name}]" if ":" in name and not name.startswith("[") else name
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
