@@ -121,9 +121,11 @@ class Mark:
     another path and another body.
     """
 
-    __slots__ = ("_body", "_path", "met")
+    __slots__ = ("_body", "_path", "met", "method", "url")
 
-    def __init__(self, url: str, body: bytes | None) -> None:
+    def __init__(self, method: str, url: str, body: bytes | None) -> None:
+        self.method = method
+        self.url = url
         self._path = urlsplit(url).path
         self._body = body
         self.met = False

@@ -167,16 +167,16 @@ def _followers(library: Any, ends_here: WeakSet[Any]) -> tuple[type, type]:
             return getattr(self.__dict__["_inner"], name)
 
         def _mark(self, native: Any) -> Mark:
-            return Mark(str(native.url), None if _unreadable(library, native) else native.read())
+            return Mark(native.method, str(native.url), None if _unreadable(library, native) else native.read())
 
-        def _look_back(self, native: Any, mark: Mark) -> None:
+        def _look_back(self, mark: Mark) -> None:
             with suppress(TypeError):  # a transport that cannot be held in a set
                 if mark.met:
                     ends_here.add(self._inner)
                 elif self._inner in ends_here:
                     return
-            if not mark.met and (gate := gate_for(native.method, str(native.url))) is not None:
-                gate.bypass(native.method, str(native.url), OWN_TRANSPORT)
+            if not mark.met and (gate := gate_for(mark.method, mark.url)) is not None:
+                gate.bypass(mark.method, mark.url, OWN_TRANSPORT)
 
     class SyncFollower(Follower, library.BaseTransport):  # type: ignore[misc]
         def handle_request(self, request: Any) -> Any:
@@ -186,7 +186,7 @@ def _followers(library: Any, ends_here: WeakSet[Any]) -> tuple[type, type]:
                 answer = self._inner.handle_request(request)
             finally:
                 marked.reset(token)
-            self._look_back(request, mark)
+            self._look_back(mark)
             return answer
 
         def close(self) -> None:
@@ -200,7 +200,7 @@ def _followers(library: Any, ends_here: WeakSet[Any]) -> tuple[type, type]:
                 answer = await self._inner.handle_async_request(request)
             finally:
                 marked.reset(token)
-            self._look_back(request, mark)
+            self._look_back(mark)
             return answer
 
         async def aclose(self) -> None:

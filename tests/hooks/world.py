@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from batchling.core.model import Request, Response
 from batchling.core.way import Way
-from batchling.hooks.gate import Gate, active, open_gates
+from batchling.hooks.gate import Gate, RealTime, active, open_gates
 
 ANSWER = b'{"answer": "\xc3\xa9\xe2\x80\xa8"}'
 
@@ -24,7 +24,11 @@ class RecordingGate:
         self.closed = False
         self.requests: list[Request] = []
         self.bypassed: list[tuple[str, str]] = []
+        self.ways: list[Way | None] = []
+        self.lets_go = False
+        """Whether it lets go of what it has taken."""
         self.status = 200
+        self.answer = ANSWER
         self.held: list[Future[Response]] | None = None
 
     def wants(self, method: str, url: str) -> bool:
@@ -32,15 +36,18 @@ class RecordingGate:
 
     def submit(self, request: Request, way: Way | None = None) -> Future[Response] | None:
         self.requests.append(request)
+        self.ways.append(way)
         if b'"stream"' in request.body:
             self.bypass(request.method, request.url, "streaming")
             return None
         future: Future[Response] = Future()
         if self.held is not None:
             self.held.append(future)
+        elif self.lets_go:
+            future.set_exception(RealTime())
         else:
             headers = (("content-type", "application/json"), ("x-request-id", "r1"), ("set-cookie", "a=b"))
-            future.set_result(Response(self.status, headers, ANSWER))
+            future.set_result(Response(self.status, headers, self.answer))
         return future
 
     def bypass(self, method: str, url: str, reason: str) -> None:
