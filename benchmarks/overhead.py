@@ -1,9 +1,9 @@
 """What batchling adds to a request, in CPU time, on a null network; beside the client alone, in the same process.
 
-    python benchmarks/overhead.py [--rows 10000] [--gather 50000]
+    python benchmarks/overhead.py [--rows 10000] [--gather 50000] [--beside ANOTHER_CHECKOUT]
 
-"null network" is an httpx2 transport that answers from memory: at once, or, as any real network and as a batch,
-only when all calls are under way, so that thousands of them are in memory together. The second is what a scope is
+"null network" is httpx2's own transport over a pool that answers from memory: at once, or, as any real network and as a
+batch, only when all calls are under way, so that thousands of them are in memory together. The second is what a scope is
 compared with; the first is shown beside it. The engine talks to the embedded server, which runs in a
 process of its own, so that its CPU time is not counted. Figures are medians of several rounds; the ratio is what to
 compare between machines.
@@ -21,7 +21,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Self
 
+import httpcore2
 import httpx2
 
 from batchling import batchify
@@ -44,20 +47,34 @@ def body(number: int) -> dict[str, object]:
     return {"model": "gpt-5-mini", "messages": messages, "temperature": 0.2, "max_completion_tokens": 16}
 
 
-class NullNetwork(httpx2.AsyncBaseTransport):
-    """Answers every request from memory, once so many are under way."""
+class NullPool:
+    """A pool of connections that answers every request from memory, once so many are under way."""
 
     def __init__(self, together: int) -> None:
         self._missing = together
         self._all = asyncio.Event()
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+    async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
         """The same answer for all."""
         self._missing -= 1
         if self._missing <= 0:
             self._all.set()
         await self._all.wait()
-        return httpx2.Response(200, stream=httpx2.ByteStream(ANSWER))
+        return httpcore2.Response(200, content=ANSWER)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+class NullNetwork(httpx2.AsyncHTTPTransport):
+    """The library's own transport, above no network."""
+
+    def __init__(self, together: int) -> None:
+        super().__init__(verify=False)
+        self._pool = NullPool(together)
 
 
 async def ask(url: str, rows: int, first: int, together: int = 1) -> int:
@@ -131,12 +148,27 @@ def measure(rows: int, gather: int, rounds: int) -> None:
         server.wait(10)
 
 
+def beside(chosen: argparse.Namespace) -> None:
+    """This checkout and another one, each in processes of its own, in turns."""
+    here = str(Path(__file__).parent.parent)
+    for turn in range(2):
+        for checkout in (chosen.beside, here) if turn else (here, chosen.beside):
+            print(f"== {checkout}", flush=True)
+            given = {name: str(getattr(chosen, name)) for name in ("rows", "gather", "rounds")}
+            options = [part for name, value in given.items() for part in (f"--{name}", value)]
+            subprocess.run([sys.executable, __file__, *options], env={**os.environ, "PYTHONPATH": checkout}, check=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--gather", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--beside", help="another checkout of batchling, measured in turns with this one")
     chosen = parser.parse_args()
+    if chosen.beside:
+        beside(chosen)
+        sys.exit()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BATCHLING_CACHE_DIR"] = folder
         measure(chosen.rows, chosen.gather, chosen.rounds)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 from batchling.core.model import Response
@@ -27,16 +29,21 @@ def reason_of(status: int) -> str:
 
 
 def headers_of(response: Response) -> list[tuple[bytes, bytes]]:
-    """The headers of the answer, with its length and, where the provider gave none, the date of today."""
+    """The headers of the answer, with its length and, where the provider gave none, the date of now."""
     found = [
         (name.encode("latin-1", "replace"), value.encode())
         for name, value in response.headers
         if name not in _FRAMING and not _UNFIT.search(value)
     ]
     if not any(name == b"date" for name, _ in found):
-        found.append((b"date", formatdate(usegmt=True).encode()))
+        found.append((b"date", _date(int(time.time()))))
     found.append((b"content-length", b"%d" % len(response.body)))
     return found
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode()
 
 
 def wire(response: Response) -> bytes:

@@ -67,16 +67,21 @@ def test_every_way_to_read_a_stream_ends(gate: RecordingGate, read: Callable[[An
         assert response.raw.read() == b""
 
 
-def test_the_raw_response_is_urllib3s_own(gate: RecordingGate) -> None:
-    response = post(stream=True)
-
-    raw = response.raw
-    assert type(raw) is urllib3.HTTPResponse
-    assert raw.geturl() == "/v1/answer"
-    assert raw.retries.history == ()
-    assert (raw.status, raw.reason, raw.version) == (200, "OK", 11)
-    assert parsedate_to_datetime(response.headers["date"]).tzinfo is not None
-    response.close()
+def test_the_raw_response_is_as_from_the_network(gate: RecordingGate) -> None:
+    with echo_server() as (url, _), requests.Session() as session:
+        passed = session.post(f"{url}/v1/answer", json=PASS, stream=True)
+        taken = session.post(f"{url}/v1/answer", json={}, stream=True)
+        for response in (passed, taken):
+            assert type(response.raw) is urllib3.HTTPResponse
+            assert parsedate_to_datetime(response.headers["date"]).tzinfo is not None
+        for name in ("geturl", "isclosed", "readable", "seekable"):
+            assert getattr(passed.raw, name)() == getattr(taken.raw, name)(), name
+        for name in ("status", "reason", "version", "closed", "decode_content", "strict", "msg", "retries"):
+            kinds = [type(getattr(response.raw, name, None)) for response in (passed, taken)]
+            assert kinds[0] is kinds[1], name
+        assert taken.raw.retries.history == ()
+        passed.close()
+        taken.close()
 
 
 def test_retries_see_our_failures(gate: RecordingGate) -> None:
