@@ -2,11 +2,11 @@
 
     python benchmarks/overhead.py [--rows 10000] [--gather 50000] [--beside ANOTHER_CHECKOUT]
 
-"null network" is httpx2's own transport over a pool that answers from memory: at once, or, as any real network and as
-a batch, only when all calls are under way, so that thousands of them are in memory together. The second is what a scope is
-compared with; the first is shown beside it. The engine talks to the embedded server, which runs in a
-process of its own, so that its CPU time is not counted. Figures are medians of several rounds; the ratio is what to
-compare between machines.
+"null network" is httpx2's own transport over a pool that answers from memory: at once, or, as any real network and
+as a batch, only when all calls are under way, so that thousands of them are in memory together. The second is what a
+scope is compared with; the first is shown beside it. The engine talks to the embedded server, which runs in a process
+of its own, so that its CPU time is not counted. Figures are medians of several rounds; the ratio is what to compare
+between machines.
 """
 
 from __future__ import annotations

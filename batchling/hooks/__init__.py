@@ -21,6 +21,7 @@ _HOOKS = {
     "httpx2": "batchling.hooks.httpx",
     "aiohttp": "batchling.hooks.aiohttp",
     "urllib3.connectionpool": "batchling.hooks.urllib3",
+    "multiprocessing.pool": "batchling.hooks.pools",
     "lm15.transports": "batchling.hooks.lm15",
     "dspy._vendor.lm15.transports": "batchling.hooks.lm15",
 }

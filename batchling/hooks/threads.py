@@ -23,7 +23,8 @@ def patches() -> list[Patch]:
     return [Patch(ThreadPoolExecutor, "submit", _submit), Patch(threading.Thread, "start", _start)]
 
 
-def _run_with(gate: Gate | None, mark: Mark | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def run_with(gate: Gate | None, mark: Mark | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function in the scope of whoever submitted it."""
     token, tracing = active.set(gate), marked.set(mark)
     try:
         return function(*args, **kwargs)
@@ -37,7 +38,7 @@ def _submit(wrapped: Any, executor: Any, args: Any, kwargs: Any) -> Any:
     # be what it was.
     if not args or type(executor).__name__ == "InterpreterPoolExecutor":
         return wrapped(*args, **kwargs)
-    return wrapped(_run_with, current(), marked.get(), *args, **kwargs)
+    return wrapped(run_with, current(), marked.get(), *args, **kwargs)
 
 
 def _start(wrapped: Any, thread: Any, args: Any, kwargs: Any) -> Any:

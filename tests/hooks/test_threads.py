@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import pytest
@@ -88,6 +90,33 @@ def test_a_worker_that_was_started_in_a_scope_takes_jobs_from_outside(gate: Reco
         token = active.set(None)
         assert pool.submit(current).result() is None
         active.reset(token)
+
+
+def test_a_thread_pool_that_is_older_than_the_scope_is_reached() -> None:
+    with ThreadPool(1) as pool:
+        install_hooks()
+        gate = RecordingGate()
+        with opened(gate):
+            seen = [
+                pool.apply(current),
+                pool.apply_async(func=current).get(),
+                *pool.map(lambda _: current(), [1]),
+                *pool.starmap(lambda a, b: current(), [(1, 2)]),
+                *pool.imap(lambda _: current(), [1]),
+                *pool.imap_unordered(lambda _: current(), [1]),
+            ]
+            token = active.set(None)
+            assert pool.apply(current) is None
+            active.reset(token)
+            with pytest.raises(TypeError):
+                pool.apply_async()  # type: ignore[call-arg]
+
+    assert seen == [gate] * 6
+
+
+def test_a_pool_of_processes_is_left_alone(gate: RecordingGate) -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(abs, (-1,)) == 1
 
 
 def test_what_goes_to_another_interpreter_is_left_alone(gate: RecordingGate) -> None:
