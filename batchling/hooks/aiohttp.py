@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from base64 import b64encode
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import ContextVar
 from types import ModuleType
@@ -23,7 +24,7 @@ from typing import Any
 from batchling.core.model import Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.answers import wire
-from batchling.hooks.gate import RealTime, current, gate_for, offer, ourselves, refuse
+from batchling.hooks.gate import Gate, RealTime, current, gate_for, offer, ourselves, refuse
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait_async
 from batchling.hooks.wireless import connection
@@ -31,24 +32,32 @@ from batchling.hooks.wireless import connection
 _YEARS = 3e8
 """Seconds that no call takes."""
 
+OWN_CONNECTOR = "a connector of the program's own"
+
 _CONNECTING = ("_create_connection", "_create_direct_connection", "_create_proxy_connection", "_wrap_create_connection")
 """What a connector overrides that reaches servers in its own way."""
 
 
 class _Lift:
-    """A limit on the total time that was taken from one call, until it is let pass."""
+    """The limit on the total time of one call, in seconds, lifted until the call is let pass; None or 0 is no limit."""
 
-    def __init__(self, total: float) -> None:
-        self.far = _YEARS + total
+    def __init__(self, total: float | None) -> None:
+        self.far = _YEARS + (total or 0.0)
         """What aiohttp is told instead; the object itself says whose limit it is."""
         self.waited = 0.0
         """Seconds spent on waiting for a batch, which do not count."""
+        self.met = False
+        """Whether the call has come to a connector that asks us."""
         self._total = total
         self._since = time.monotonic()
 
-    def left(self) -> float:
-        """The seconds that are left of it."""
-        return max(self._total - (time.monotonic() - self._since - self.waited), 0.001)
+    def set_again(self, timer: Any) -> Callable[[], object]:
+        """Have aiohttp's timer end the call when what is left of its time is over; how to take that back."""
+        if not self._total:
+            return lambda: None
+        left = self._total - (time.monotonic() - self._since - self.waited)
+        end = asyncio.get_running_loop().call_later(max(left, 0.0), timer.timeout)
+        return end.cancel
 
 
 _lifted: ContextVar[_Lift | None] = ContextVar("batchling_lifted", default=None)
@@ -58,21 +67,28 @@ def patches(aiohttp: ModuleType) -> list[Patch]:
     """What to patch in aiohttp."""
 
     async def request(wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
-        limits = _limits(aiohttp, session, kwargs)
-        if not limits.total or not _is_wanted(session, *args, **kwargs):
+        call = _wanted(session, *args, **kwargs)
+        if call is None:
             return await wrapped(*args, **kwargs)
+        limits = _limits(aiohttp, session, kwargs)
         lift = _Lift(limits.total)
         token = _lifted.set(lift)
         try:
-            return await wrapped(*args, **{**kwargs, "timeout": _without_total(limits, lift)})
+            answer = await wrapped(*args, **{**kwargs, "timeout": _without_total(limits, lift)})
         finally:
             _lifted.reset(token)
+        if not lift.met:
+            gate, method, url = call
+            refuse(gate, method, url, OWN_CONNECTOR)
+        return answer
 
     async def connect(wrapped: Any, connector: Any, args: Any, kwargs: Any) -> Any:
         native, limits = _asked(*args, **kwargs)
         lift = _lifted.get()
         if lift is not None and limits.total is not lift.far:  # that of a call around this one
             lift = None
+        if lift is not None:
+            lift.met = True
         future = _ask(aiohttp, connector, native, limited=lift is None and bool(limits.total))
         if future is not None:
             since = time.monotonic()
@@ -83,13 +99,13 @@ def patches(aiohttp: ModuleType) -> list[Patch]:
                     lift.waited += time.monotonic() - since
         if lift is None:
             return await wrapped(*args, **kwargs)
-        end = asyncio.get_running_loop().call_later(lift.left(), native._timer.timeout)
+        undo = lift.set_again(native._timer)
         try:
             made = await wrapped(*args, **kwargs)
         except BaseException:
-            end.cancel()
+            undo()
             raise
-        made.add_callback(end.cancel)
+        made.add_callback(undo)
         return made
 
     return [
@@ -109,7 +125,7 @@ def way_of(aiohttp: Any, connector: Any, native: Any) -> Way | str:
     if isinstance(connector, aiohttp.UnixConnector):
         return Way(uds=connector.path)
     if not isinstance(connector, aiohttp.TCPConnector) or _connects_itself(aiohttp, connector):
-        return "a connector of the program's own"
+        return OWN_CONNECTOR
     if connector._get_fingerprint(native) is not None:
         return "a certificate pinned by its fingerprint"
     if getattr(native, "server_hostname", None) is not None:
@@ -143,15 +159,17 @@ def _proxy(native: Any) -> Proxy:
     return Proxy(str(native.proxy.origin()), tuple(headers))
 
 
-def _is_wanted(session: Any, method: str, str_or_url: Any, **_: Any) -> bool:
-    """Whether a scope may take this call, as far as can be told before it is finished; bad arguments are aiohttp's."""
+def _wanted(session: Any, method: str, str_or_url: Any, **_: Any) -> tuple[Gate, str, str] | None:
+    """The scope that may take this call, its method and its URL, as far as can be told before it is finished; None for
+    every other, and for bad arguments, which are aiohttp's to refuse."""
     gate = current()
+    if gate is None or ourselves.get():
+        return None
     try:
-        return (
-            gate is not None and not ourselves.get() and gate.wants(method.upper(), str(session._build_url(str_or_url)))
-        )
+        method, url = method.upper(), str(session._build_url(str_or_url))
     except Exception:
-        return False
+        return None
+    return (gate, method, url) if gate.wants(method, url) else None
 
 
 def _ask(aiohttp: Any, connector: Any, native: Any, *, limited: bool) -> Future[Response] | None:

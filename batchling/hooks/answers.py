@@ -12,6 +12,11 @@ from batchling.core.model import Response
 
 _FRAMING = frozenset({"connection", "content-encoding", "content-length", "keep-alive", "transfer-encoding"})
 """Headers about the bytes of a message that the caller never sees."""
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_LONGEST = 4_096
+"""Bytes of a header value: clients refuse an answer for 8 KiB."""
+_MOST = 64
+"""Headers that are passed on: clients refuse an answer for 100."""
 _UNFIT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -31,9 +36,9 @@ def reason_of(status: int) -> str:
 def headers_of(response: Response) -> list[tuple[bytes, bytes]]:
     """The headers of the answer, with its length and, where the provider gave none, the date of now."""
     found = [
-        (name.encode("latin-1", "replace"), value.encode())
-        for name, value in response.headers
-        if name not in _FRAMING and not _UNFIT.search(value)
+        (name.encode(), value.encode())
+        for name, value in response.headers[:_MOST]
+        if name not in _FRAMING and _NAME.fullmatch(name) and not _UNFIT.search(value) and len(value) < _LONGEST
     ]
     if not any(name == b"date" for name, _ in found):
         found.append((b"date", _date(int(time.time()))))

@@ -320,6 +320,16 @@ def test_connectors_that_only_the_program_has_go_real_time(gate: RecordingGate, 
     assert gate.requests == []
 
 
+def test_a_connector_that_never_asks_us_is_reported(gate: RecordingGate, echo: str) -> None:
+    class Mine(aiohttp.TCPConnector):
+        async def connect(self, *args: Any, **kwargs: Any) -> Any:
+            return await aiohttp.BaseConnector.connect.__wrapped__(self, *args, **kwargs)  # type: ignore[attr-defined]
+
+    assert b"/v1/answer" in run(post(f"{echo}/v1/answer"), connector=Mine)
+
+    assert gate.bypassed == [("answer", "a connector of the program's own")]
+
+
 def test_a_session_closes_quietly_after_answers(gate: RecordingGate) -> None:
     async def program(session: aiohttp.ClientSession) -> None:
         answers = [await session.post(URL, json={}) for _ in range(3)]
