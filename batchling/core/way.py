@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Proxy:
-    """A proxy: its `url` without credentials (http, https, socks5, socks5h), the `headers` for it, lower-case bytes, and
-    the `auth` of a SOCKS proxy, (user, password). `tls` is for the connection to an https proxy; None means the
+    """A proxy: its `url` without credentials (http, https, socks5, socks5h), the `headers` for it, lower-case bytes,
+    and the `auth` of a SOCKS proxy, (user, password). `tls` is for the connection to an https proxy; None means the
     environment's trust."""
 
     url: str
