@@ -17,12 +17,17 @@ from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import certifi
-
 from batchling.core.way import Proxy, Way
 
 if sys.platform == "win32":
     import winreg  # noqa: F401  # as fnmatch
+
+try:
+    import certifi
+except ImportError:
+    _certifi = None
+else:
+    _certifi = certifi.where()  # here, since it imports what it needs to find its file
 
 try:
     import truststore
@@ -40,8 +45,6 @@ _BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 """Where Linux distributions and BSDs keep the system's bundle: a Python that was built elsewhere does not know."""
-
-_CERTIFI = certifi.where()  # here, since it imports what it needs to find its file
 
 
 def way_to(url: str) -> Way:
@@ -120,9 +123,9 @@ def _system() -> ssl.SSLContext:
         context.load_default_certs()
     # By name: `load_default_certs` would read SSL_CERT_* instead of the system's store.
     paths = ssl.get_default_verify_paths()
-    for path in dict.fromkeys(map(os.path.realpath, (paths.openssl_cafile, paths.openssl_capath, *_BUNDLES, _CERTIFI))):
-        if os.path.exists(path):
-            _add(context, path, "the system")
+    known = (paths.openssl_cafile, paths.openssl_capath, *_BUNDLES, _certifi)
+    for path in dict.fromkeys(os.path.realpath(path) for path in known if path and os.path.exists(path)):
+        _add(context, path, "the system")
     return context
 
 

@@ -7,7 +7,9 @@ may import anything: a program's SDK that looks into `sys.modules` would find ha
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401  # what `getaddrinfo` encodes names with
+import concurrent.futures.thread  # noqa: F401  # where asyncio looks names up
+import encodings.idna  # what `getaddrinfo` encodes names with, and what that imports
+import encodings.punycode  # noqa: F401
 import os
 import socket
 import ssl
@@ -97,14 +99,17 @@ class _Stream(httpcore.AsyncNetworkStream):
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         try:
             return await self._stream.read(max_bytes, timeout)
-        except httpcore.ReadError as fault:
+        except (httpcore.ReadError, OSError) as fault:  # OpenSSL's errors come as they are
             for cause in _behind(fault):
                 if isinstance(cause, ssl.SSLError) and any(part in (cause.reason or "") for part in _REFUSED_OURS):
                     raise NetworkFault(_refused(self._host, cause), acted=False, final=True) from fault
-            raise
+            raise httpcore.ReadError from fault
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._stream.write(buffer, timeout)
+        try:
+            await self._stream.write(buffer, timeout)
+        except OSError as fault:
+            raise httpcore.WriteError from fault
 
     async def aclose(self) -> None:
         await self._stream.aclose()
