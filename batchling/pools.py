@@ -32,6 +32,7 @@ class _Lane:
     """The pool of one way, and how many calls are using it."""
 
     pool: httpcore.AsyncConnectionPool
+    network: Network
     calls: int = 0
 
 
@@ -49,13 +50,15 @@ class Pools:
         """The pool of a whole way, for one call. Raises `NetworkFault` for a proxy that cannot be used."""
         lane = self._lanes.get(way)
         if lane is None:
-            lane = self._lanes[way] = _Lane(_pool(way))
+            network = Network(proxied=way.proxy is not None)
+            lane = self._lanes[way] = _Lane(_pool(way, network), network)
         self._lanes.move_to_end(way)
         lane.calls += 1
         try:
             yield lane.pool
         finally:
             lane.calls -= 1
+            await lane.network.drop()
             await self._close_idle()
 
     async def _close_idle(self) -> None:
@@ -82,13 +85,9 @@ def whole(way: Way | None, url: str) -> Way:
     return way if way.tls is not None else Way(trust(), way.proxy, way.uds, way.local_address, way.socket_options)
 
 
-def _pool(way: Way) -> httpcore.AsyncConnectionPool:
+def _pool(way: Way, network: Network) -> httpcore.AsyncConnectionPool:
     proxy = way.proxy
-    shared: dict[str, Any] = {
-        **_CONNECTIONS,
-        "ssl_context": way.tls,
-        "network_backend": Network(proxied=proxy is not None),
-    }
+    shared: dict[str, Any] = {**_CONNECTIONS, "ssl_context": way.tls, "network_backend": network}
     if proxy is None:
         return httpcore.AsyncConnectionPool(
             uds=way.uds, local_address=way.local_address, socket_options=way.socket_options, **shared

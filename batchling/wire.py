@@ -7,6 +7,7 @@ may import anything: a program's SDK that looks into `sys.modules` would find ha
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures.thread  # noqa: F401  # where asyncio looks names up
 import encodings.idna  # what `getaddrinfo` encodes names with, and what that imports
 import encodings.punycode  # noqa: F401
@@ -35,6 +36,9 @@ else:
 
 __all__ = ["SOCKS", "Network", "NetworkFault"]
 
+SOCKS_SECONDS = 15.0
+"""How long a SOCKS proxy may take for each of its answers."""
+
 _NO_ISSUER = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's codes for a certificate whose issuer is not among those trusted, as opposed to one that is not valid."""
 _REFUSED_OURS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
@@ -60,6 +64,13 @@ class Network(httpcore.AnyIOBackend):
 
     def __init__(self, *, proxied: bool) -> None:
         self._proxied = proxied
+        self.fresh: dict[object, httpcore.AsyncNetworkStream] = {}
+        """Connections on which no call was begun, by the task that makes them."""
+
+    async def drop(self) -> None:
+        """Close what this task has connected and not used: httpcore leaves it open where a SOCKS proxy says no."""
+        if (stream := self.fresh.pop(asyncio.current_task(), None)) is not None:
+            await stream.aclose()
 
     async def connect_tcp(
         self,
@@ -73,30 +84,46 @@ class Network(httpcore.AnyIOBackend):
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         who = f"the proxy at {place}" if self._proxied else place
         try:
-            return _Stream(await super().connect_tcp(host, port, timeout, local_address, socket_options), host)
+            inner = await super().connect_tcp(host, port, timeout, local_address, socket_options)
         except (httpcore.ConnectError, httpcore.ConnectTimeout, OSError) as fault:
             raise NetworkFault(_not_connected(fault, who, host), acted=False) from fault
         except ValueError as fault:  # no name that could be looked up
             raise NetworkFault(f"{host!a:.100} is not a name of a host", acted=False, final=True) from fault
+        stream = self.fresh[asyncio.current_task()] = _Stream(inner, host, who, self.fresh)
+        return stream
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
         """A connection to a socket of this machine. Raises `NetworkFault`."""
         try:
-            return _Stream(await super().connect_unix_socket(path, timeout, socket_options), "the Unix socket")
+            inner = await super().connect_unix_socket(path, timeout, socket_options)
         except (httpcore.ConnectError, httpcore.ConnectTimeout, OSError) as fault:
             raise NetworkFault(_not_connected(fault, "the client's Unix socket", ""), acted=False) from fault
+        return _Stream(inner, "the Unix socket", "the Unix socket", {})
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """A stream of httpcore's that says in words why there is no TLS."""
+    """A stream of httpcore's that says in words why there is no TLS. `peer` is whom it is connected to."""
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream, host: str) -> None:
+    def __init__(
+        self,
+        stream: httpcore.AsyncNetworkStream,
+        host: str,
+        peer: str,
+        fresh: dict[object, httpcore.AsyncNetworkStream],
+    ) -> None:
         self._stream = stream
         self._host = host
+        self._peer = peer
+        self._fresh = fresh
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if timeout is None:  # httpcore gives none while it speaks SOCKS
+            try:
+                return await self._stream.read(max_bytes, SOCKS_SECONDS)
+            except (httpcore.NetworkError, httpcore.TimeoutException, OSError) as fault:
+                raise NetworkFault(f"{self._peer} does not answer", acted=False) from fault
         try:
             return await self._stream.read(max_bytes, timeout)
         except (httpcore.ReadError, OSError) as fault:  # OpenSSL's errors come as they are
@@ -106,6 +133,8 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise httpcore.ReadError from fault
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if timeout is not None:
+            self._fresh.pop(asyncio.current_task(), None)
         try:
             await self._stream.write(buffer, timeout)
         except OSError as fault:
@@ -119,9 +148,11 @@ class _Stream(httpcore.AsyncNetworkStream):
     ) -> httpcore.AsyncNetworkStream:
         host = server_hostname or self._host
         try:
-            return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout), host)
+            self._fresh.pop(asyncio.current_task(), None)
+            inner = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         except (httpcore.NetworkError, httpcore.TimeoutException, OSError, ValueError) as fault:
             raise _no_tls(fault, host) from fault
+        return _Stream(inner, host, self._peer, self._fresh)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

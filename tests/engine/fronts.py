@@ -139,3 +139,36 @@ class ProxyServer:
             await pipe(reader, writer, self.port)
         else:
             await pipe(reader, writer, self.port, head)
+
+
+@dataclass
+class SocksServer:
+    """A SOCKS5 proxy in front of one port, whatever host it is asked for."""
+
+    port: int
+    login: tuple[bytes, bytes] | None = None
+    asked: list[bytes] = field(default_factory=list)
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _, count = await reader.readexactly(2)
+        offered = await reader.readexactly(count)
+        method = 0 if self.login is None else 2
+        if method not in offered:
+            writer.write(b"\x05\xff")
+            writer.close()
+            return
+        writer.write(bytes((5, method)))
+        if self.login is not None:
+            _, size = await reader.readexactly(2)
+            user = await reader.readexactly(size)
+            password = await reader.readexactly((await reader.readexactly(1))[0])
+            right = (user, password) == self.login
+            writer.write(b"\x01\x00" if right else b"\x01\x01")
+            if not right:
+                writer.close()
+                return
+        _, _, _, kind = await reader.readexactly(4)
+        self.asked.append(await reader.readexactly(4 if kind == 1 else (await reader.readexactly(1))[0]))
+        await reader.readexactly(2)
+        writer.write(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
+        await pipe(reader, writer, self.port)

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import logging
 import os
+import random
 import shutil
 import socket
 import ssl
@@ -25,14 +26,14 @@ import httpx2
 import pytest
 import trustme
 
-from batchling import batchify, driver, environment, events, jobs, pools
+from batchling import batchify, driver, environment, events, jobs, pools, wire
 from batchling.core.model import Call, Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.gate import RealTime, current
 from batchling.sender import NetworkFault, Sender
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, chat
-from tests.engine.fronts import ProxyServer, client_context, listening, pipe, port_of, server_context, tls
+from tests.engine.fronts import ProxyServer, SocksServer, client_context, listening, pipe, port_of, server_context, tls
 
 HEADERS = (("authorization", "Bearer sk-1"), ("content-type", "application/json"))
 INSIDE = "http://llm.internal.example"
@@ -430,6 +431,32 @@ def test_socks_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (str(fault), fault.final) == ("the proxy at 127.0.0.1:9 speaks SOCKS: pip install socksio", True)
 
 
+@pytest.mark.skipif(not pools.SOCKS, reason="needs socksio")
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_socks(provider_server: ProviderServer, scheme: str) -> None:
+    """The proxy looks the name up."""
+    socks = SocksServer(port_of(provider_server), (b"me", b"secret"))
+    with listening(socks) as front:
+        address = f"{scheme}://127.0.0.1:{front.port}"
+        known, unknown, wrong = (Way(proxy=Proxy(address, auth=auth)) for auth in (socks.login, None, (b"me", b"no")))
+        with scope(f"{INSIDE}/openai/v1"):
+            assert submit(f"{INSIDE}/openai/v1", "a", known).result(20).status == 200
+        for way in (unknown, wrong):
+            fault = fault_of(INSIDE, way)
+            assert fault.final
+            assert str(fault) == f"the proxy at 127.0.0.1:{front.port} does not take the login, or wants one"
+    assert set(socks.asked) == {b"llm.internal.example"}
+
+
+@pytest.mark.skipif(not pools.SOCKS, reason="needs socksio")
+def test_a_socks_proxy_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "SOCKS_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        fault = fault_of(INSIDE, Way(proxy=Proxy(f"socks5://127.0.0.1:{port}")))
+    assert (str(fault), fault.acted) == (f"the proxy at 127.0.0.1:{port} does not answer", False)
+
+
 def test_a_unix_socket(provider_server: ProviderServer, tmp_path: Path) -> None:
     path = str(tmp_path / "s")
 
@@ -485,6 +512,28 @@ def test_a_pool_for_each_way_and_few_of_them(provider_server: ProviderServer) ->
     asyncio.run(run())
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_makes_its_own_connections(provider_server: ProviderServer) -> None:
+    """Two processes that write on one connection would get each other's answers."""
+    opened: list[int] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(writer.get_extra_info("peername")[1])
+        await pipe(reader, writer, port_of(provider_server))
+
+    with listening(handle) as front:
+        base = f"http://127.0.0.1:{front.port}/openai/v1"
+        with scope(base):
+            assert submit(base, "a", Way()).result(20).status == 200
+            before = len(opened)
+            if (child := os.fork()) == 0:
+                os._exit(0 if submit(base, "b", Way()).result(20).status == 200 else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            assert len(opened) > before
+            assert submit(base, "c", Way()).result(20).status == 200
+    assert len(provider_server.billed(batch=True)) == 3
+
+
 # Bodies.
 
 
@@ -493,7 +542,7 @@ def deflated(data: bytes, wbits: int) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-DATA = os.urandom(50_000) + bytes(3_000_000)
+DATA = random.Random(1).randbytes(50_000) + bytes(3_000_000)
 
 
 @pytest.mark.parametrize(
@@ -508,6 +557,7 @@ DATA = os.urandom(50_000) + bytes(3_000_000)
         ("br", DATA),
         ("", DATA),
     ],
+    ids=["gzip", "two members", "deflate", "deflate without a frame", "both", "identity", "not asked for", "none"],
 )
 @pytest.mark.parametrize("cut", [False, True])
 def test_compressed_answers(coding: str, packed: bytes, cut: bool) -> None:
