@@ -162,6 +162,7 @@ class Report:
         lines += [
             f"  batch {batches[0]}: {reason}" if len(batches) == 1 else f"  {len(batches):,} batches: {reason}"
             for reason, batches in self._died.items()
+            if not any(reason.endswith(why) for _, _, why in self._real_time)  # the table has it
         ]
         if self._detached is not None:
             lines.append(self._detached_line(self._detached))
