@@ -1,4 +1,5 @@
-"""Who serves a target, and as whom: the provider, and the newest credential of the account.
+"""Who serves a target, as whom, and how it is reached: the provider, the newest credential of the account, and the way
+of the client that gave it. Neither is ever written.
 
 Belongs to the engine's loop thread.
 """
@@ -10,6 +11,7 @@ import logging
 from collections.abc import Mapping
 
 from batchling.core.model import Headers, Request, Site, Target, header
+from batchling.core.way import Way
 from batchling.providers.base import Provider, Route
 
 _log = logging.getLogger(__name__)
@@ -19,11 +21,26 @@ PATIENCE = 120.0
 
 
 class Access:
-    """The way to one target's provider. `site` is asked for anew for each call: credentials may run out."""
+    """How one target's provider is called. `site` and `way` are asked for anew for each call: credentials may run out,
+    and a newer client may go another way. A way of None is the environment's."""
 
-    def __init__(self, provider: Provider, site: Site) -> None:
+    def __init__(self, provider: Provider, site: Site, way: Way | None = None) -> None:
         self.provider = provider
         self.site = site
+        self.way = way
+        self._proven: tuple[Way | None, ...] = ()
+
+    def prove(self, way: Way | None) -> None:
+        """A call on this way was answered."""
+        if self._proven != (way,):
+            self._proven = (way,)
+
+    def turn_back(self, way: Way | None) -> bool:
+        """A call on this way never arrived: whether there is another one to try. A newer client, set up wrongly, must
+        not keep the others' jobs from being asked for."""
+        if self.way == way and self._proven:
+            (self.way,) = self._proven
+        return self.way != way
 
     async def renew(self, refused: Headers) -> bool:
         """The provider turned these headers away, with 401 or 403: whether there are others by now."""
@@ -58,12 +75,14 @@ class Accesses:
     def __getitem__(self, target: Target) -> Access:
         return self._known[target]
 
-    def meet(self, target: Target, route: Route, request: Request) -> Target:
-        """Take note of a request's credential. Returns the target: one object for all equal ones."""
+    def meet(self, target: Target, route: Route, request: Request, way: Way | None = None) -> Target:
+        """Take note of a request's credential, and of its client's way if that is known. Returns the target: one object
+        for all equal ones."""
         access = self._known.get(target)
         if access is None:
             site = self.providers[target.provider].site(target, route, request)
             access = self._known[target] = Access(self.providers[target.provider], site)
+        access.way = way or access.way
         token = header(request.headers, "authorization")
         account = (target.provider, target.base_url, target.account)
         if token is not None and self._tokens.setdefault(account, token) != token:
@@ -76,7 +95,7 @@ class Accesses:
         if (access := self._known.get(target)) is not None:
             return access
         lent = self._known[other]
-        return Access(lent.provider, Site(target, lent.site.headers, lent.site.official))
+        return Access(lent.provider, Site(target, lent.site.headers, lent.site.official), lent.way)
 
     def _renew(self, account: tuple[str, str, str], token: str) -> None:
         """An account has a newer token, which may be another one each hour: for all that is asked in its name."""

@@ -144,7 +144,7 @@ class Batcher:
         if isinstance(target, Bypass):
             self.bypass(request.method, request.url, target.reason)
             return None
-        arrival = Arrival(matched, target, request, fingerprint(target, body))
+        arrival = Arrival(matched, target, request, fingerprint(target, body), way)
         arrival.on_cancel = self._hear_of_cancel
         self._look_for_traps(arrival, body)
         if self._options.observe is not None:
@@ -228,7 +228,7 @@ class Batcher:
             resolve([arrival], _broken(arrival.provider, fault))
 
     def _enter(self, arrival: Arrival) -> None:
-        target = self._accesses.meet(arrival.target, arrival.route, arrival.request)
+        target = self._accesses.meet(arrival.target, arrival.route, arrival.request, arrival.way)
         if not self._options.dry_run and not sendable(self._accesses[target].site.headers):
             # A key with a newline, most likely. The caller's own client says so at once.
             self._pass(arrival, "a header that no call can carry")

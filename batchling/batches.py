@@ -276,7 +276,8 @@ class Batches:
             del self._driven[record.id]
             names = tuple(followers)
             followers.clear()
-            self._let_go(record.target, names, str(no), record.target.base_url if no.place else record.target)
+            without = None if no.passing else record.target.base_url if no.place else record.target
+            self._let_go(record.target, names, str(no), without)
             return None
         finally:
             await self._release(record.id)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from batchling.core.fingerprint import Ordinals, key
 from batchling.core.model import Headers, Item, Request, Response, Target
+from batchling.core.way import Way
 from batchling.providers.base import Provider, Route
 
 T = TypeVar("T")
@@ -24,12 +25,20 @@ _NEVER_PASSED_ON = frozenset(
 class Arrival(Future[Response]):
     """One intercepted call: what its caller waits for, and what the loop thread needs to know of it."""
 
-    def __init__(self, matched: tuple[Provider, Route], target: Target, request: Request, fingerprint: str) -> None:
+    def __init__(
+        self,
+        matched: tuple[Provider, Route],
+        target: Target,
+        request: Request,
+        fingerprint: str,
+        way: Way | None = None,
+    ) -> None:
         super().__init__()
         self.provider, self.route = matched
         self.target = target
         self.request = request
         self.fingerprint = fingerprint
+        self.way = way
         self.waiter: Waiter | None = None
         self.limit: float | None = None
         """The seconds for which the caller waits at most, where that can be seen."""

@@ -64,11 +64,13 @@ class Lapsed(Exception):
 
 class NoBatches(Exception):
     """No batch can carry these requests, and none was billed: the model has no batch form; or, where `place` is true,
-    the gateway knows none of a batch API's calls."""
+    the gateway knows none of a batch API's calls; or, where `passing` is true, we do not reach the provider, which says
+    nothing about other requests."""
 
-    def __init__(self, why: str, *, place: bool) -> None:
+    def __init__(self, why: str, *, place: bool = False, passing: bool = False) -> None:
         super().__init__(why)
         self.place = place
+        self.passing = passing
 
 
 class NoRoom(Exception):
@@ -136,6 +138,7 @@ class Driver:
         self._emit = emit
         self._poll_interval = poll_interval
         self._strange: set[str] = set()
+        self._walls: set[str] = set()
         self._wait = wait
         self._meter = meter
 
@@ -186,7 +189,7 @@ class Driver:
             return batch.provider.judge(response.status, read_fault(response))
 
         until = time.time() + PATIENCE_BEFORE_JOB
-        errand = Errand(batch.record.id, "submit", until, batch.access, leaves=leaves, judge=judge)
+        errand = Errand(batch.record.id, "submit", until, batch.access, submits=True, leaves=leaves, judge=judge)
         try:
             job = await self._exchange.run(
                 errand, lambda: batch.provider.submit(batch.site, batch.items, batch.record.id)
@@ -201,13 +204,20 @@ class Driver:
             if verdict is Verdict.ABSENT or (not batch.site.official and no.response.status in _UNKNOWN_CALL):
                 raise NoBatches("the gateway has no batch API", place=True) from no
             if verdict is Verdict.REAL_TIME:
-                raise NoBatches("model without a batch form", place=False) from no
+                raise NoBatches("model without a batch form") from no
             if verdict in (Verdict.FULL, Verdict.LARGE):
                 raise NoRoom(verdict, fault.code or str(no)) from no
             raise
         except GivenUp as end:
             await self._die(batch, f"not submitted: {end}")
             raise
+        except NetworkFault as wall:
+            # Nothing was created, and waiting changes nothing: the caller's own client is to meet the same.
+            await self._die(batch, f"not submitted: {wall}")
+            if (why := str(wall)) not in self._walls:
+                self._walls.add(why)
+                _log.warning("batchling: cannot submit: %s. These requests go real time, at full price", why)
+            raise NoBatches(why, passing=True) from wall
         else:
             await self._run_on(batch, job)
 
@@ -348,7 +358,7 @@ class Driver:
         if verdict in (Verdict.FULL, Verdict.LARGE):
             raise NoRoom(verdict, faults[0].code or "")
         if verdict is Verdict.REAL_TIME:
-            raise NoBatches("model without a batch form", place=False)
+            raise NoBatches("model without a batch form")
         members = batch.record.members
         named = {fault.line: fault for fault in faults if fault.line and fault.line <= len(members)}
         if not named:

@@ -54,14 +54,16 @@ async def _nothing() -> None:
 class Errand:
     """What a flow is run for: `batch` and `what` name it to people; at `until` (Unix seconds) patience ends.
 
-    `leaves` is called each time before a create call leaves, `keep` takes the pieces of result files, and `judge` says
-    of an error answer whether another attempt may mend it.
+    `submits` says that nothing was created yet: a fault which waiting does not mend ends it at once. `leaves` is called
+    each time before a create call leaves, `keep` takes the pieces of result files, and `judge` says of an error answer
+    whether another attempt may mend it.
     """
 
     batch: str
     what: str
     until: float
     access: Access
+    submits: bool = False
     leaves: Callable[[], Awaitable[None]] = _nothing
     keep: Keep | None = None
     judge: Callable[[Response], Verdict] = _passing
@@ -85,7 +87,7 @@ class Exchange:
 
     async def run(self, errand: Errand, flow: Callable[[], Flow[T]]) -> T:
         """What the flow returns. Raises what it raises, `GivenUp`, `ReplyLost`, and `NetworkFault` for a download that
-        broke off: it has to begin anew."""
+        broke off, which has to begin anew, and for a submission that cannot arrive."""
         attempt = renewals = 0
         while True:
             steps = flow()
@@ -112,10 +114,19 @@ class Exchange:
                     raise GivenUp(f"cannot {errand.what} ({fault})", None) from fault
                 await self.pause(errand.batch, errand.what, str(fault), attempt)
 
-    async def pause(self, batch: str, what: str, why: str, attempt: int, asked: float | None = None) -> None:
+    async def pause(
+        self,
+        batch: str,
+        what: str,
+        why: str,
+        attempt: int,
+        asked: float | None = None,
+        *,
+        unreached: bool = False,
+    ) -> None:
         """Wait before attempt number `attempt + 1`, and say why."""
         seconds = retry.pause(attempt, self._first_pause, random.random(), asked)
-        self._emit(events.Delayed(batch, what, why, seconds))
+        self._emit(events.Delayed(batch, what, why, seconds, attempt, unreached))
         await self._wait(seconds)
 
     async def _send(self, errand: Errand, call: Call) -> Response:
@@ -126,19 +137,24 @@ class Exchange:
             attempt += 1
             response: Response | None = None
             asked: float | None = None
+            unreached = False
+            way = errand.access.way
             if call.pause:
                 await asyncio.sleep(call.pause * self._first_pause)
             if not call.repeatable:
                 await errand.leaves()
             try:
-                response = await self._sender.send(call, errand.keep)
+                response = await self._sender.send(call, errand.keep, way)
             except NetworkFault as fault:
+                unreached = not fault.acted
+                detour = unreached and errand.access.turn_back(way)
                 if fault.acted and not call.repeatable:
                     raise ReplyLost from fault
-                if call.rows or call.unpack:
+                if call.rows or call.unpack or (fault.final and errand.submits and not detour):
                     raise
                 why = str(fault)
             else:
+                errand.access.prove(way)
                 if response.ok or errand.judge(response) is not Verdict.LATER:
                     return response
                 passing = retry.passing(response.status)
@@ -152,4 +168,4 @@ class Exchange:
                     return response
             if time.time() > until:
                 raise GivenUp(f"cannot {errand.what} ({why})", response)
-            await self.pause(errand.batch, errand.what, why, attempt, asked)
+            await self.pause(errand.batch, errand.what, why, attempt, asked, unreached=unreached)

@@ -1,26 +1,31 @@
 """The only door to the network: sends the calls that flows ask for, and tells what became of them.
 
-Certificates and proxies follow the environment (`SSL_CERT_FILE`, `HTTPS_PROXY`, `NO_PROXY`). What a provider sends is
-data: its size is bounded, and a redirect to another host gets no header of ours. Nothing here logs or raises a body,
-a header or a query. Lives on the engine's loop.
+Our calls go the way of the program's own client (`core.way`), or the one that the environment describes. They are made
+with httpcore, below the clients that tracing and logging libraries watch: they are none of the program's calls. What a
+provider sends is data: its size is bounded, and a redirect to another host gets no header of ours. Nothing here logs or
+raises a body, a header or a query.
+
+Lives on the engine's loop. Importing this module imports all that a call needs, so that no thread of ours imports
+anything: import it in the caller's thread.
 """
 
 from __future__ import annotations
 
-import os
+import base64
 import re
-from collections.abc import Awaitable, Callable
-from functools import lru_cache
-from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+import httpcore
 
 from batchling.core.model import Call, Headers, Request, Response, header
+from batchling.core.way import Way
+from batchling.decoding import ACCEPTED, decoder
+from batchling.pools import LOGIN_WANTED, Pools, refused_by_proxy, whole
+from batchling.wire import NetworkFault
 
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator
-
-    import httpx
+__all__ = ["Keep", "NetworkFault", "Sender", "sendable"]
 
 CONNECT_SECONDS = 15.0
 IDLE_SECONDS = 120.0
@@ -36,34 +41,31 @@ _PIECE = 262_144
 """Bytes handed over at once, in both directions."""
 
 _NOT_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]\Z")
+_TARGET = "%/?:@!$&'()*+,;=~-._[]|^\\"
+"""What stays as it is in a path and a query."""
+_OURS = ((b"accept", b"*/*"), (b"connection", b"keep-alive"), (b"user-agent", b"batchling"))
+_SET_HERE = frozenset({"accept-encoding", "content-length", "transfer-encoding"})
 
 Keep = Callable[[bytes], Awaitable[None]]
 """Takes a piece of a result file."""
 
 
-class NetworkFault(Exception):
-    """A call got no whole answer. `acted` is false when it surely never reached the server."""
-
-    def __init__(self, what: str, *, acted: bool) -> None:
-        super().__init__(what)
-        self.acted = acted
-
-
 class Sender:
-    """One pooled HTTP client. Every method belongs to the engine's loop thread."""
+    """A pool of connections for each way. Every method belongs to the engine's loop thread; a forked child makes its
+    own."""
 
     def __init__(self) -> None:
-        self._client: httpx.AsyncClient | None = None
+        self._pools = Pools()
 
-    async def send(self, call: Call, keep: Keep | None = None) -> Response:
-        """One attempt at a call, never repeated here. A success of a `rows` call goes to `keep`, piece by piece, and
-        comes back without its body; of an `unpack` call the rows go there.
+    async def send(self, call: Call, keep: Keep | None = None, way: Way | None = None) -> Response:
+        """One attempt at a call, never repeated here, on this way; None means the environment's. A success of a `rows`
+        call goes to `keep`, piece by piece, and comes back without its body; of an `unpack` call the rows go there.
 
         Raises `NetworkFault` when there is no whole answer.
         """
         request = call.request
         for _ in range(_REDIRECTS):
-            response = await self._exchange(request, call, keep)
+            response = await self._exchange(request, call, keep, way)
             place = _redirected(request, response)
             if place is None:
                 if call.unpack is not None and keep is not None and response.ok:
@@ -72,33 +74,34 @@ class Sender:
             request = place
         raise NetworkFault("too many redirects", acted=True)
 
-    async def _exchange(self, request: Request, call: Call, keep: Keep | None) -> Response:
-        import httpx
-
-        client = self._client
-        if client is None:
-            client = self._client = httpx.AsyncClient(
-                verify=_certificates(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR"))),
-                timeout=httpx.Timeout(IDLE_SECONDS, connect=CONNECT_SECONDS, pool=None),
-                limits=httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=30),
-                headers={"user-agent": "batchling"},
-            )
+    async def _exchange(self, request: Request, call: Call, keep: Keep | None, way: Way | None) -> Response:
+        url, host = _address(request.url)
+        way = whole(way, request.url)
         headers, content = _message(request, call.chunks)
+        limits = {"timeout": {"connect": CONNECT_SECONDS, "read": IDLE_SECONDS, "write": IDLE_SECONDS, "pool": None}}
         try:
-            async with client.stream(request.method, request.url, headers=headers, content=content) as answer:
-                body = await _read(answer, call, keep)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.ProxyError) as fault:
-            raise NetworkFault(_words(fault), acted=False) from fault
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as fault:
-            raise NetworkFault(_words(fault), acted=True) from fault
-        received = tuple((name.lower(), value) for name, value in answer.headers.multi_items())
-        return Response(answer.status_code, received, body)
+            async with (
+                self._pools.on(way) as pool,
+                pool.stream(request.method, url, headers=headers, content=content, extensions=limits) as answer,
+            ):
+                if answer.status == LOGIN_WANTED and way.proxy is not None and url.scheme == b"http":
+                    raise refused_by_proxy(way.proxy, str(answer.status), host)
+                received = tuple((_text(name).lower(), _text(value)) for name, value in answer.headers)
+                body = await _read(answer, header(received, "content-encoding"), call, keep)
+        except httpcore.ProxyError as fault:
+            assert way.proxy is not None
+            raise refused_by_proxy(way.proxy, str(fault), host) from fault
+        except httpcore.TimeoutException as fault:
+            raise NetworkFault(f"{host} was silent for {IDLE_SECONDS:.0f} s", acted=True) from fault
+        except httpcore.NetworkError as fault:
+            raise NetworkFault(f"the connection to {host} broke off", acted=True) from fault
+        except httpcore.ProtocolError as fault:
+            raise NetworkFault(f"the answer of {host} was cut off, or is no HTTP", acted=True) from fault
+        return Response(answer.status, received, body)
 
     async def close(self) -> None:
-        """Close the pool. Idempotent."""
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.aclose()
+        """Close all pools. Idempotent."""
+        await self._pools.close()
 
 
 def sendable(headers: Headers) -> bool:
@@ -106,12 +109,23 @@ def sendable(headers: Headers) -> bool:
     return not any(_NOT_A_VALUE.search(value) for _, value in headers)
 
 
-@lru_cache(maxsize=4)
-def _certificates(*environment: str | None) -> ssl.SSLContext:
-    """Whom we trust, as the environment says; reading it takes longer than all else that a scope does."""
-    import httpx
+# What is sent.
 
-    return httpx.create_ssl_context()
+
+def _address(url: str) -> tuple[httpcore.URL, str]:
+    """A URL as httpcore takes it, and its host and port for people."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        name = host.encode("ascii" if host.isascii() else "idna")
+    except ValueError:
+        raise NetworkFault("the address cannot be called", acted=False) from None
+    if not host or parts.scheme not in ("http", "https"):
+        raise NetworkFault("the address cannot be called", acted=False)
+    target = quote(parts.path or "/", safe=_TARGET) + (f"?{quote(parts.query, safe=_TARGET)}" if parts.query else "")
+    shown = f"[{host}]" if ":" in host else host
+    place = shown if port is None else f"{shown}:{port}"
+    return httpcore.URL(scheme=parts.scheme, host=name, port=port, target=target), place
 
 
 def _redirected(request: Request, response: Response) -> Request | None:
@@ -133,13 +147,20 @@ def _redirected(request: Request, response: Response) -> Request | None:
 
 def _message(
     request: Request, chunks: tuple[bytes, ...]
-) -> tuple[list[tuple[bytes, bytes]], bytes | AsyncIterator[bytes] | None]:
-    # The library takes texts of ASCII only, and quotes them when it does not.
-    headers = [(name.encode(), value.encode()) for name, value in request.headers]
-    if not chunks:
-        return headers, request.body or None
-    headers.append((b"content-length", b"%d" % sum(map(len, chunks))))
-    return headers, _joined(chunks)
+) -> tuple[list[tuple[bytes, bytes]], bytes | AsyncIterator[bytes]]:
+    # The library takes texts of ASCII only.
+    headers = [(name.encode(), value.encode()) for name, value in request.headers if name not in _SET_HERE]
+    given = {name for name, _ in headers}
+    headers += [pair for pair in _OURS if pair[0] not in given]
+    headers.append((b"accept-encoding", ACCEPTED.encode()))
+    parts = urlsplit(request.url)
+    if parts.username is not None and b"authorization" not in given:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers.append((b"authorization", b"Basic " + base64.b64encode(login.encode())))
+    size = sum(map(len, chunks)) if chunks else len(request.body)
+    if size or request.method in ("POST", "PUT", "PATCH"):
+        headers.append((b"content-length", b"%d" % size))
+    return headers, _joined(chunks) if chunks else request.body
 
 
 async def _joined(chunks: tuple[bytes, ...]) -> AsyncIterator[bytes]:
@@ -156,18 +177,40 @@ async def _joined(chunks: tuple[bytes, ...]) -> AsyncIterator[bytes]:
         yield b"".join(piece)
 
 
-async def _read(answer: httpx.Response, call: Call, keep: Keep | None) -> bytes:
-    if call.rows and keep is not None and answer.is_success:
-        await _keep_rows(answer, keep)
-        return b""
-    body = bytearray()
-    async for chunk in answer.aiter_bytes():
-        body += chunk
-        if call.peek is not None and len(body) >= call.peek:
-            return bytes(body[: call.peek])
-        if len(body) > MOST_BYTES:
-            raise NetworkFault(f"an answer of more than {MOST_BYTES:,} bytes", acted=True)
-    return bytes(body)
+# What is received.
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+async def _read(answer: httpcore.Response, encoding: str | None, call: Call, keep: Keep | None) -> bytes:
+    async with aclosing(_decoded(answer, encoding)) as pieces:
+        if call.rows and keep is not None and 200 <= answer.status < 300:
+            await _keep_rows(pieces, keep)
+            return b""
+        body = bytearray()
+        async for piece in pieces:
+            body += piece
+            if call.peek is not None and len(body) >= call.peek:
+                return bytes(body[: call.peek])
+            if len(body) > MOST_BYTES:
+                raise NetworkFault(f"an answer of more than {MOST_BYTES:,} bytes", acted=True)
+        return bytes(body)
+
+
+async def _decoded(answer: httpcore.Response, encoding: str | None) -> AsyncGenerator[bytes, None]:
+    unfolding = decoder(encoding)
+    try:
+        async for chunk in answer.aiter_stream():
+            for piece in unfolding.feed(chunk):
+                yield piece
+        unfolding.end()
+    except ValueError as fault:
+        raise NetworkFault(f"a compressed answer that is {fault}", acted=True) from fault
 
 
 def _unpacked(unpack: Callable[[bytes], bytes], response: Response) -> bytes:
@@ -177,21 +220,16 @@ def _unpacked(unpack: Callable[[bytes], bytes], response: Response) -> bytes:
         raise NetworkFault("results that cannot be read", acted=True) from fault
 
 
-async def _keep_rows(answer: httpx.Response, keep: Keep) -> None:
+async def _keep_rows(pieces: AsyncIterator[bytes], keep: Keep) -> None:
     """Pass the body on in pieces. A newline more does no harm: the next file's first row begins a line then."""
     piece = bytearray()
     size = 0
-    async for chunk in answer.aiter_bytes():
-        piece += chunk
-        size += len(chunk)
+    async for part in pieces:
+        piece += part
+        size += len(part)
         if size > MOST_ROW_BYTES:
             raise NetworkFault(f"a result file of more than {MOST_ROW_BYTES:,} bytes", acted=True)
         if len(piece) >= _PIECE:
             await keep(bytes(piece))
             piece.clear()
     await keep(bytes(piece) + b"\n")
-
-
-def _words(fault: Exception) -> str:
-    """What happened, without the URL or anything else of the call."""
-    return type(fault).__name__

@@ -11,6 +11,9 @@ from batchling.core.cost import Cost
 from batchling.core.estimate import Size
 from batchling.core.model import Target
 
+_WORTH_SAYING = 5.0
+"""Seconds: shorter delays are the normal noise of a network."""
+
 
 @dataclass(frozen=True, slots=True)
 class Queued:
@@ -146,12 +149,22 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Delayed:
-    """Something did not work and is tried again: what, why, and in how many seconds."""
+    """Something did not work and is tried again: what, why, and in how many seconds. `attempt` counts the failures in a
+    row; `unreached` says that the call did not get to the provider: its name, port or certificate is wrong, or a proxy.
+    """
 
     batch: str
     what: str
     why: str
     seconds: float
+    attempt: int = 1
+    unreached: bool = False
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether it is nothing to tell people: networks have short delays all the time. A provider that is not reached
+        at all is told at once, and then when the pauses grow."""
+        return self.seconds < _WORTH_SAYING and not (self.unreached and self.attempt == 1)
 
 
 @dataclass(frozen=True, slots=True)

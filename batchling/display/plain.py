@@ -14,8 +14,6 @@ from batchling.display.progress import Progress, duration, roughly, view
 
 _log = logging.getLogger("batchling")
 
-_WORTH_A_WARNING = 5.0
-"""Seconds: shorter delays are the normal noise of a network."""
 _TOGETHER = 5.0
 """Seconds between lines, so that batches that leave or end together are told together."""
 _HEARTBEAT = 600.0
@@ -40,7 +38,7 @@ def log(event: events.Event) -> None:
         case events.Ended():
             _log.info("batch %s: ended, %d rows answered, %d failed", event.batch, event.answered, event.failed)
         case events.Delayed():
-            level = logging.WARNING if event.seconds >= _WORTH_A_WARNING else logging.DEBUG
+            level = logging.DEBUG if event.is_noise else logging.WARNING
             _log.log(
                 level,
                 "batchling: batch %s: cannot %s (%s); nothing is lost, next try in %.0f s",

@@ -19,8 +19,6 @@ Queue = tuple[str, str, str]
 
 _POINTS = 30
 """Polls that a rate is taken over."""
-_WORTH_SAYING = 5.0
-"""Seconds: shorter delays are the normal noise of a network."""
 
 
 @dataclass(slots=True)
@@ -128,7 +126,7 @@ class Progress:
         match event:
             case events.Polled() if batch is not None:
                 batch.polled(event, now)
-            case events.Delayed() if batch is not None and event.seconds >= _WORTH_SAYING:
+            case events.Delayed() if batch is not None and not event.is_noise:
                 batch.note = f"cannot {event.what} ({event.why}), trying again"
             case events.Ended() if event.cost is not None and event.batch in self._of:
                 self._of[event.batch].cost += event.cost

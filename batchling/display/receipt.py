@@ -52,7 +52,8 @@ class Report:
     _real_time: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _withdrawn: int = 0
     _denied: int = 0
-    _died: list[str] = field(default_factory=list)
+    _died: dict[str, list[str]] = field(default_factory=dict)
+    """The batches that ended without results, by the reason."""
     _detached: events.Detached | None = None
     _cancelled: events.Cancelling | None = None
 
@@ -89,7 +90,7 @@ class Report:
             case events.Withdrawn():
                 self._withdrawn += 1
             case events.Died():
-                self._died.append(f"batch {event.batch}: {event.reason}")
+                self._died.setdefault(event.reason, []).append(event.batch)
             case events.Detached():
                 self._detached = event
             case events.Cancelling():
@@ -158,7 +159,11 @@ class Report:
         elif len(self._queues) > 1:
             lines += self._queue_table()
         lines += self._real_time_table()
-        lines += [f"  {reason}" for reason in self._died]
+        lines += [
+            f"  batch {batches[0]}: {reason}" if len(batches) == 1 else f"  {len(batches):,} batches: {reason}"
+            for reason, batches in self._died.items()
+            if not any(reason.endswith(why) for _, _, why in self._real_time)  # the table has it
+        ]
         if self._detached is not None:
             lines.append(self._detached_line(self._detached))
         return "\n".join(lines)

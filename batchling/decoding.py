@@ -1,0 +1,98 @@
+"""Bodies that came compressed, in pieces of bounded size whatever they unfold to."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Protocol
+
+ACCEPTED = "gzip, deflate"
+"""What our calls say that they can read."""
+
+_PIECE = 262_144
+_GZIP = 16 + zlib.MAX_WBITS
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Decoder(Protocol):
+    """Undoes a content coding."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What these bytes hold. Raises `ValueError` when they are damaged."""
+
+    def end(self) -> None:
+        """No more bytes come. Raises `ValueError` when some are missing."""
+
+
+def decoder(encodings: str | None) -> Decoder:
+    """For the value of a Content-Encoding header. A coding that we did not ask for stays as it is."""
+    chain: list[Decoder] = []
+    for name in reversed((encodings or "").lower().split(",")):
+        if (name := name.strip()) in ("gzip", "x-gzip", "deflate"):
+            chain.append(_Inflater(gzip=name != "deflate"))
+        elif name not in ("", "identity"):
+            break
+    return _Chain(chain)
+
+
+class _Chain:
+    def __init__(self, links: list[Decoder]) -> None:
+        self._links = links
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        return self._through(data, 0)
+
+    def _through(self, data: bytes, link: int) -> Iterator[bytes]:
+        if link == len(self._links):
+            yield data
+            return
+        for piece in self._links[link].feed(data):
+            yield from self._through(piece, link + 1)
+
+    def end(self) -> None:
+        for link in self._links:
+            link.end()
+
+
+class _Inflater:
+    """gzip, also of several members; or deflate, with zlib's frame or without, since servers send both."""
+
+    def __init__(self, *, gzip: bool) -> None:
+        self._gzip = gzip
+        self._zlib = zlib.decompressobj(_GZIP if gzip else zlib.MAX_WBITS)
+        self._begun = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if not data:
+            return
+        while True:
+            if self._zlib.eof:
+                if not self._gzip or not data or not data.startswith(_GZIP_MAGIC[: len(data)]):
+                    return  # padding, if anything
+                self._zlib = zlib.decompressobj(_GZIP)
+            try:
+                piece = self._inflate(data)
+            except zlib.error as fault:
+                raise ValueError("damaged") from fault
+            if piece:
+                yield piece
+            if self._zlib.eof:
+                data = self._zlib.unused_data
+                continue
+            data = self._zlib.unconsumed_tail
+            if not data and len(piece) < _PIECE:
+                return
+
+    def _inflate(self, data: bytes) -> bytes:
+        first, self._begun = not self._begun, True
+        try:
+            return self._zlib.decompress(data, _PIECE)
+        except zlib.error:
+            if self._gzip or not first:
+                raise
+            self._zlib = zlib.decompressobj(-zlib.MAX_WBITS)
+            return self._zlib.decompress(data, _PIECE)
+
+    def end(self) -> None:
+        if self._begun and not self._zlib.eof:
+            raise ValueError("cut off")

@@ -1,0 +1,121 @@
+"""The pools of connections that our calls use, one for each way. Lives on the engine's loop."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpcore
+
+from batchling.core.way import Proxy, Way
+from batchling.environment import trust, way_to
+from batchling.wire import SOCKS, Network, NetworkFault
+
+MOST_WAYS = 8
+"""Pools that are kept open: a program that makes a client for each call may have as many ways."""
+
+LOGIN_WANTED = 407
+"""The status with which a proxy, and nobody else, asks for a login."""
+
+_CONNECTIONS = {"max_connections": 32, "max_keepalive_connections": 8, "keepalive_expiry": 30.0}
+"""Of one way."""
+_PROXY_REFUSES = frozenset({401, 403, LOGIN_WANTED})
+"""What a proxy answers by its rules: waiting changes nothing."""
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """The pool of one way, and how many calls are using it."""
+
+    pool: httpcore.AsyncConnectionPool
+    network: Network
+    calls: int = 0
+
+
+class Pools:
+    """See the module. A forked child makes its own: it must not write on its parent's connections."""
+
+    def __init__(self) -> None:
+        self._lanes: OrderedDict[Way, _Lane] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    @asynccontextmanager
+    async def on(self, way: Way) -> AsyncIterator[httpcore.AsyncConnectionPool]:
+        """The pool of a whole way, for one call. Raises `NetworkFault` for a proxy that cannot be used."""
+        lane = self._lanes.get(way)
+        if lane is None:
+            network = Network(proxied=way.proxy is not None)
+            lane = self._lanes[way] = _Lane(_pool(way, network), network)
+        self._lanes.move_to_end(way)
+        lane.calls += 1
+        try:
+            yield lane.pool
+        finally:
+            lane.calls -= 1
+            await lane.network.drop()
+            await self._close_idle()
+
+    async def _close_idle(self) -> None:
+        """Where there are too many, close those that were not used for longest, as far as nobody uses them."""
+        idle = [way for way, lane in self._lanes.items() if not lane.calls]
+        for way in idle[: max(0, len(self._lanes) - MOST_WAYS)]:
+            await self._lanes.pop(way).pool.aclose()
+
+    async def close(self) -> None:
+        """Close all. Idempotent."""
+        lanes, self._lanes = self._lanes, OrderedDict()
+        for lane in lanes.values():
+            await lane.pool.aclose()
+
+
+def whole(way: Way | None, url: str) -> Way:
+    """A way with all that it leaves to the environment; None is the environment's. Raises `NetworkFault`."""
+    if way is None:
+        try:
+            return way_to(url)
+        except ValueError:
+            why = "the proxy's address cannot be read: check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
+            raise NetworkFault(why, acted=False, final=True) from None
+    return way if way.tls is not None else Way(trust(), way.proxy, way.uds, way.local_address, way.socket_options)
+
+
+def _pool(way: Way, network: Network) -> httpcore.AsyncConnectionPool:
+    proxy = way.proxy
+    shared: dict[str, Any] = {**_CONNECTIONS, "ssl_context": way.tls, "network_backend": network}
+    if proxy is None:
+        return httpcore.AsyncConnectionPool(
+            uds=way.uds, local_address=way.local_address, socket_options=way.socket_options, **shared
+        )
+    scheme = urlsplit(proxy.url).scheme
+    if scheme in ("http", "https"):
+        tls = (proxy.tls or trust()) if scheme == "https" else None
+        return httpcore.AsyncHTTPProxy(proxy.url, proxy_headers=list(proxy.headers), proxy_ssl_context=tls, **shared)
+    if scheme not in ("socks5", "socks5h"):
+        raise NetworkFault(f"{_name(proxy)} is of a kind that batchling cannot use", acted=False, final=True)
+    if not SOCKS:
+        raise NetworkFault(f"{_name(proxy)} speaks SOCKS: pip install socksio", acted=False, final=True)
+    # httpcore lets the proxy look names up in either case.
+    return httpcore.AsyncSOCKSProxy(proxy.url.replace("socks5h:", "socks5:", 1), proxy_auth=proxy.auth, **shared)
+
+
+def refused_by_proxy(proxy: Proxy, said: str, host: str) -> NetworkFault:
+    """What a proxy has answered instead of connecting: a status with a phrase, or httpcore's words about SOCKS."""
+    status = said[:3]
+    if status == str(LOGIN_WANTED):
+        return NetworkFault(f"{_name(proxy)} wants a login (407)", acted=False, final=True)
+    if status.isdecimal():
+        final = int(status) in _PROXY_REFUSES
+        return NetworkFault(f"{_name(proxy)} does not connect to {host} ({status})", acted=False, final=final)
+    if "could not connect" in said:
+        return NetworkFault(f"{_name(proxy)} does not connect to {host}", acted=False)
+    return NetworkFault(f"{_name(proxy)} does not take the login, or wants one", acted=False, final=True)
+
+
+def _name(proxy: Proxy) -> str:
+    return f"the proxy at {urlsplit(proxy.url).netloc.rpartition('@')[2]}"
