@@ -140,7 +140,7 @@ class Batcher:
         if isinstance(target, Bypass):
             self.bypass(request.method, request.url, target.reason)
             return None
-        arrival = Arrival(matched, target, request, fingerprint(target, body))
+        arrival = Arrival(matched, target, request, fingerprint(target, body, provider.facts.neutral))
         arrival.on_cancel = self._hear_of_cancel
         self._look_for_traps(arrival, body)
         if self._options.observe is not None:

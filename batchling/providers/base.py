@@ -32,6 +32,7 @@ from batchling.core.model import (
     Status,
     Target,
 )
+from batchling.core.neutral import NOTHING, Neutral
 
 
 class Refused(Exception):
@@ -99,7 +100,8 @@ class Facts:
     `window` is how long a job may take, `find` by what a job is found again after a lost reply, `retention` how long
     results are kept there, `variables` the environment variables that SDKs read the credential from, `quirks` what
     may surprise. `discount` is said in words where `Limits.price` is not the whole truth. `prices` is the provider's
-    name in genai-prices; empty when it is not there, and its prices are not known.
+    name in genai-prices; empty when it is not there, and its prices are not known. `neutral` is what of a request body
+    cannot change an answer, so that it does not count when requests are compared.
     """
 
     title: str
@@ -111,6 +113,7 @@ class Facts:
     discount: str = ""
     quirks: tuple[str, ...] = ()
     prices: str = ""
+    neutral: Neutral = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from batchling.core.model import (
     Target,
     header,
 )
+from batchling.core.neutral import Neutral
 from batchling.providers import cloud_storage, google, pages
 from batchling.providers.base import (
     JSON_TYPE,
@@ -55,6 +56,8 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.bigquery import NotTabular, shape
+from batchling.providers.claude import NEUTRAL
+from batchling.providers.neutral import GEMINI_IDS
 from batchling.providers.vertex_rows import read_row
 from batchling.samples import anthropic as claude
 from batchling.samples import gemini
@@ -117,6 +120,8 @@ class Vertex:
                 "tokens are renewed by google-auth",
             ),
             prices="google",
+            # labels: "to track billing usage" (google-genai). The shape of a body is read off the body.
+            neutral=Neutral(("labels", *NEUTRAL.fields), GEMINI_IDS + NEUTRAL.ids, options=("shape",)),
         )
     )
     endpoints: tuple[str, ...] = (
