@@ -171,6 +171,16 @@ class Cancelling:
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderLeftOut:
+    """At a gateway, `header` was different in each of `calls` calls, so it does not tell accounts apart any more."""
+
+    provider: str
+    host: str
+    header: str
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
 class Detached:
     """The scope was left early: `jobs` go on at the provider, `unsent` requests were never submitted."""
 
@@ -196,5 +206,6 @@ Event = (
     | Delayed
     | Died
     | Cancelling
+    | HeaderLeftOut
     | Detached
 )

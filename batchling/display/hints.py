@@ -58,6 +58,8 @@ class Hints:
             case events.Queued():
                 self._line(event.target.queue).fresh += 1
                 return self._of_call(event)
+            case events.HeaderLeftOut():
+                return self._once(f"header {event.host} {event.header}", _left_out(event))
             case events.Answered(ok=True):
                 self._line(event.target.queue).answered = True
             case events.Held():
@@ -133,6 +135,15 @@ class Hints:
             return None
         self._said.add(what)
         return text
+
+
+def _left_out(event: events.HeaderLeftOut) -> str:
+    return (
+        f"batchling: at {event.host}, header {event.header} was different in each of {event.calls} calls with one "
+        "credential. Such a header cannot name a tenant, so it is left out from now on: it is not sent with batches, and "
+        "calls that differ in it share a batch and the cache. Calls that left before that were each a batch of their "
+        "own, and the next run pays for those again. To avoid that, do not set the header inside the scope."
+    )
 
 
 def nothing(modules: Container[str], *, hooked: bool) -> str:

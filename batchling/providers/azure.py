@@ -25,7 +25,6 @@ from batchling.providers.base import (
     Route,
     account_of,
     chosen,
-    lasting,
     read_id,
     read_json,
     read_object,
@@ -35,6 +34,7 @@ from batchling.providers.base import (
 )
 from batchling.providers.dialect import generates_nothing, unbatchable
 from batchling.providers.files import FileDialect
+from batchling.providers.headers import lasting
 from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
 
 _LEGACY = re.compile(r"(?P<root>.+/openai)/deployments/(?P<deployment>[^/]+)(?P<path>/.+)")
@@ -77,6 +77,7 @@ class Azure(FileDialect):
                 "only at openai.azure.com: calls to a resource's other hosts go real time",
             ),
             prices="azure",
+            separates=("api-key", "authorization"),
             # Who is behind a call, for Defender's alerts (REST reference, `UserSecurityContext`).
             neutral=Neutral((*OPENAI_LABELS, "user_security_context"), OPENAI_DIALECT.ids),
         )

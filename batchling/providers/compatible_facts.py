@@ -58,6 +58,7 @@ FACTS: Mapping[str, Facts] = {
         ),
         prices="doubleword",
         neutral=OPENAI_DIALECT,
+        separates=("authorization", "x-api-key"),
     ),
     "deepinfra": Facts(
         "DeepInfra",
@@ -115,6 +116,7 @@ FACTS: Mapping[str, Facts] = {
             "batch.dashscope.aliyuncs.com is left alone",
         ),
         neutral=OPENAI_DIALECT,
+        separates=("authorization", "x-dashscope-workspace"),
     ),
     "zhipu": Facts(
         "Zhipu",

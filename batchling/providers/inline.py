@@ -42,7 +42,6 @@ from batchling.providers.base import (
     Verdict,
     account_of,
     chosen,
-    lasting,
     read_count,
     read_id,
     read_json,
@@ -54,6 +53,7 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.dialect import read_status, unbatchable
+from batchling.providers.headers import lasting
 from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
 from batchling.providers.rows import error_answer, read_row, rows_within
 from batchling.samples import anthropic as claude

@@ -33,6 +33,7 @@ OPENAI = FileDialect(
         quirks=("expired batches keep their finished rows", "a cancel takes about ten minutes"),
         prices="openai",
         neutral=OPENAI_DIALECT,
+        separates=("authorization", "openai-organization", "openai-project"),
     ),
     identity=("authorization", "openai-organization", "openai-project"),
 )

@@ -43,7 +43,6 @@ from batchling.providers.base import (
     Verdict,
     account_of,
     chosen,
-    lasting,
     read_count,
     read_fault,
     read_id,
@@ -57,6 +56,7 @@ from batchling.providers.base import (
 )
 from batchling.providers.bigquery import NotTabular, shape
 from batchling.providers.claude import NEUTRAL
+from batchling.providers.headers import lasting
 from batchling.providers.neutral import GEMINI_IDS
 from batchling.providers.vertex_rows import read_row
 from batchling.samples import anthropic as claude
@@ -74,7 +74,7 @@ _PAID = re.compile(
 )
 
 _IDENTITY = ("authorization", "x-goog-user-project")
-_PASSING = ("authorization", "x-goog-api-client", "x-goog-user-project")
+_PASSING = ("authorization", "x-goog-user-project")
 """Headers that say nothing of who the tenant of a gateway is: the token is another one each hour."""
 
 _CAPACITY = "x-vertex-ai-llm-"
@@ -120,6 +120,7 @@ class Vertex:
                 "tokens are renewed by google-auth",
             ),
             prices="google",
+            separates=("x-goog-user-project",),
             # labels: "to track billing usage" (google-genai). The shape of a body is read off the body.
             neutral=Neutral(("labels", *NEUTRAL.fields), GEMINI_IDS + NEUTRAL.ids, options=("shape",)),
         )
