@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from batchling.access import Accesses
 from batchling.batches import Batches, Terms
 from batchling.cache import Store
+from batchling.cache.footprints import Footprints
 from batchling.callers import FINAL, Arrival, Callers, Waiter, resolve
 from batchling.core import events
 from batchling.core.budget import Budget
@@ -36,6 +37,7 @@ from batchling.per_call import PerCallHeaders
 from batchling.providers import UNKNOWN_HOST, Routes
 from batchling.providers.base import Provider
 from batchling.providers.cache_marks import MARK, is_brief
+from batchling.reruns import Reruns
 from batchling.sender import Sender, sendable
 
 _log = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class Batcher:
         listener: Callable[[events.Event], None],
         meter: Metering = no_meter,
         budget: Budget | None = None,
+        footprints: Footprints | None = None,
     ) -> None:
         self.outer: Gate | None = None
         self.closed = False
@@ -80,6 +83,7 @@ class Batcher:
         self._listener = listener
         self._meter = meter
         self._budget = budget
+        self._footprints = None if options.dry_run else footprints
         self._reset()
         _alive.add(self)
 
@@ -98,6 +102,7 @@ class Batcher:
         self._ending: set[asyncio.Task[None]] = set()
         self._disk = ThreadPoolExecutor(1, "batchling-disk")
         self._sender = Sender()
+        self._reruns = Reruns(self._footprints, self._disk, self._mailbox, self._emit)
         terms = self._options.terms
         driver = Driver(self._store, self._disk, self._sender, self._emit, terms.poll_interval, meter=self._meter)
         self._batches = Batches(
@@ -292,6 +297,7 @@ class Batcher:
         if holder is None:
             return False
         waiter.cached = True
+        self._reruns.hit(waiter)
         self._emit(events.Hit(waiter.target, holder, again))
         if not self._options.dry_run:
             self._batches.follow(holder, [name])
@@ -329,6 +335,8 @@ class Batcher:
         if self._per_call:
             self._strip_all(window)
         provider = self._routes.providers[queue[0]]
+        waiters = [waiter for name in window.waiting() if (waiter := self._callers.get(name)) is not None]
+        self._reruns.leave(waiters, provider.facts.neutral)
         for target, items in window.take().items():
             try:
                 self._send(provider, target, items)

@@ -181,6 +181,17 @@ class HeaderLeftOut:
 
 
 @dataclass(frozen=True, slots=True)
+class PaidAgain:
+    """`missed` of `asked` calls of a queue are not in the cache, although this program ran before and asked the same
+    but for `fields`, which have other values now. Told before they are submitted."""
+
+    target: Target
+    missed: int
+    asked: int
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Detached:
     """The scope was left early: `jobs` go on at the provider, `unsent` requests were never submitted."""
 
@@ -207,5 +218,6 @@ Event = (
     | Died
     | Cancelling
     | HeaderLeftOut
+    | PaidAgain
     | Detached
 )

@@ -110,7 +110,12 @@ class Progress:
             case events.Held():
                 self._queue(event.target).note = f"held: {event.why}"
             case (
-                events.Rehearsed() | events.Denied() | events.Detached() | events.Cancelling() | events.HeaderLeftOut()
+                events.Rehearsed()
+                | events.Denied()
+                | events.Detached()
+                | events.Cancelling()
+                | events.HeaderLeftOut()
+                | events.PaidAgain()
             ):
                 pass
             case _:
