@@ -7,11 +7,9 @@ for clouds, whose tokens no digest can cover, the token comes from the cloud's o
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from importlib import metadata
 from itertools import combinations
 from typing import Any
 
@@ -110,8 +108,6 @@ def _as_sent(provider: Provider, secret: str, environment: Mapping[str, str], *,
         ((header, environment[name]),) for name, header in _ORGANISATIONS.items() if environment.get(name)
     ]
     more += [_custom(environment[name]) for name in sorted(environment) if name.endswith(_CUSTOM) and environment[name]]
-    if provider.name == "gemini" and (client := _google_client()):
-        more.append((("x-goog-api-client", client),))
     for form in forms.get(provider.name, ((bearer,), (key,))):
         for count in range(min(len(more), 4) + 1):
             for chosen in combinations(more, count):
@@ -122,14 +118,6 @@ def _custom(text: str) -> Headers:
     """The headers that a variable holds, one a line."""
     pairs = [line.partition(":") for line in text.splitlines()]
     return tuple((name.strip().lower(), value.strip()) for name, colon, value in pairs if colon)
-
-
-def _google_client() -> str:
-    """What google-genai says of itself; a gateway's account has it. Empty when it is not installed."""
-    try:
-        return f"google-genai-sdk/{metadata.version('google-genai')} gl-python/{platform.python_version()}"
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _renewed(target: Target, provider: Provider, environment: Mapping[str, str]) -> Site | None:

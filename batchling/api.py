@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from batchling import registry
 from batchling.batcher import Batcher, Options
 from batchling.batches import Terms
-from batchling.cache import open_store
+from batchling.cache import open_footprints, open_store
 from batchling.context import BatchingContext
 from batchling.core import events
 from batchling.core.budget import Budget
@@ -29,6 +29,7 @@ from batchling.listening import Call, Listeners
 from batchling.money.meter import Meter
 from batchling.money.prices import warm
 from batchling.money.quote import quoting, total
+from batchling.program import program
 from batchling.providers import Routes
 from batchling.providers.base import Provider
 
@@ -146,7 +147,7 @@ def batchify(
         if not isinstance(event, events.Settled):  # it may come when the scope is left already, and says nothing more
             listeners.tell(event)
 
-    batcher = Batcher(options, routes, store, listen, Meter, budget)
+    batcher = Batcher(options, routes, store, listen, Meter, budget, open_footprints(cache, program()))
     return BatchingContext(batcher, report, shown, listeners, hints)
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from batchling.access import Accesses
 from batchling.batches import Batches, Terms
 from batchling.cache import Store
+from batchling.cache.footprints import Footprints
 from batchling.callers import FINAL, Arrival, Callers, Waiter, resolve
 from batchling.core import events
 from batchling.core.budget import Budget
@@ -33,9 +34,11 @@ from batchling.errors import Detached, outline
 from batchling.hooks.gate import Gate, RealTime, ourselves, outside
 from batchling.hooks.limits import limit
 from batchling.loop import Mailbox, in_forked_children
+from batchling.per_call import PerCallHeaders
 from batchling.providers import UNKNOWN_HOST, Routes
 from batchling.providers.base import Provider
 from batchling.providers.cache_marks import MARK, is_brief
+from batchling.reruns import Reruns
 from batchling.sender import Sender, sendable
 
 _log = logging.getLogger(__name__)
@@ -71,6 +74,7 @@ class Batcher:
         listener: Callable[[events.Event], None],
         meter: Metering = no_meter,
         budget: Budget | None = None,
+        footprints: Footprints | None = None,
     ) -> None:
         self.outer: Gate | None = None
         self.closed = False
@@ -80,6 +84,7 @@ class Batcher:
         self._listener = listener
         self._meter = meter
         self._budget = budget
+        self._footprints = None if options.dry_run else footprints
         self._reset()
         _alive.add(self)
 
@@ -88,6 +93,7 @@ class Batcher:
         self._mailbox = Mailbox(self._check_drained, _as_ourselves)
         self._accesses = Accesses(self._routes.providers)
         self._without: dict[str | Target, str] = {}
+        self._per_call = PerCallHeaders()
         self._callers = Callers()
         self._windows: dict[tuple[str, str, str], Window] = {}
         self._draining: list[Future[None]] = []
@@ -97,6 +103,7 @@ class Batcher:
         self._ending: set[asyncio.Task[None]] = set()
         self._disk = ThreadPoolExecutor(1, "batchling-disk")
         self._sender = Sender()
+        self._reruns = Reruns(self._footprints, self._disk, self._mailbox, self._emit)
         terms = self._options.terms
         driver = Driver(self._store, self._disk, self._sender, self._emit, terms.poll_interval, meter=self._meter)
         self._batches = Batches(
@@ -144,7 +151,7 @@ class Batcher:
         if isinstance(target, Bypass):
             self.bypass(request.method, request.url, target.reason)
             return None
-        arrival = Arrival(matched, target, request, fingerprint(target, body), way)
+        arrival = Arrival(matched, target, request, fingerprint(target, body, provider.facts.neutral), way)
         arrival.on_cancel = self._hear_of_cancel
         self._look_for_traps(arrival, body)
         if self._options.observe is not None:
@@ -228,6 +235,10 @@ class Batcher:
             resolve([arrival], _broken(arrival.provider, fault))
 
     def _enter(self, arrival: Arrival) -> None:
+        self._per_call.meet(arrival)
+        if self._per_call and isinstance(stripped := self._strip(arrival), Bypass):
+            self._pass(arrival, stripped.reason)
+            return
         target = self._accesses.meet(arrival.target, arrival.route, arrival.request, arrival.way)
         if not self._options.dry_run and not sendable(self._accesses[target].site.headers):
             # A key with a newline, most likely. The caller's own client says so at once.
@@ -238,22 +249,63 @@ class Batcher:
         if waiter is not None:
             self._place(waiter)
 
+    def _strip(self, arrival: Arrival) -> bool | Bypass:
+        """Take out of a call the headers that are left out by now. Whether it had any; or why it goes real time now."""
+        request = self._per_call.strip(arrival)
+        body = None if request is None else decode_body(request.body)
+        if request is None or body is None:
+            return False
+        target = arrival.provider.target(arrival.route, request, body)
+        if isinstance(target, Target):
+            target = self._unbatched(target) or target
+        if isinstance(target, Bypass):
+            return target
+        arrival.request, arrival.target = request, target
+        arrival.fingerprint = fingerprint(target, body, arrival.provider.facts.neutral)
+        return True
+
+    def _strip_all(self, window: Window) -> None:
+        """Do so for all that wait in a window which leaves. Who is another one then may be in the cache."""
+        for name in window.waiting():
+            if (waiter := self._callers.get(name)) is None:
+                continue
+            call = waiter.calls[0]
+            stripped = self._strip(call)
+            if stripped is False:
+                continue
+            window.remove(name)
+            if isinstance(stripped, Bypass):
+                self._let_go(waiter.target, [name], stripped.reason)
+                continue
+            target = self._accesses.meet(call.target, call.route, call.request, call.way)
+            renamed = self._callers.rename(waiter, target, call.fingerprint, joins=self._options.join_duplicates)
+            if renamed and (not self._find(waiter, again=True) or self._options.dry_run):
+                window.add(target, waiter.item, asyncio.get_running_loop().time())
+
     def _place(self, waiter: Waiter) -> None:
         """Attach a waiter to the batch that holds its key already, or let it wait for its window."""
+        again = waiter.attempts + waiter.spared > 0
+        if not self._find(waiter, again=again):
+            call = waiter.calls[0]
+            self._emit(events.Queued(waiter.target, again, call.limit, call.brief))
+        elif not self._options.dry_run:
+            return
+        self._queue(waiter)
+
+    def _find(self, waiter: Waiter, *, again: bool) -> bool:
+        """Whether a batch holds a waiter's key already; it answers it then, unless this is a dry run. `again` when the
+        waiter was counted before."""
         name = waiter.item.key
         holder = self._store.lookup(name)
         waiter.unsent = holder is None
-        again = waiter.attempts + waiter.spared > 0
-        if holder is not None:
-            waiter.cached = True
-            self._emit(events.Hit(waiter.target, holder, again))
-            if not self._options.dry_run:
-                self._batches.follow(holder, [name])
-                return
-        else:
-            call = waiter.calls[0]
-            self._emit(events.Queued(waiter.target, again, call.limit, call.brief))
-        self._queue(waiter)
+        if holder is None:
+            return False
+        waiter.cached = True
+        self._reruns.hit(waiter)
+        self._emit(events.Hit(waiter.target, holder, again))
+        if not self._options.dry_run:
+            self._batches.follow(holder, [name])
+        return True
 
     def _queue(self, waiter: Waiter) -> None:
         queue = waiter.target.queue
@@ -282,7 +334,13 @@ class Batcher:
 
     def _leave(self, queue: tuple[str, str, str]) -> None:
         window = self._windows.pop(queue)
+        for event in self._per_call.decide():
+            self._emit(event)
+        if self._per_call:
+            self._strip_all(window)
         provider = self._routes.providers[queue[0]]
+        waiters = [waiter for name in window.waiting() if (waiter := self._callers.get(name)) is not None]
+        self._reruns.leave(waiters, provider.facts.neutral)
         for target, items in window.take().items():
             try:
                 self._send(provider, target, items)

@@ -117,6 +117,22 @@ class Callers:
         arrival.waiter = self._waiters[name] = waiter
         return waiter
 
+    def rename(self, waiter: Waiter, target: Target, fingerprint: str, *, joins: bool) -> bool:
+        """Give a waiter that no batch holds another identity. False when its calls have joined another waiter, as far
+        as it `joins` identical ones."""
+        del self._waiters[waiter.item.key]
+        self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
+        waiter.target, waiter.fingerprint = target, fingerprint
+        waiter.ordinal = (self._ordinals.last if joins else self._ordinals.take)(fingerprint)
+        name = key(fingerprint, waiter.ordinal)
+        waiter.item = Item(name, waiter.item.request)
+        if (other := self._waiters.setdefault(name, waiter)) is waiter:
+            return True
+        other.calls += waiter.calls
+        for call in waiter.calls:
+            call.waiter = other
+        return False
+
     def answer(self, name: str, response: Response) -> Waiter:
         """Give everyone who waits for a key the answer; a failure frees its place among identical requests."""
         waiter = self._waiters.pop(name)

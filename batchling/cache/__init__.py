@@ -12,11 +12,14 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from batchling.core.lifecycle import Progress, Record
 from batchling.core.model import Target
 from batchling.errors import CacheError
+
+if TYPE_CHECKING:
+    from batchling.cache.footprints import Footprints
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,13 @@ def open_store(cache: bool | Literal["no-results"]) -> Store:
             raise
         logging.getLogger(__name__).warning("%s Until then, nothing is cached.", fault)
         return MemoryStore()
+
+
+def open_footprints(cache: bool | Literal["no-results"], program: str) -> Footprints | None:
+    """Where what a program asked is remembered for its next run; None when nothing may touch the disk."""
+    from batchling.cache.footprints import Footprints
+
+    return Footprints(cache_folder(), program) if cache else None
 
 
 def cache_folder() -> str:

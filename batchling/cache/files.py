@@ -6,6 +6,7 @@
     batches/<id>.lock          held, as long as it lives, by the process that drives the batch
     batches/<id>.note          what the provider said of its job when it was asked last
     results/<id>.jsonl         the provider's result lines, once downloaded
+    programs/<digest>.json     what a program asked when it ran last, as digests (see `footprints`)
 
 A file is replaced whole (temporary file, fsync, rename), so that a reader never sees a torn one. One damaged
 file costs one batch: it is set aside with a warning, never deleted. Folders are 0700 and files 0600 whatever the

@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from batchling.cache.files import FileStore
+from batchling.cache.footprints import FOLDER
 from batchling.cache.locks import IndexLock, file_lock
 from batchling.cache.notes import Notes
 from batchling.core.lifecycle import Phase, Progress, Record
@@ -60,6 +61,7 @@ class Upkeep:
     def __init__(self, folder: str, now: Callable[[], float]) -> None:
         self._folder = Path(folder).expanduser()
         self._batches, self._results = self._folder / "batches", self._folder / "results"
+        self._programs = self._folder / FOLDER
         self._store = FileStore(folder)
         self._notes = Notes(self._batches)
         self._now = now
@@ -166,6 +168,8 @@ class Upkeep:
         what belongs to a record that is gone."""
         if path.suffix == ".damaged":
             return touched < before
+        if path.parent == self._programs:
+            return touched < before
         if path.parent not in (self._batches, self._results) or self._now() - touched < _LEFT_BEHIND:
             return False
         batch_id = path.name.partition(".")[0]
@@ -177,7 +181,7 @@ class Upkeep:
 
     def _files(self) -> Iterator[tuple[Path, float, int]]:
         """Every file of the folder, when it was written, and its size."""
-        for folder in (self._folder, self._batches, self._results):
+        for folder in (self._folder, self._batches, self._results, self._programs):
             with suppress(FileNotFoundError), os.scandir(folder) as entries:
                 for entry in entries:
                     with suppress(FileNotFoundError):

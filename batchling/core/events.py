@@ -184,6 +184,27 @@ class Cancelling:
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderLeftOut:
+    """At a gateway, `header` was different in each of `calls` calls, so it does not tell accounts apart any more."""
+
+    provider: str
+    host: str
+    header: str
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaidAgain:
+    """`missed` of `asked` calls of a queue are not in the cache, although this program ran before and asked the same
+    but for `fields`, which have other values now. Told before they are submitted."""
+
+    target: Target
+    missed: int
+    asked: int
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Detached:
     """The scope was left early: `jobs` go on at the provider, `unsent` requests were never submitted."""
 
@@ -209,5 +230,7 @@ Event = (
     | Delayed
     | Died
     | Cancelling
+    | HeaderLeftOut
+    | PaidAgain
     | Detached
 )

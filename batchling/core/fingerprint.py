@@ -12,6 +12,7 @@ from hashlib import sha256
 import msgspec
 
 from batchling.core.model import JSON, Target
+from batchling.core.neutral import NOTHING, Neutral
 
 _LENGTH = 40
 """Hex digits of a fingerprint: 160 bits, so that a key stays under the 64 characters that providers take."""
@@ -28,14 +29,17 @@ def decode_body(body: bytes) -> dict[str, JSON] | None:
     return value if isinstance(value, dict) else None
 
 
-def fingerprint(target: Target, body: dict[str, JSON]) -> str:
+def fingerprint(target: Target, body: dict[str, JSON], neutral: Neutral = NOTHING) -> str:
     """40 hex digits that are equal for requests which ask the same of the same account.
 
-    The body is taken in canonical form: keys sorted, no spaces, arrays in order. The account is part of it (as
-    a digest), so that two tenants never share an answer.
+    The body is taken in canonical form: keys sorted, no spaces, arrays in order, without what is `neutral`: labels and
+    the spelling of ids. The account is part of it (as a digest), so that two tenants never share an answer.
     """
-    head = (target.provider, target.base_url, target.endpoint, target.model, target.account, target.options)
-    return sha256(_canonical.encode((head, body))).hexdigest()[:_LENGTH]
+    options = target.options
+    if neutral.options and options:
+        options = tuple(pair for pair in options if pair[0] not in neutral.options)
+    head = (target.provider, target.base_url, target.endpoint, target.model, target.account, options)
+    return sha256(_canonical.encode((head, neutral.strip(body)))).hexdigest()[:_LENGTH]
 
 
 def key(fingerprint: str, ordinal: int) -> str:

@@ -36,6 +36,10 @@ class Window:
         """Take an item out again; false when it is not here."""
         return self._items.pop(key, None) is not None
 
+    def waiting(self) -> tuple[str, ...]:
+        """The keys of the items, in order of arrival."""
+        return tuple(self._items)
+
     @property
     def full(self) -> bool:
         return len(self._items) >= self._size

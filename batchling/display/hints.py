@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from batchling.core import events
+from batchling.core import events, footprint
 
 SMALL = 5
 """Requests: a batch of no more than these is a small one."""
@@ -58,6 +58,10 @@ class Hints:
             case events.Queued():
                 self._line(event.target.queue).fresh += 1
                 return self._of_call(event)
+            case events.PaidAgain():
+                return self._once(f"paid again {event.target.queue}", _paid_again(event))
+            case events.HeaderLeftOut():
+                return self._once(f"header {event.host} {event.header}", _left_out(event))
             case events.Answered(ok=True):
                 self._line(event.target.queue).answered = True
             case events.Held():
@@ -133,6 +137,34 @@ class Hints:
             return None
         self._said.add(what)
         return text
+
+
+_PARTS = {
+    footprint.ACCOUNT: "the credential (or, at a gateway, a header)",
+    footprint.BASE_URL: "the base URL",
+    footprint.OPTIONS: "a version or beta header",
+}
+
+
+def _paid_again(event: events.PaidAgain) -> str:
+    provider, endpoint, model = event.target.queue
+    fields = " and ".join(_PARTS.get(name, f"`{name}`") for name in event.fields)
+    differs = "differs" if len(event.fields) == 1 else "differ"
+    return (
+        f"batchling: {event.missed:,} of {event.asked:,} calls to {provider} {endpoint} ({model}) are not among those "
+        f"this program made before, and are paid for: {fields} {differs} from the last run. If that is not on purpose, "
+        "make it the same in every run; then a second run gets its answers from the cache. See docs/identity.md."
+    )
+
+
+def _left_out(event: events.HeaderLeftOut) -> str:
+    return (
+        f"batchling: at {event.host}, header {event.header} was different in each of {event.calls} calls with one "
+        "credential. Such a header cannot name a tenant, so it is left out from now on: batches do not send it, and "
+        "calls that differ in nothing else share a batch and the cache. Calls that were submitted before this was "
+        "clear had a batch each, and the next run pays for them again. To avoid that, do not set the header inside the "
+        "scope. See docs/identity.md."
+    )
 
 
 def nothing(modules: Container[str], *, hooked: bool) -> str:

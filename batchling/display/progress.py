@@ -107,7 +107,14 @@ class Progress:
                 self._begin(event)
             case events.Held():
                 self._queue(event.target).note = f"held: {event.why}"
-            case events.Rehearsed() | events.Denied() | events.Detached() | events.Cancelling():
+            case (
+                events.Rehearsed()
+                | events.Denied()
+                | events.Detached()
+                | events.Cancelling()
+                | events.HeaderLeftOut()
+                | events.PaidAgain()
+            ):
                 pass
             case _:
                 self._follow(event, now)

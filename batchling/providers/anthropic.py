@@ -42,7 +42,6 @@ from batchling.providers.base import (
     Verdict,
     account_of,
     chosen,
-    lasting,
     read_count,
     read_id,
     read_json,
@@ -52,7 +51,8 @@ from batchling.providers.base import (
     row_pieces,
     segment,
 )
-from batchling.providers.claude import STATUS_OF_TYPE, TYPE_OF_STATUS
+from batchling.providers.claude import NEUTRAL, STATUS_OF_TYPE, TYPE_OF_STATUS
+from batchling.providers.headers import lasting
 from batchling.samples import anthropic as samples
 
 _ENDPOINT = "/v1/messages"
@@ -285,5 +285,7 @@ ANTHROPIC = Anthropic(
         variables=("ANTHROPIC_API_KEY",),
         quirks=("only requests with equal beta headers share a batch", "prompt caching counts in batches, too"),
         prices="anthropic",
+        neutral=NEUTRAL,
+        separates=_IDENTITY + _OPTIONS,
     ),
 )

@@ -17,6 +17,7 @@ import msgspec
 
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import JSON, Bypass, Call, Flow, Headers, Item, Request, Site, Target, header
+from batchling.core.neutral import Neutral
 from batchling.providers.base import (
     Facts,
     Garbled,
@@ -24,7 +25,6 @@ from batchling.providers.base import (
     Route,
     account_of,
     chosen,
-    lasting,
     read_id,
     read_json,
     read_object,
@@ -34,6 +34,8 @@ from batchling.providers.base import (
 )
 from batchling.providers.dialect import generates_nothing, unbatchable
 from batchling.providers.files import FileDialect
+from batchling.providers.headers import lasting
+from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
 
 _LEGACY = re.compile(r"(?P<root>.+/openai)/deployments/(?P<deployment>[^/]+)(?P<path>/.+)")
 _OTHER = re.compile(r"(?P<root>.+/openai(/v1)?)(?P<path>/.+)")
@@ -75,6 +77,9 @@ class Azure(FileDialect):
                 "only at openai.azure.com: calls to a resource's other hosts go real time",
             ),
             prices="azure",
+            separates=("api-key", "authorization"),
+            # Who is behind a call, for Defender's alerts (REST reference, `UserSecurityContext`).
+            neutral=Neutral((*OPENAI_LABELS, "user_security_context"), OPENAI_DIALECT.ids),
         )
     )
     deployments: Mapping[str, str] = field(default_factory=dict)

@@ -32,6 +32,7 @@ from batchling.core.model import (
     Status,
     Target,
 )
+from batchling.core.neutral import NOTHING, Neutral
 
 
 class Refused(Exception):
@@ -99,7 +100,9 @@ class Facts:
     `window` is how long a job may take, `find` by what a job is found again after a lost reply, `retention` how long
     results are kept there, `variables` the environment variables that SDKs read the credential from, `quirks` what
     may surprise. `discount` is said in words where `Limits.price` is not the whole truth. `prices` is the provider's
-    name in genai-prices; empty when it is not there, and its prices are not known.
+    name in genai-prices; empty when it is not there, and its prices are not known. `neutral` is what of a request body
+    cannot change an answer, so that it does not count when requests are compared. `separates` are the lower-case names
+    of the headers that tell accounts and options apart at the provider's own hosts.
     """
 
     title: str
@@ -111,6 +114,8 @@ class Facts:
     discount: str = ""
     quirks: tuple[str, ...] = ()
     prices: str = ""
+    neutral: Neutral = NOTHING
+    separates: tuple[str, ...] = ("authorization",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,47 +211,6 @@ MOST_PAGES = 1_000
 """Pages of a list of jobs that are read at most when a lost one is looked for."""
 
 JSON_TYPE = ("content-type", "application/json")
-
-_VOLATILE = frozenset(
-    {
-        "accept",
-        "accept-charset",
-        "accept-encoding",
-        "accept-language",
-        "baggage",
-        "b3",
-        "cache-control",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "cookie",
-        "expect",
-        "host",
-        "idempotency-key",
-        "keep-alive",
-        "pragma",
-        "te",
-        "traceparent",
-        "tracestate",
-        "transfer-encoding",
-        "uber-trace-id",
-        "user-agent",
-        "x-amzn-trace-id",
-        "x-client-request-id",
-        "x-correlation-id",
-        "x-request-id",
-    }
-)
-_VOLATILE_PREFIXES = ("x-stainless-", "x-b3-", "x-datadog-", "sentry-")
-
-
-def lasting(headers: Headers) -> Headers:
-    """The headers that may matter to a gateway: all but those that describe one message, one connection, one
-    trace or the SDK's version."""
-    return tuple(
-        (name, value) for name, value in headers if name not in _VOLATILE and not name.startswith(_VOLATILE_PREFIXES)
-    )
 
 
 @lru_cache(maxsize=1024)

@@ -5,6 +5,12 @@ Facts: the anthropic SDK 2.12 and Anthropic's reference. The status of the two m
 
 from __future__ import annotations
 
+from batchling.core.neutral import Neutral
+from batchling.providers.neutral import MESSAGES_IDS
+
+NEUTRAL = Neutral(("metadata.user_id",), MESSAGES_IDS)
+"""`user_id` is the only field of `metadata` that is known: "Anthropic may use this id to help detect abuse"."""
+
 STATUS_OF_TYPE = {
     "invalid_request_error": 400,
     "authentication_error": 401,

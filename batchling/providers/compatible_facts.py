@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from batchling.core.neutral import Neutral
 from batchling.providers.base import Facts
+from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
+
+_ZHIPU = Neutral((*OPENAI_LABELS, "request_id", "user_id"), OPENAI_DIALECT.ids)
+"""`request_id` tells requests apart, `user_id` end users (zhipuai 2.1)."""
 
 _GUESSED = "limits are not documented: ours are a guess"
 
@@ -26,6 +31,7 @@ FACTS: Mapping[str, Facts] = {
             "no cache discount in a batch",
         ),
         prices="groq",
+        neutral=OPENAI_DIALECT,
     ),
     "together": Facts(
         "Together AI",
@@ -36,6 +42,7 @@ FACTS: Mapping[str, Facts] = {
         discount="50 % off for a few models, none for others",
         quirks=("audio by the address of a `file` in a JSON body only", "failed rows are free"),
         prices="together",
+        neutral=OPENAI_DIALECT,
     ),
     "doubleword": Facts(
         "Doubleword",
@@ -50,6 +57,8 @@ FACTS: Mapping[str, Facts] = {
             "unverified accounts: 1,000 requests an hour",
         ),
         prices="doubleword",
+        neutral=OPENAI_DIALECT,
+        separates=("authorization", "x-api-key"),
     ),
     "deepinfra": Facts(
         "DeepInfra",
@@ -58,6 +67,7 @@ FACTS: Mapping[str, Facts] = {
         "30 days",
         ("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"),
         quirks=("failed rows are free", "a cancel may come too late", "2 GB of files an account"),
+        neutral=OPENAI_DIALECT,
     ),
     "parasail": Facts(
         "Parasail",
@@ -66,6 +76,7 @@ FACTS: Mapping[str, Facts] = {
         "unknown",
         ("PARASAIL_API_KEY",),
         quirks=("100 MB to 1 GB a file, by the page that is read", "FP16 costs 30 % more"),
+        neutral=OPENAI_DIALECT,
     ),
     "novita": Facts(
         "Novita",
@@ -76,6 +87,7 @@ FACTS: Mapping[str, Facts] = {
         discount="50 % off (unconfirmed)",
         quirks=("only models that are marked for batches",),
         prices="novita",
+        neutral=OPENAI_DIALECT,
     ),
     "siliconflow": Facts(
         "SiliconFlow",
@@ -88,6 +100,7 @@ FACTS: Mapping[str, Facts] = {
             "rows whose last message is not the user's go real time",
             'up to `replace(SILICONFLOW, window="336h")`',
         ),
+        neutral=OPENAI_DIALECT,
     ),
     "dashscope": Facts(
         "Alibaba Model Studio",
@@ -102,6 +115,8 @@ FACTS: Mapping[str, Facts] = {
             'up to `replace(DASHSCOPE, window="336h")`',
             "batch.dashscope.aliyuncs.com is left alone",
         ),
+        neutral=OPENAI_DIALECT,
+        separates=("authorization", "x-dashscope-workspace"),
     ),
     "zhipu": Facts(
         "Zhipu",
@@ -116,6 +131,7 @@ FACTS: Mapping[str, Facts] = {
             "not at api.z.ai",
         ),
         prices="zhipuai",
+        neutral=_ZHIPU,
     ),
     "kimi": Facts(
         "Moonshot Kimi",
@@ -130,6 +146,7 @@ FACTS: Mapping[str, Facts] = {
             'from `replace(KIMI, window="12h")` to 7d',
         ),
         prices="moonshotai",
+        neutral=OPENAI_DIALECT,
     ),
     "perplexity": Facts(
         "Perplexity",
@@ -140,6 +157,7 @@ FACTS: Mapping[str, Facts] = {
         discount="no discount stated",
         quirks=("the Agent API only, not Sonar", "not for zero-retention organisations", _GUESSED),
         prices="perplexity",
+        neutral=OPENAI_DIALECT,
     ),
     "cerebras": Facts(
         "Cerebras",
@@ -149,6 +167,7 @@ FACTS: Mapping[str, Facts] = {
         ("CEREBRAS_API_KEY",),
         quirks=("private preview", "fewer than 10 requests go real time"),
         prices="cerebras",
+        neutral=OPENAI_DIALECT,
     ),
 }
 """By the provider's name."""

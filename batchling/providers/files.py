@@ -45,7 +45,6 @@ from batchling.providers.base import (
     Verdict,
     account_of,
     chosen,
-    lasting,
     read_fault,
     read_id,
     read_json,
@@ -58,6 +57,7 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.dialect import following, generates_nothing, last_role, read_page, read_status, unbatchable
+from batchling.providers.headers import lasting
 from batchling.providers.rows import read_row
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples

@@ -14,6 +14,7 @@ import msgspec
 
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import JSON, Call, Fault, Flow, Item, Job, Request, Response, Site, State, Status
+from batchling.core.neutral import Neutral
 from batchling.providers.base import (
     JSON_TYPE,
     Facts,
@@ -30,6 +31,7 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.files import FileDialect
+from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
 
 _LOOKS = 300
 """How often a fresh dataset is asked for until it can be used."""
@@ -174,5 +176,7 @@ FIREWORKS = Fireworks(
         ("FIREWORKS_API_KEY",),
         cancel="yes, by deleting the job: finished rows are lost",
         prices="fireworks",
+        # Separates cache entries (fireworks-ai 1.2).
+        neutral=Neutral((*OPENAI_LABELS, "prompt_cache_isolation_key"), OPENAI_DIALECT.ids),
     ),
 )

@@ -33,6 +33,7 @@ from batchling.core.model import (
     Target,
     header,
 )
+from batchling.core.neutral import Neutral
 from batchling.providers import google, pages
 from batchling.providers.base import (
     JSON_TYPE,
@@ -43,7 +44,6 @@ from batchling.providers.base import (
     Verdict,
     account_of,
     chosen,
-    lasting,
     read_count,
     read_id,
     read_json,
@@ -54,6 +54,8 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.gemini_texts import joined, parts
+from batchling.providers.headers import lasting
+from batchling.providers.neutral import GEMINI_IDS
 from batchling.providers.rows import rows_within
 from batchling.samples import gemini as samples
 
@@ -308,5 +310,7 @@ GEMINI = Gemini(
             "responseJsonSchema goes real time: batches answer it in another shape; responseSchema does not",
         ),
         prices="google",
+        separates=_IDENTITY,
+        neutral=Neutral(ids=GEMINI_IDS),  # `labels` is Vertex's alone: "not supported in Gemini API" (google-genai)
     ),
 )

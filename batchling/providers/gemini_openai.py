@@ -24,6 +24,7 @@ from batchling.providers.base import (
 )
 from batchling.providers.dialect import read_status
 from batchling.providers.files import TAG, FileDialect
+from batchling.providers.neutral import OPENAI_DIALECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ GEMINI_COMPATIBLE = GeminiCompatible(
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         quirks=("listing and cancelling are not documented",),
         prices="google",
+        separates=("authorization", "x-goog-api-key"),
+        neutral=OPENAI_DIALECT,
     ),
     identity=("authorization", "x-goog-api-key"),
     order={},

@@ -29,6 +29,7 @@ from batchling.core.model import (
     Status,
     Target,
 )
+from batchling.core.neutral import Neutral
 from batchling.core.retry import passing
 from batchling.providers import pages
 from batchling.providers.base import (
@@ -41,7 +42,6 @@ from batchling.providers.base import (
     Verdict,
     account_of,
     chosen,
-    lasting,
     read_count,
     read_id,
     read_json,
@@ -53,6 +53,8 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.dialect import read_status, unbatchable
+from batchling.providers.headers import lasting
+from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
 from batchling.providers.rows import error_answer, read_row, rows_within
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
@@ -263,6 +265,8 @@ OPENROUTER = InlineDialect(
         discount="about 50 % off the tokens' price, where the provider behind gives one",
         quirks=("needs a batch variant of the model", "no media as data: URLs, no plugins, no zero data retention"),
         prices="openrouter",
+        # session_id and trace group requests for its dashboards (request schema of its reference).
+        neutral=Neutral((*OPENAI_LABELS, "session_id", "trace"), OPENAI_DIALECT.ids),
     ),
     head={"endpoint": "{endpoint}", "model": "{model}", "completion_window": "24h"},
     shared=("provider",),
@@ -282,6 +286,7 @@ SFERENCE = InlineDialect(
         ("SFERENCE_API_KEY",),
         discount="unknown",
         quirks=("limits are not documented: ours are a guess",),
+        neutral=OPENAI_DIALECT,
     ),
     head={"window": "24h"},
     listed="items",

@@ -30,6 +30,7 @@ from batchling.core.model import (
     Status,
     Target,
 )
+from batchling.core.neutral import Neutral
 from batchling.providers.base import (
     CLOCK_SLACK,
     JSON_TYPE,
@@ -49,6 +50,7 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.files import TAG, FileDialect
+from batchling.providers.neutral import CHAT_IDS, OPENAI_LABELS
 from batchling.providers.rows import read_row, rows_within
 from batchling.samples import mistral as samples
 
@@ -191,5 +193,13 @@ MISTRAL = Mistral(
         ("MISTRAL_API_KEY",),
         quirks=("api.mistral.ai only, not its EU and US hosts", "conversations only with store: false"),
         prices="mistral",
+        neutral=Neutral(
+            OPENAI_LABELS,
+            (
+                *CHAT_IDS,
+                "inputs[message.input|message.output|function.call|function.result].id",
+                "inputs[].tool_call_id",
+            ),
+        ),
     ),
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from batchling.providers.base import Facts, Limits
 from batchling.providers.files import FileDialect
+from batchling.providers.neutral import OPENAI_DIALECT
 
 OPENAI = FileDialect(
     name="openai",
@@ -31,6 +32,8 @@ OPENAI = FileDialect(
         variables=("OPENAI_API_KEY",),
         quirks=("expired batches keep their finished rows", "a cancel takes about ten minutes"),
         prices="openai",
+        neutral=OPENAI_DIALECT,
+        separates=("authorization", "openai-organization", "openai-project"),
     ),
     identity=("authorization", "openai-organization", "openai-project"),
 )

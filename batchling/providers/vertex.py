@@ -32,6 +32,7 @@ from batchling.core.model import (
     Target,
     header,
 )
+from batchling.core.neutral import Neutral
 from batchling.providers import cloud_storage, google, pages
 from batchling.providers.base import (
     JSON_TYPE,
@@ -42,7 +43,6 @@ from batchling.providers.base import (
     Verdict,
     account_of,
     chosen,
-    lasting,
     read_count,
     read_fault,
     read_id,
@@ -55,6 +55,9 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.bigquery import NotTabular, shape
+from batchling.providers.claude import NEUTRAL
+from batchling.providers.headers import lasting
+from batchling.providers.neutral import GEMINI_IDS
 from batchling.providers.vertex_rows import read_row
 from batchling.samples import anthropic as claude
 from batchling.samples import gemini
@@ -71,7 +74,7 @@ _PAID = re.compile(
 )
 
 _IDENTITY = ("authorization", "x-goog-user-project")
-_PASSING = ("authorization", "x-goog-api-client", "x-goog-user-project")
+_PASSING = ("authorization", "x-goog-user-project")
 """Headers that say nothing of who the tenant of a gateway is: the token is another one each hour."""
 
 _CAPACITY = "x-vertex-ai-llm-"
@@ -117,6 +120,9 @@ class Vertex:
                 "tokens are renewed by google-auth",
             ),
             prices="google",
+            separates=("x-goog-user-project",),
+            # labels: "to track billing usage" (google-genai). The shape of a body is read off the body.
+            neutral=Neutral(("labels", *NEUTRAL.fields), GEMINI_IDS + NEUTRAL.ids, options=("shape",)),
         )
     )
     endpoints: tuple[str, ...] = (

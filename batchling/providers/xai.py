@@ -49,6 +49,7 @@ from batchling.providers.base import (
     segment,
 )
 from batchling.providers.files import FileDialect
+from batchling.providers.neutral import OPENAI_DIALECT
 from batchling.providers.rows import rows_within, status_of
 
 _NO_BATCH = ("grok-4.5", "grok-4.6", "grok-build")
@@ -210,5 +211,6 @@ XAI = Grok(
         discount="20 % off, by model up to 50 %",
         quirks=("chat completions only", "xai-sdk speaks gRPC, which is out of reach: use the OpenAI SDK"),
         prices="x-ai",
+        neutral=OPENAI_DIALECT,
     ),
 )

@@ -1,0 +1,96 @@
+"""What a program's last run asked, as footprints: one small file for each kind of call that a program makes.
+
+    programs/<digest of program, provider, endpoint and model>.json
+
+Digests, never text. Nothing depends on these files: one that cannot be read or written is passed over. A file is
+replaced whole, and not flushed: the next run writes it anew.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from batchling.cache.durable import make_private
+from batchling.core.fingerprint import digest
+from batchling.core.footprint import Footprint
+
+FOLDER = "programs"
+MOST_FILES = 256
+"""Files that are kept, the newest ones."""
+MOST_BYTES = 1_000_000
+"""Bytes of a file that is read."""
+
+
+class _Document(msgspec.Struct):
+    """Footprints as a table, since most have the same paths. A later batchling may write another `version`."""
+
+    version: int
+    paths: list[str]
+    rows: list[list[str | None]]
+
+
+class Footprints:
+    """Those of one `program` in a cache folder. Thread-safe, as far as files are; never raises."""
+
+    def __init__(self, folder: str, program: str) -> None:
+        self._folder = Path(folder).expanduser() / FOLDER
+        self._program = program
+
+    def _path(self, queue: tuple[str, str, str]) -> Path:
+        return self._folder / f"{digest(self._program, *queue)}.json"
+
+    def read(self, queue: tuple[str, str, str]) -> list[Footprint]:
+        """The footprints of the last run's calls of one queue key; empty when there are none that can be read."""
+        try:
+            with self._path(queue).open("rb") as file:
+                found = msgspec.json.decode(file.read(MOST_BYTES), type=_Document)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return []
+        if found.version != 1:
+            return []
+        rows = [dict(zip(found.paths, row, strict=False)) for row in found.rows]
+        return [{path: value for path, value in row.items() if value is not None} for row in rows]
+
+    def write(self, queue: tuple[str, str, str], footprints: Sequence[Footprint]) -> None:
+        """Replace what is known of a queue key."""
+        paths = list(dict.fromkeys(path for each in footprints for path in each))
+        rows: list[list[str | None]] = [[each.get(path) for path in paths] for each in footprints]
+        path = self._path(queue)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+        with suppress(OSError):
+            self._prepare()
+            try:
+                with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(msgspec.json.encode(_Document(1, paths, rows)))
+                temporary.replace(path)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
+            self._forget_the_oldest()
+
+    def _prepare(self) -> None:
+        if self._folder.is_dir():
+            make_private(self._folder)
+            return
+        for folder in (self._folder.parent, self._folder):
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.chmod(0o700)
+
+    def _forget_the_oldest(self) -> None:
+        with os.scandir(self._folder) as entries:
+            names = [entry.path for entry in entries]
+        if len(names) > MOST_FILES:
+            found = []
+            for name in names:
+                with suppress(FileNotFoundError):
+                    found.append((os.stat(name).st_mtime_ns, name))
+            for _, name in sorted(found)[: len(names) - MOST_FILES]:
+                with suppress(FileNotFoundError):
+                    os.unlink(name)
