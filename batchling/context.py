@@ -122,7 +122,7 @@ class BatchingContext:
 
     def _leave(self) -> None:
         """Put everything away. Every wait in here has an end, and signals only shorten it."""
-        self._signals.leaving = True
+        self._signals.leave()
         self._deactivate()
         # What is printed from here on stays.
         self._display.close()
