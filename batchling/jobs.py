@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from batchling import registry
+from batchling import clock, registry
 from batchling.access import Access
 from batchling.accounts import advice, find_site
 from batchling.cache import cache_folder
@@ -232,7 +231,7 @@ def _nobody(event: events.Event) -> None:
 
 @contextmanager
 def _upkeep() -> Iterator[Upkeep]:
-    upkeep = Upkeep(cache_folder(), time.time)
+    upkeep = Upkeep(cache_folder(), clock.time)
     try:
         yield upkeep
     finally:
@@ -295,14 +294,14 @@ class _Desk:
         if isinstance(access, str) or record.job is None:
             return Result(record, "failed", str(access))
         job = record.job
-        errand = Errand(record.id, "poll", time.time() + 60.0, access)
+        errand = Errand(record.id, "poll", clock.time() + 60.0, access)
         try:
             status = await self._exchange.run(errand, lambda: access.provider.poll(access.site, job))
         except Refused as refusal:
             return Result(record, "failed", _refused(refusal))
         except (GivenUp, _NotYet):
             return self._waits(record)
-        told = Progress(status.word, status.done, status.total, time.time(), status.expires_at)
+        told = Progress(status.word, status.done, status.total, clock.time(), status.expires_at)
         await self._on_disk(lambda: self._store.note(record.id, told))
         return Result(record, "running")
 

@@ -13,10 +13,10 @@ import os
 import stat
 import sys
 import threading
-import time
 from contextvars import Context
 from typing import TYPE_CHECKING, Literal
 
+from batchling import clock
 from batchling.core import events
 from batchling.display.cancelling import show
 from batchling.display.plain import Lines
@@ -58,7 +58,7 @@ class Display:
     def open(self) -> None:
         """The scope was entered."""
         try:
-            now = time.time()
+            now = clock.time()
             self.progress, self.lines = Progress(now), Lines(now)
             self.mode = mode(self._wanted)
             if self.mode != "off":
@@ -72,7 +72,7 @@ class Display:
             return
         try:
             self.changes += 1
-            self.progress.add(event, time.time())
+            self.progress.add(event, clock.time())
             if self.mode == "plain":
                 self.lines.add(event)
             show(event)
@@ -186,11 +186,11 @@ class _Screen:
 
     def _run(self, over: threading.Event) -> None:
         pause = PATIENCE
-        seen, seen_at, changed_at = -1, 0.0, time.monotonic()
+        seen, seen_at, changed_at = -1, 0.0, clock.monotonic()
         try:
             while not over.wait(pause):
                 pause = _TICK
-                now = time.monotonic()
+                now = clock.monotonic()
                 changes = sum(scope.changes for scope in self._scopes)
                 if changes != seen:
                     changed_at = now
@@ -205,7 +205,7 @@ class _Screen:
                     self.terminal.release()
 
     def _show(self) -> None:
-        now = time.time()
+        now = clock.time()
         with self._lock:
             scopes = [scope for scope in self._scopes if now - scope.progress.started >= PATIENCE - 0.05]
             terminal = self.terminal
@@ -226,7 +226,7 @@ class _Screen:
 
         self._notebook = self._notebook or Notebook()
         shown = [scope.progress for scope in self._scopes if scope.mode == "notebook"]
-        if lines := draw(view(shown, time.time()), *self._notebook.size):
+        if lines := draw(view(shown, clock.time()), *self._notebook.size):
             self._notebook.show(lines)
 
 

@@ -16,6 +16,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from batchling import clock
 from batchling.providers.base import Limits
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def find(provider: str, model: str, limits: Limits) -> Price | None:
         _, found = snapshot.find_provider_model(model.removeprefix("models/"), None, provider, None)
     except LookupError:
         return None
-    now = datetime.now(UTC)
+    now = datetime.fromtimestamp(clock.time(), UTC)
     full = found.get_prices(now)
     known = {name: value for name, value in full.__dict__.items() if value is not None}
     if not known:
