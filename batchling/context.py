@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from batchling import clock
+from batchling import clock, preload
 from batchling.display import standing
 from batchling.display.hints import nothing
 from batchling.errors import ClosedError
@@ -110,6 +110,7 @@ class BatchingContext:
     def _open(self) -> None:
         if self._entered:
             raise ClosedError("a batchify() scope can be entered once; call batchify() again for a new one")
+        preload.engine()
         self._entered = True
         self._number = next(_numbers)
         self._started = clock.monotonic()

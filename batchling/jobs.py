@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from batchling import clock, registry
+from batchling import clock, credentials, preload, registry
 from batchling.access import Access
 from batchling.accounts import advice, find_site
 from batchling.cache import cache_folder
@@ -34,6 +34,7 @@ from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.driver import Batch, Driver, NoBatches, NoRoom, Outcome
 from batchling.errors import CacheError
 from batchling.exchange import Errand, Exchange, GivenUp
+from batchling.money import prices
 from batchling.money.meter import Meter
 from batchling.providers.base import Provider, Refused, read_fault
 from batchling.sender import Sender
@@ -244,6 +245,8 @@ class _Desk:
     def __init__(
         self, store: FileStore, listen: Listener, poll_interval: float, wait: Callable[[float], Awaitable[None]]
     ) -> None:
+        preload.engine()
+        prices.load()
         self._store = store
         self._disk = ThreadPoolExecutor(1, "batchling-disk")
         self._sender = Sender()
@@ -362,6 +365,8 @@ class _Desk:
         provider: Provider | None = self._providers.get(record.target.provider)
         if provider is None:
             return f"provider {record.target.provider!r:.40} is not known here: run its program again"
+        if provider.renew is not None:
+            credentials.load(provider.renew)
         # Not in the loop: a cloud's library may ask for a token.
         site = await asyncio.to_thread(find_site, record.target, provider, os.environ)
         return advice(record.target, provider, os.environ) if site is None else Access(provider, site)

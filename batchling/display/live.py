@@ -66,6 +66,14 @@ class Display:
         except Exception:
             self._give_up()
 
+    def prepare(self) -> None:
+        """There is going to be something to show: import what draws it. In a caller's thread, and not before a call is
+        made, since it takes a tenth of a second."""
+        try:
+            _screen.prepare(self.mode)
+        except Exception:
+            self._give_up()
+
     def add(self, event: events.Event) -> None:
         """Take one event in."""
         if self._broken or self._wanted == "off":
@@ -157,6 +165,15 @@ class _Screen:
                 # In an empty context: the caller's scope is not ours.
                 Context().run(self._thread.start)
 
+    def prepare(self, mode: Mode) -> None:
+        """Have what draws in this mode ready."""
+        if mode == "terminal" and self._painter is None:
+            self._painter = _Painter()
+        elif mode == "notebook" and self._notebook is None:
+            from batchling.display.notebook import Notebook
+
+            self._notebook = Notebook()
+
     def leave(self, scope: Display) -> None:
         """Show a scope no more; with the last of them the display is gone. Any thread."""
         with self._lock:
@@ -212,8 +229,7 @@ class _Screen:
         for scope in scopes:
             if scope.mode == "plain":
                 scope.lines.tell(scope.progress, now)
-        if terminal is not None:
-            self._painter = self._painter or _Painter()
+        if terminal is not None and self._painter is not None:
             shown = [scope.progress for scope in scopes if scope.mode == "terminal"]
             terminal.show(self._painter.paint(shown, now, terminal.size))
         if any(scope.mode == "notebook" for scope in scopes):
@@ -221,10 +237,10 @@ class _Screen:
                 self._show_in_notebook()
 
     def _show_in_notebook(self) -> None:
+        if self._notebook is None:
+            return
         from batchling.display.drawing import draw
-        from batchling.display.notebook import Notebook
 
-        self._notebook = self._notebook or Notebook()
         shown = [scope.progress for scope in self._scopes if scope.mode == "notebook"]
         if lines := draw(view(shown, clock.time()), *self._notebook.size):
             self._notebook.show(lines)
@@ -234,7 +250,6 @@ class _Painter:
     """Makes the lines of a terminal out of progress."""
 
     def __init__(self) -> None:
-        # Here, in the display's thread: a scope that is over in a moment does not pay for it.
         from rich.console import Console
 
         from batchling.display.drawing import ASCII, UNICODE

@@ -23,6 +23,9 @@ from typing import TextIO
 
 from batchling import clock
 
+if sys.platform != "win32":
+    import termios
+
 _MOVES = re.compile(r"\x1b(?:\[\d*[AFd]|\[\d*(?:;\d*)?[Hf]|\[s|\[\?(?:47|1047|1049)h|[78M])")
 """What moves the cursor off its line, or takes the screen or its memory of a place over."""
 _PAUSE = 5.0
@@ -105,9 +108,7 @@ class Terminal:
 
     def _is_ours(self) -> bool:
         """Whether we are in the foreground, and nobody reads single keys (an editor, a pager, a prompt)."""
-        try:
-            import termios
-        except ImportError:  # Windows has neither
+        if sys.platform == "win32":  # it has neither
             return True
         try:
             in_front = os.tcgetpgrp(self._fd) == os.getpgrp()
