@@ -12,7 +12,7 @@ from importlib import import_module
 
 _NEEDED = (
     # Our own calls: the library, how it connects on asyncio, whom it trusts.
-    "httpx",
+    "httpx",  # as long as sender.py asks for it
     "httpcore",
     "anyio._backends._asyncio",
     "certifi",
