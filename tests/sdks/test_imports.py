@@ -22,7 +22,7 @@ import pytest
 from batchling.testing import ProviderServer
 
 WATCH = """
-import json, os, sys, threading, time, traceback
+import atexit, json, os, sys, threading, time, traceback
 
 class Watch:
     \"\"\"Sees every import of a module that is not there yet. The program's own threads are the main one and those that it
@@ -44,6 +44,11 @@ class Watch:
 
 watch = Watch()
 sys.meta_path.insert(0, watch)
+
+def report():
+    print("\\n" + json.dumps(watch.found), flush=True)
+
+atexit.register(report)  # before all others, so that it is called last
 """
 
 PROGRAM = """
@@ -65,8 +70,6 @@ trace.set_tracer_provider(provider)
 metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()]))
 watch.slow = 0.005
 
-def report():
-    print(json.dumps(watch.found), flush=True)
 
 def listen(event):
     if killed and isinstance(event, events.Submitted):
@@ -92,10 +95,10 @@ if sys.argv[1] == "first":
 elif sys.argv[1] == "resumed":
     answers(["a", "b"], budget_usd=1)
     answers(["c"])
-    report()
+    left = batchify(cache=False, display="off")
+    left.__enter__()  # the end of the interpreter finds it open
 else:
     answers(["d"], display="live")
-    report()
 """
 
 BODY = '{"model": "gpt-5-mini", "max_completion_tokens": 9, "messages": MESSAGES(text)}'
@@ -249,11 +252,7 @@ def test_nor_does_the_live_display(provider_server: ProviderServer, batchling_ca
 COLLECT = """
 watch.slow = 0.005
 from batchling.cli import main
-sys.argv = ["batchling", "collect"]
-try:
-    main()
-finally:
-    print(json.dumps(watch.found), flush=True)
+main(["collect"])
 """
 
 
@@ -270,7 +269,6 @@ def test_the_watch_sees_what_it_should(provider_server: ProviderServer, batchlin
 thread = threading.Thread(target=lambda: __import__("this"), name="batchling")
 thread.start()
 thread.join()
-print("\\n" + json.dumps(watch.found))
 """
     (found,) = imports(start(provider_server, batchling_cache, program), 0)
     assert found.startswith("batchling: this, by ")
