@@ -6,11 +6,11 @@ Belongs to the engine's loop thread.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from batchling import clock
 from batchling.core import events
 from batchling.core.model import Target
 from batchling.providers.base import Limits
@@ -64,14 +64,14 @@ class Admission:
         if most is None:
             return
         while len(line.created) >= most:
-            left = line.created[0] + HOUR - time.monotonic()
+            left = line.created[0] + HOUR - clock.monotonic()
             if left <= 0:
                 line.created.popleft()
                 continue
             why = f"{most} batches were created within the hour"
             self._emit(events.Held(target, why, wanted=self._per_hour is not None))
             await asyncio.sleep(left)
-        line.created.append(time.monotonic())
+        line.created.append(clock.monotonic())
 
     def _line(self, target: Target) -> _Line:
         return self._lines.setdefault((target.provider, target.base_url, target.account), _Line())

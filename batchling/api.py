@@ -10,7 +10,7 @@ from numbers import Real
 from typing import Literal, Never
 from urllib.parse import urlsplit
 
-from batchling import registry
+from batchling import credentials, registry
 from batchling.batcher import Batcher, Options
 from batchling.batches import Terms
 from batchling.cache import open_footprints, open_store
@@ -26,8 +26,8 @@ from batchling.display.standing import Standing
 from batchling.errors import OptionError
 from batchling.hooks import install_hooks
 from batchling.listening import Call, Listeners
+from batchling.money import prices
 from batchling.money.meter import Meter
-from batchling.money.prices import warm
 from batchling.money.quote import quoting, total
 from batchling.program import program
 from batchling.providers import Routes
@@ -107,6 +107,14 @@ def batchify(
             "or, from a shell: batchling my_script.py:my_function"
         )
     listeners = Listeners(_callables(on_event))
+
+    def prepare(provider: Provider) -> None:
+        if not dry_run:
+            prices.load()
+            if provider.renew is not None:
+                credentials.load(provider.renew)
+        shown.prepare()
+
     options = Options(
         batch_size=_number("batch_size", batch_size),
         window_seconds=_seconds("batch_window_seconds", batch_window_seconds),
@@ -119,6 +127,7 @@ def batchify(
             _number("max_batches_per_hour", max_batches_per_hour),
         ),
         observe=listeners.begin if listeners else None,
+        prepare=prepare,
     )
     if duplicates not in ("sample", "join"):
         raise OptionError("duplicates", f'must be "sample" or "join"; not {duplicates!r}')
@@ -139,8 +148,6 @@ def batchify(
     def listen(event: events.Event) -> None:
         report.add(event)
         standing.add(event)
-        if isinstance(event, events.Submitted):
-            warm()
         log(event)
         shown.add(event)
         advise(hints, event)

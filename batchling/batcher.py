@@ -60,6 +60,9 @@ class Options:
     terms: Terms
     observe: Callable[[Arrival], None] | None = None
     """Looks at each call in its caller's thread, before it waits."""
+    prepare: Callable[[Provider], None] | None = None
+    """Gets ready what the first call to a provider needs, in its caller's thread, before it waits. May be called by
+    several threads at once."""
 
 
 class Batcher:
@@ -79,6 +82,7 @@ class Batcher:
         self.outer: Gate | None = None
         self.closed = False
         self._options = options
+        self._prepared: set[str] = set()
         self._routes = routes
         self._store = store
         self._listener = listener
@@ -156,6 +160,9 @@ class Batcher:
         self._look_for_traps(arrival, body)
         if self._options.observe is not None:
             self._options.observe(arrival)
+        if provider.name not in self._prepared and self._options.prepare is not None:
+            self._options.prepare(provider)
+            self._prepared.add(provider.name)
         self._mailbox.post(partial(self._arrive, arrival))
         return arrival
 

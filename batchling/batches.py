@@ -10,12 +10,12 @@ import asyncio
 import logging
 import random
 import secrets
-import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from batchling import clock
 from batchling.access import Accesses
 from batchling.admission import Admission
 from batchling.cache import Store
@@ -90,7 +90,7 @@ class Batches:
 
     def launch(self, target: Target, items: Sequence[Item]) -> None:
         """Submit items as one batch, as far as nobody else has."""
-        batch_id = f"{int(time.time()):x}{secrets.token_hex(8)}"
+        batch_id = f"{int(clock.time()):x}{secrets.token_hex(8)}"
         self._followers[batch_id] = set()
         self._start(batch_id, self._launch(batch_id, target, items))
 
@@ -170,7 +170,7 @@ class Batches:
             members = tuple(item.key for item in items if item.key in followers)
             if not members:  # everybody has given up in the meantime, or is above the budget
                 return
-            draft = Record(batch_id, target, members, time.time())
+            draft = Record(batch_id, target, members, clock.time())
             claim = await self._on_disk(self._store.claim, draft)
             if self._budget is not None:
                 self._budget.give_back(batch_id, claim.theirs)
@@ -220,8 +220,8 @@ class Batches:
                     await asyncio.sleep(min(FOLLOW_SECONDS, self._terms.poll_interval))
                 trouble_since = None
             except CacheError as fault:
-                trouble_since = trouble_since or time.monotonic()
-                if time.monotonic() - trouble_since > PATIENCE_WITH_DISK:
+                trouble_since = trouble_since or clock.monotonic()
+                if clock.monotonic() - trouble_since > PATIENCE_WITH_DISK:
                     self._fail(tuple(followers), f"{fault} The batch is kept: run again")
                     followers.clear()
                     return
@@ -327,8 +327,8 @@ class Batches:
             await self._release(batch_id)
 
     async def _until_one_ends(self, target: Target, but: str, others: frozenset[str]) -> None:
-        until = time.monotonic() + PATIENCE_FOR_ROOM
-        while time.monotonic() < until:
+        until = clock.monotonic() + PATIENCE_FOR_ROOM
+        while clock.monotonic() < until:
             await asyncio.sleep(min(FOLLOW_SECONDS, self._terms.poll_interval))
             if others - await self._on_disk(self._store.in_flight, target, but):
                 return

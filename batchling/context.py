@@ -10,7 +10,6 @@ import itertools
 import logging
 import math
 import sys
-import time
 import weakref
 from concurrent import futures
 from concurrent.futures import Future
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from batchling import clock, preload
 from batchling.display import standing
 from batchling.display.hints import nothing
 from batchling.errors import ClosedError
@@ -74,7 +74,7 @@ class BatchingContext:
     def _seconds(self) -> float:
         if self._started is None:
             return 0.0
-        return (time.monotonic() if self._ended is None else self._ended) - self._started
+        return (clock.monotonic() if self._ended is None else self._ended) - self._started
 
     def __enter__(self) -> None:
         self._open()
@@ -110,9 +110,10 @@ class BatchingContext:
     def _open(self) -> None:
         if self._entered:
             raise ClosedError("a batchify() scope can be entered once; call batchify() again for a new one")
+        preload.engine()
         self._entered = True
         self._number = next(_numbers)
-        self._started = time.monotonic()
+        self._started = clock.monotonic()
         self._batcher.outer = current()
         self._token = active.set(self._batcher)
         open_gates.add(self._batcher)
@@ -122,7 +123,7 @@ class BatchingContext:
 
     def _leave(self) -> None:
         """Put everything away. Every wait in here has an end, and signals only shorten it."""
-        self._signals.leaving = True
+        self._signals.leave()
         self._deactivate()
         # What is printed from here on stays.
         self._display.close()
@@ -131,12 +132,12 @@ class BatchingContext:
                 self._offer_to_cancel()
             self._close()
         finally:
-            self._ended = time.monotonic()
+            self._ended = clock.monotonic()
             self._wait(self._listeners.close(), _LISTEN_SECONDS, until=3)
             if text := self._report.text(self._seconds()):
                 print(text, file=sys.stderr, flush=True)
                 if self._report.jobs_left:
-                    _told.append(time.monotonic())
+                    _told.append(clock.monotonic())
             self._signals.restore()
 
     def _deactivate(self) -> None:
@@ -162,8 +163,8 @@ class BatchingContext:
 
     def _wait(self, future: Future[None], seconds: float, until: int) -> None:
         """Wait for a future, no longer than this and not beyond the `until`th Ctrl-C."""
-        end = time.monotonic() + seconds
-        while not future.done() and self._signals.interrupts < until and time.monotonic() < end:
+        end = clock.monotonic() + seconds
+        while not future.done() and self._signals.interrupts < until and clock.monotonic() < end:
             # A signal arrives between two of these.
             futures.wait([future], timeout=_STEP)
 
@@ -199,7 +200,7 @@ _numbers = itertools.count()
 def _abandon_all() -> None:
     # What scopes that are open until now leave behind is said by themselves; so it is by one that was just left, unless
     # a traceback has come after that.
-    just_told = bool(_told) and time.monotonic() - _told[-1] < _JUST and not hasattr(sys, "last_value")
+    just_told = bool(_told) and clock.monotonic() - _told[-1] < _JUST and not hasattr(sys, "last_value")
     text = "" if just_told else standing.text()
     for context in tuple(_open_scopes):
         context.abandon()

@@ -5,9 +5,22 @@ Both functions block, and raise whatever the library raises; `ImportError` when 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 
 from batchling.core.model import Headers
+
+_GOOGLE = ("google.auth", "google.auth.transport.requests")
+_ENTRA = ("azure.identity",)
+
+
+def load(renew: Callable[[], Headers]) -> None:
+    """Import the library that this function asks, if it is one of ours and its library is installed: in the thread of a
+    caller, since later it is a thread of the engine that asks. What the library itself imports late stays so."""
+    for name in {google: _GOOGLE, entra: _ENTRA}.get(renew, ()):
+        with suppress(ImportError):
+            import_module(name)
 
 
 def google() -> Headers:

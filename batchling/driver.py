@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from batchling import clock
 from batchling.access import Access
 from batchling.cache import Store
 from batchling.core import events, retry
@@ -183,12 +183,12 @@ class Driver:
 
     async def _submit(self, batch: Batch) -> None:
         async def leaves() -> None:
-            await self._keep(batch, Phase.PLANNED, left_at=time.time())
+            await self._keep(batch, Phase.PLANNED, left_at=clock.time())
 
         def judge(response: Response) -> Verdict:
             return batch.provider.judge(response.status, read_fault(response))
 
-        until = time.time() + PATIENCE_BEFORE_JOB
+        until = clock.time() + PATIENCE_BEFORE_JOB
         errand = Errand(batch.record.id, "submit", until, batch.access, submits=True, leaves=leaves, judge=judge)
         try:
             job = await self._exchange.run(
@@ -196,7 +196,7 @@ class Driver:
             )
         except ReplyLost:
             # The call may have taken long, and the provider be at it still.
-            await self._settle(batch, lost_at=time.time())
+            await self._settle(batch, lost_at=clock.time())
         except Refused as no:
             fault = read_fault(no.response)
             await self._die(batch, f"not submitted: {no}")
@@ -228,7 +228,7 @@ class Driver:
         full when that should have been written.
         """
         record = batch.record
-        since = min(record.left_at or record.created_at, time.time())
+        since = min(record.left_at or record.created_at, clock.time())
         until = max(since, lost_at) + (PATIENCE_FOR_LISTING if record.left_at is not None else 0.0)
         what = "settle its lost submission"
         attempt = 0
@@ -237,7 +237,7 @@ class Driver:
             try:
                 job = await self._find(batch, what, since)
             except Unsettled as doubt:
-                if time.time() > _deadline(batch):
+                if clock.time() > _deadline(batch):
                     await self._die(batch, f"never settled: {doubt}")
                     return
                 await self._exchange.pause(record.id, what, str(doubt), attempt)
@@ -245,7 +245,7 @@ class Driver:
             if job is not None:
                 await self._run_on(batch, job)
                 return
-            if time.time() >= until:
+            if clock.time() >= until:
                 await self._die(batch, "never submitted: the provider lists no such job")
                 return
             await self._exchange.pause(record.id, what, "the provider does not list it (yet)", attempt)
@@ -278,7 +278,7 @@ class Driver:
                 continue
             unknown = _Patience(PATIENCE_FOR_ID)
             batch.expires_at = status.expires_at or batch.expires_at
-            told = Progress(_shown(status.word), status.done, status.total, time.time(), batch.expires_at or None)
+            told = Progress(_shown(status.word), status.done, status.total, clock.time(), batch.expires_at or None)
             self._emit(events.Polled(record.id, told.word, told.done, told.total, told.expires_at))
             await self._on_disk(self._store.note, record.id, told)
             if not status.known and status.word not in self._strange:
@@ -286,7 +286,7 @@ class Driver:
                 _log.warning("batchling: batch %s: unknown status %r is taken for running", record.id, status.word[:40])
             pause = max(pause, min(status.retry_after or 0.0, retry.LONGEST_ASKED))
             if status.state is State.RUNNING:
-                if time.time() > _deadline(batch):
+                if clock.time() > _deadline(batch):
                     raise GivenUp(f"job {job.id[:80]} is still {status.word[:40]} long after its expiry", None)
                 continue
             ran = status.done > 0 or status.complete
@@ -301,7 +301,7 @@ class Driver:
             raise refusal
         if not stopped and not unknown.over():
             return
-        if stopped or time.time() > _deadline(batch):
+        if stopped or clock.time() > _deadline(batch):
             await self._die(batch, "the provider knows it no longer")
             raise Lapsed from refusal
         raise refusal
@@ -331,7 +331,7 @@ class Driver:
                 await self._suffer(batch, refusal, unknown)
                 why = str(refusal)
             attempt += 1
-            if time.time() > _deadline(batch):
+            if clock.time() > _deadline(batch):
                 raise GivenUp(f"its results cannot be read ({why})", None)
             await self._exchange.pause(batch.record.id, "download", why, attempt)
         cost = await self._on_disk(meter.cost)
@@ -399,7 +399,7 @@ class _Patience:
         self._since: float | None = None
 
     def over(self) -> bool:
-        now = time.monotonic()
+        now = clock.monotonic()
         if self._since is None:
             self._since = now
         return now - self._since > self._seconds

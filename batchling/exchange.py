@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from batchling import clock
 from batchling.access import Access
 from batchling.core import events, retry
 from batchling.core.model import Call, Flow, Response
@@ -110,7 +110,7 @@ class Exchange:
                 if call is not None and not call.repeatable:
                     raise ReplyLost from fault
                 attempt += 1
-                if time.time() > errand.until:
+                if clock.time() > errand.until:
                     raise GivenUp(f"cannot {errand.what} ({fault})", None) from fault
                 await self.pause(errand.batch, errand.what, str(fault), attempt)
 
@@ -131,7 +131,7 @@ class Exchange:
 
     async def _send(self, errand: Errand, call: Call) -> Response:
         until = errand.until
-        began = time.time()
+        began = clock.time()
         attempt = 0
         while True:
             attempt += 1
@@ -161,11 +161,11 @@ class Exchange:
                 if not call.repeatable and passing and not retry.refused_unseen(response.status):
                     raise ReplyLost
                 why = f"HTTP {response.status}"
-                asked = retry.retry_after(response, time.time())
+                asked = retry.retry_after(response, clock.time())
                 if response.status == 429:
                     until = max(until, errand.until + PATIENCE_WITH_LIMITS)
-                elif not passing and time.time() > began + PATIENCE_FOR_IDS:
+                elif not passing and clock.time() > began + PATIENCE_FOR_IDS:
                     return response
-            if time.time() > until:
+            if clock.time() > until:
                 raise GivenUp(f"cannot {errand.what} ({why})", response)
             await self.pause(errand.batch, errand.what, why, attempt, asked, unreached=unreached)

@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from batchling import registry
+from batchling import clock, credentials, preload, registry
 from batchling.access import Access
 from batchling.accounts import advice, find_site
 from batchling.cache import cache_folder
@@ -35,6 +34,7 @@ from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.driver import Batch, Driver, NoBatches, NoRoom, Outcome
 from batchling.errors import CacheError
 from batchling.exchange import Errand, Exchange, GivenUp
+from batchling.money import prices
 from batchling.money.meter import Meter
 from batchling.providers.base import Provider, Refused, read_fault
 from batchling.sender import Sender
@@ -232,7 +232,7 @@ def _nobody(event: events.Event) -> None:
 
 @contextmanager
 def _upkeep() -> Iterator[Upkeep]:
-    upkeep = Upkeep(cache_folder(), time.time)
+    upkeep = Upkeep(cache_folder(), clock.time)
     try:
         yield upkeep
     finally:
@@ -245,6 +245,8 @@ class _Desk:
     def __init__(
         self, store: FileStore, listen: Listener, poll_interval: float, wait: Callable[[float], Awaitable[None]]
     ) -> None:
+        preload.engine()
+        prices.load()
         self._store = store
         self._disk = ThreadPoolExecutor(1, "batchling-disk")
         self._sender = Sender()
@@ -295,14 +297,14 @@ class _Desk:
         if isinstance(access, str) or record.job is None:
             return Result(record, "failed", str(access))
         job = record.job
-        errand = Errand(record.id, "poll", time.time() + 60.0, access)
+        errand = Errand(record.id, "poll", clock.time() + 60.0, access)
         try:
             status = await self._exchange.run(errand, lambda: access.provider.poll(access.site, job))
         except Refused as refusal:
             return Result(record, "failed", _refused(refusal))
         except (GivenUp, _NotYet):
             return self._waits(record)
-        told = Progress(status.word, status.done, status.total, time.time(), status.expires_at)
+        told = Progress(status.word, status.done, status.total, clock.time(), status.expires_at)
         await self._on_disk(lambda: self._store.note(record.id, told))
         return Result(record, "running")
 
@@ -363,6 +365,8 @@ class _Desk:
         provider: Provider | None = self._providers.get(record.target.provider)
         if provider is None:
             return f"provider {record.target.provider!r:.40} is not known here: run its program again"
+        if provider.renew is not None:
+            credentials.load(provider.renew)
         # Not in the loop: a cloud's library may ask for a token.
         site = await asyncio.to_thread(find_site, record.target, provider, os.environ)
         return advice(record.target, provider, os.environ) if site is None else Access(provider, site)

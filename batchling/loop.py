@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 
+from batchling.clock import Loop
+
 _log = logging.getLogger(__name__)
 
 _engine: dict[str, asyncio.AbstractEventLoop] = {}
@@ -28,7 +30,7 @@ def engine_loop() -> asyncio.AbstractEventLoop:
     a lock: a signal's handler may call it from within itself."""
     loop = _engine.get("loop")
     if loop is None:
-        made = asyncio.new_event_loop()
+        made = Loop()
         thread = threading.Thread(target=_run, args=(made,), name="batchling", daemon=True)
         # Started in an empty context: neither a Python that lets threads inherit one nor our own
         # thread hook then carries the caller's scope over.

@@ -1,85 +1,185 @@
-"""What Ctrl-C and SIGTERM do while a scope is open: leave it at once, without losing anything.
+"""What Ctrl-C and SIGTERM do while scopes are open: leave at once, without losing anything.
 
-The first Ctrl-C detaches the scope and then does what it did before; without the detaching, a main thread that joins
-its workers would wait for their batches, up to a day. The second asks for the jobs to be cancelled, the third for
+The first Ctrl-C detaches every open scope and then does what it did before; without the detaching, a main thread that
+joins its workers would wait for their batches, up to a day. The second asks for the jobs to be cancelled, the third for
 nothing more to be waited for. SIGTERM detaches, and ends the program as an exit, so that `with` blocks are left in
 order.
+
+One owner serves all scopes of the process. Its handlers are installed when a scope opens, and what was there before
+comes back when the last one closes, in whatever order they do. A program may have taken one of our handlers for the
+previous one, and may call it or put it back long after: with no scope open, it does what the one before it did.
+Handlers take no lock: the main thread, in which they run, may be anywhere.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from batchling.interrupts import finished, interrupt
 from batchling.loop import in_forked_children
 
-Handler = Callable[[int, FrameType | None], Any]
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Signals:
-    """The handlers of one scope; `detach` is called from within a signal. Installed and restored in the main thread;
-    in any other there is nothing to install."""
+    """What one scope has to do with signals; `detach` is called from within a signal. `install` and `restore` may be
+    called in any thread; handlers are set in the main thread alone, since Python allows it nowhere else."""
 
     def __init__(self, detach: Callable[[], object]) -> None:
         self._detach = detach
-        self._previous: dict[int, tuple[Handler, Handler]] = {}
         self.interrupts = 0
         """How often Ctrl-C has come."""
-        self.leaving = False
-        """Set while the scope puts its things away: signals raise nothing then, before `restore`."""
-        self._missed: tuple[int, FrameType | None] | None = None
+        self.leaving_in: int | None = None
+        """The thread in which the scope is being left; None before that."""
+        self.missed: Handler | None = None
+        """Who is to be called when the scope has been left, for a signal that came in the meantime."""
 
     def install(self) -> None:
-        """Take the signals over, as far as somebody listens to them already."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number, ours in ((signal.SIGINT, self._interrupt), (signal.SIGTERM, self._terminate)):
-            before = signal.getsignal(number)
-            if before is signal.SIG_DFL and number == signal.SIGTERM:
-                before = _exit
-            if callable(before):
-                self._previous[number] = (before, ours)
-                signal.signal(number, ours)
+        """The scope is open: hear of signals, as far as the program does not ignore them."""
+        _owner.open(self)
+
+    def leave(self) -> None:
+        """The scope begins to put its things away: signals raise nothing in this thread until `restore`."""
+        self.leaving_in = threading.get_ident()
 
     def restore(self) -> None:
-        """Give the signals back, unless somebody else has taken them in the meantime; then do what a signal asked for
-        that came while the scope was being left."""
+        """The scope is closed. Give the signals back with the last one, unless the program has set handlers of its own
+        in the meantime; then do what a signal asked for that came while the scope was being left."""
+        _owner.close(self)
+        if (missed := self.missed) is not None:
+            self.missed = None
+            missed.pass_on(sys._getframe(), in_order=True)
+
+    def hear(self, number: int) -> None:
+        """A signal has come. In the main thread, from within the signal."""
+        if number == signal.SIGINT:
+            self.interrupts += 1
+        if self.leaving_in is None:
+            # Refused when the interpreter is about to end: no thread can be started any more.
+            with suppress(RuntimeError):
+                self._detach()
+
+
+class Handler:
+    """Ours for one signal, in place of what was there `before`."""
+
+    def __init__(self, number: int, before: Any) -> None:
+        self._number = number
+        self._before = before
+
+    @property
+    def before(self) -> Any:
+        """What was there before us, by now: a handler, or `SIG_DFL`."""
+        return signal.default_int_handler if finished(self._before) else self._before
+
+    def replaces(self, current: object) -> bool:
+        """Whether this is the handler to be set in place of the current one."""
+        return self._before is current
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        _owner.arrive(self, self._number, frame)
+
+    def pass_on(self, frame: FrameType | None, *, in_order: bool) -> None:
+        """Do what the signal did before us; `in_order` turns the sudden end of SIGTERM into an exit."""
+        before = self.before
+        if before is signal.SIG_DFL:
+            if in_order:
+                raise SystemExit(128 + self._number)
+            signal.signal(self._number, signal.SIG_DFL)
+            signal.raise_signal(self._number)
+        elif before is signal.default_int_handler and isinstance(signal.getsignal(self._number), Handler):
+            interrupt(self._number, frame)
+        else:
+            before(self._number, frame)
+
+
+class _Owner:
+    """See the module. All methods but `arrive` may be called in any thread."""
+
+    def __init__(self) -> None:
+        self._scopes: list[Signals] = []
+        self._last: dict[int, Handler] = {}
+        self._at_work: list[Handler] = []
+        """Our handlers that are being run: a signal may come while another is dealt with."""
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In a forked child, too: another thread may have held the lock."""
+        self._lock = threading.RLock()
+
+    def open(self, scope: Signals) -> None:
+        with self._lock:
+            self._scopes.append(scope)
+            self._set_handlers()
+
+    def close(self, scope: Signals) -> None:
+        with self._lock:
+            if scope in self._scopes:
+                self._scopes.remove(scope)
+            self._set_handlers()
+
+    def arrive(self, handler: Handler, number: int, frame: FrameType | None) -> None:
+        """A signal has come, and this handler is called for it."""
+        if any(other is not handler for other in self._at_work):
+            # By one that the program has set between two of ours: the other one has seen to it.
+            handler.pass_on(frame, in_order=bool(self._scopes))
+            return
+        scopes = tuple(self._scopes)
+        for scope in scopes:
+            scope.hear(number)
+        here = threading.get_ident()
+        leaving = next((scope for scope in reversed(scopes) if scope.leaving_in == here), None)
+        if leaving is not None:
+            if number == signal.SIGTERM or leaving.interrupts == 1:
+                leaving.missed = handler
+            return
+        self._at_work.append(handler)
+        try:
+            handler.pass_on(frame, in_order=bool(scopes))
+        finally:
+            self._at_work.pop()
+            if not self._scopes:
+                # The last one was closed in another thread, or the program has put us back: now is the time to go.
+                self._give_back(number)
+
+    def _set_handlers(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        for number, (before, ours) in self._previous.items():
-            if signal.getsignal(number) == ours:
-                signal.signal(number, signal.SIG_DFL if before is _exit else before)
-        previous, self._previous = self._previous, {}
-        if self._missed is not None:
-            number, frame = self._missed
-            previous[number][0](number, frame)
+        # Not every main thread may set handlers: that of a subinterpreter may not.
+        with suppress(ValueError):
+            for number in _NUMBERS:
+                if self._scopes:
+                    self._take_over(number)
+                else:
+                    self._give_back(number)
 
-    def before(self, number: int) -> Handler | None:
-        """What a signal did before it was taken over; None when it was not."""
-        return self._previous[number][0] if number in self._previous else None
+    def _take_over(self, number: int) -> None:
+        current: Any = signal.getsignal(number)
+        if isinstance(current, Handler) or not (callable(current) or _ends_suddenly(number, current)):
+            return
+        last = self._last.get(number)
+        if last is None or not last.replaces(current):
+            last = self._last[number] = Handler(number, current)
+        signal.signal(number, last)
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self.interrupts += 1
-        if not self.leaving:
-            self._detach()
-            self._previous[number][0](number, frame)
-        elif self.interrupts == 1:
-            self._missed = number, frame
-
-    def _terminate(self, number: int, frame: FrameType | None) -> None:
-        if self.leaving:
-            self._missed = number, frame
-        else:
-            self._detach()
-            self._previous[number][0](number, frame)
+    def _give_back(self, number: int) -> None:
+        current = signal.getsignal(number)
+        if isinstance(current, Handler):
+            signal.signal(number, current.before)
 
 
-def _exit(number: int, frame: FrameType | None) -> None:
-    """What SIGTERM does by default, but with the blocks of the program left in order."""
-    raise SystemExit(128 + number)
+def _ends_suddenly(number: int, handler: object) -> bool:
+    """Whether the signal ends the program by default. Who has chosen that for Ctrl-C wants it so."""
+    return number == signal.SIGTERM and handler is signal.SIG_DFL
+
+
+_owner = _Owner()
 
 
 def _let_children_end() -> None:
@@ -88,10 +188,9 @@ def _let_children_end() -> None:
     A child has no block to leave, and pools end their workers like this. It has to be the system that does it: when the
     signal comes just before a worker begins to wait for work, a handler in Python is not run, and its pool waits on.
     """
-    handler: Any = signal.getsignal(signal.SIGTERM)
-    while isinstance(scope := getattr(handler, "__self__", None), Signals):
-        handler = scope.before(signal.SIGTERM)
-    if handler is _exit:
+    _owner.after_fork()
+    handler = signal.getsignal(signal.SIGTERM)
+    if isinstance(handler, Handler) and handler.before is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

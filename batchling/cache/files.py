@@ -19,7 +19,6 @@ import logging
 import os
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, Timeout
 
+from batchling import clock
 from batchling.cache import Claim, Sink
 from batchling.cache.durable import make_private, replace_file
 from batchling.cache.index import Index, flies
@@ -306,7 +306,7 @@ class _NamedFaults:
 def _sweep(entry: os.DirEntry[str]) -> None:
     """Remove a temporary file whose writer is long gone."""
     with suppress(OSError):
-        if time.time() - entry.stat().st_mtime > _LEFT_BEHIND:
+        if clock.time() - entry.stat().st_mtime > _LEFT_BEHIND:
             os.unlink(entry.path)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
+
+from batchling import clock
 
 _log = logging.getLogger(__name__)
 
@@ -19,6 +20,8 @@ PATIENCE = 60.0
 LEASE = 30.0
 """How long a holder may rely on it: shorter, so that who wakes up later than others waited does nothing."""
 _STEP = 0.5
+"""How long it is waited for when its holder was found to be stopped a moment ago."""
+_PAUSE = 0.05
 _WORTH_A_WARNING = 5.0
 
 
@@ -47,7 +50,7 @@ class Lease:
 
     def holds(self) -> bool:
         """Whether nobody can have lost patience with us yet."""
-        return time.monotonic() - self.since < LEASE
+        return clock.monotonic() - self.since < LEASE
 
 
 class IndexLock:
@@ -69,7 +72,7 @@ class IndexLock:
         if lock is None:
             raise Timeout(str(self._folder / "index.lock"))
         try:
-            yield Lease(time.monotonic())
+            yield Lease(clock.monotonic())
         finally:
             lock.release()
 
@@ -79,17 +82,19 @@ class IndexLock:
 
     def _acquired(self, name: str, patience: float) -> BaseFileLock | None:
         lock = file_lock(self._folder / name, timeout=0)
-        began = time.monotonic()
+        began = clock.monotonic()
         told = False
         while not self._closed:
-            waited = time.monotonic() - began
+            waited = clock.monotonic() - began
             try:
-                lock.acquire(timeout=min(_STEP, max(0.0, patience - waited)))
+                # filelock would wait by the program's clock.
+                lock.acquire(timeout=0)
             except Timeout:
                 if waited >= patience:
                     return None
             else:
                 return lock
+            clock.sleep(_PAUSE)
             if waited > _WORTH_A_WARNING and not told:
                 told = True
                 _log.warning(

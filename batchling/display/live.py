@@ -13,10 +13,10 @@ import os
 import stat
 import sys
 import threading
-import time
 from contextvars import Context
 from typing import TYPE_CHECKING, Literal
 
+from batchling import clock
 from batchling.core import events
 from batchling.display.cancelling import show
 from batchling.display.plain import Lines
@@ -58,11 +58,19 @@ class Display:
     def open(self) -> None:
         """The scope was entered."""
         try:
-            now = time.time()
+            now = clock.time()
             self.progress, self.lines = Progress(now), Lines(now)
             self.mode = mode(self._wanted)
             if self.mode != "off":
                 _screen.enter(self)
+        except Exception:
+            self._give_up()
+
+    def prepare(self) -> None:
+        """There is going to be something to show: import what draws it. In a caller's thread, and not before a call is
+        made, since it takes a tenth of a second."""
+        try:
+            _screen.prepare(self.mode)
         except Exception:
             self._give_up()
 
@@ -72,7 +80,7 @@ class Display:
             return
         try:
             self.changes += 1
-            self.progress.add(event, time.time())
+            self.progress.add(event, clock.time())
             if self.mode == "plain":
                 self.lines.add(event)
             show(event)
@@ -157,6 +165,15 @@ class _Screen:
                 # In an empty context: the caller's scope is not ours.
                 Context().run(self._thread.start)
 
+    def prepare(self, mode: Mode) -> None:
+        """Have what draws in this mode ready."""
+        if mode == "terminal" and self._painter is None:
+            self._painter = _Painter()
+        elif mode == "notebook" and self._notebook is None:
+            from batchling.display.notebook import Notebook
+
+            self._notebook = Notebook()
+
     def leave(self, scope: Display) -> None:
         """Show a scope no more; with the last of them the display is gone. Any thread."""
         with self._lock:
@@ -186,11 +203,11 @@ class _Screen:
 
     def _run(self, over: threading.Event) -> None:
         pause = PATIENCE
-        seen, seen_at, changed_at = -1, 0.0, time.monotonic()
+        seen, seen_at, changed_at = -1, 0.0, clock.monotonic()
         try:
             while not over.wait(pause):
                 pause = _TICK
-                now = time.monotonic()
+                now = clock.monotonic()
                 changes = sum(scope.changes for scope in self._scopes)
                 if changes != seen:
                     changed_at = now
@@ -205,15 +222,14 @@ class _Screen:
                     self.terminal.release()
 
     def _show(self) -> None:
-        now = time.time()
+        now = clock.time()
         with self._lock:
             scopes = [scope for scope in self._scopes if now - scope.progress.started >= PATIENCE - 0.05]
             terminal = self.terminal
         for scope in scopes:
             if scope.mode == "plain":
                 scope.lines.tell(scope.progress, now)
-        if terminal is not None:
-            self._painter = self._painter or _Painter()
+        if terminal is not None and self._painter is not None:
             shown = [scope.progress for scope in scopes if scope.mode == "terminal"]
             terminal.show(self._painter.paint(shown, now, terminal.size))
         if any(scope.mode == "notebook" for scope in scopes):
@@ -221,12 +237,12 @@ class _Screen:
                 self._show_in_notebook()
 
     def _show_in_notebook(self) -> None:
+        if self._notebook is None:
+            return
         from batchling.display.drawing import draw
-        from batchling.display.notebook import Notebook
 
-        self._notebook = self._notebook or Notebook()
         shown = [scope.progress for scope in self._scopes if scope.mode == "notebook"]
-        if lines := draw(view(shown, time.time()), *self._notebook.size):
+        if lines := draw(view(shown, clock.time()), *self._notebook.size):
             self._notebook.show(lines)
 
 
@@ -234,7 +250,6 @@ class _Painter:
     """Makes the lines of a terminal out of progress."""
 
     def __init__(self) -> None:
-        # Here, in the display's thread: a scope that is over in a moment does not pay for it.
         from rich.console import Console
 
         from batchling.display.drawing import ASCII, UNICODE

@@ -17,10 +17,14 @@ import re
 import select
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
+
+from batchling import clock
+
+if sys.platform != "win32":
+    import termios
 
 _MOVES = re.compile(r"\x1b(?:\[\d*[AFd]|\[\d*(?:;\d*)?[Hf]|\[s|\[\?(?:47|1047|1049)h|[78M])")
 """What moves the cursor off its line, or takes the screen or its memory of a place over."""
@@ -63,7 +67,7 @@ class Terminal:
     def show(self, lines: list[str]) -> None:
         """Draw these lines, in place of those that are there. They hold colours, and fit the width."""
         with self._held() as held:
-            if not held or self._released or time.monotonic() < self._quiet_until or not self._is_ours():
+            if not held or self._released or clock.monotonic() < self._quiet_until or not self._is_ours():
                 return
             if lines != self._lines or not self._drawn or self._spaced != (self._line_start is False):
                 self._lines = lines
@@ -104,9 +108,7 @@ class Terminal:
 
     def _is_ours(self) -> bool:
         """Whether we are in the foreground, and nobody reads single keys (an editor, a pager, a prompt)."""
-        try:
-            import termios
-        except ImportError:  # Windows has neither
+        if sys.platform == "win32":  # it has neither
             return True
         try:
             in_front = os.tcgetpgrp(self._fd) == os.getpgrp()
@@ -137,7 +139,7 @@ class Terminal:
     def _before(self, text: str) -> None:
         try:
             if "\x1b" in text and _MOVES.search(text):
-                self._quiet_until = time.monotonic() + self._pause
+                self._quiet_until = clock.monotonic() + self._pause
                 self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
                 self._erase()
             elif "\n" in text:
@@ -149,7 +151,7 @@ class Terminal:
         if not text:
             return
         self._line_start = text[-1] == "\n"
-        now = time.monotonic()
+        now = clock.monotonic()
         if self._released or self._drawn or not self._lines or now < self._quiet_until or now - self._drawn_at < _AGAIN:
             return
         try:
@@ -175,7 +177,7 @@ class Terminal:
         pieces.append("\x1b[J\x1b8")
         self._put("".join(pieces))
         self._drawn = True
-        self._drawn_at = time.monotonic()
+        self._drawn_at = clock.monotonic()
 
     def _erase(self) -> None:
         if self._drawn:

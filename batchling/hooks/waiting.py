@@ -11,8 +11,9 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import anyio
 from anyio.lowlevel import current_token
@@ -33,8 +34,8 @@ def wait(future: Future[T]) -> T:
 
 async def wait_async(future: Future[T]) -> T:
     """Await the future on this task's event loop, asyncio's or trio's; its result, or what it raises."""
-    waker = _waker()
-    done = waker.flag()
+    waker, native = _waker()
+    done = waker.flag(native)
     future.add_done_callback(lambda _: waker.wake(done))
     try:
         await waker.wait(done)
@@ -45,12 +46,23 @@ async def wait_async(future: Future[T]) -> T:
 
 
 class _Waker(Generic[F]):
-    """Raises flags on one event loop: one call into the loop serves all that are due until it comes."""
+    """Raises flags on one event loop: one call into the loop serves all that are due until it comes.
 
-    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
-        self._call_soon = call_soon
-        self._due: deque[F] = deque()
-        self._awake = False
+    It keeps neither the loop nor, since flags know their loop, a flag alive: a program may use and drop one loop after
+    the other. What is due belongs to the loop, which holds it until it has run.
+    """
+
+    _SOON: str
+    """The method by which other threads call into the loop. Looked up each time: uvloop's are no methods that a
+    weak reference could hold."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = ref(loop)
+        self._due: Callable[[], deque[F] | None] = _nothing
+
+    def flag(self, loop: Any) -> F:
+        """A flag that is not raised yet."""
+        raise AssertionError("each kind of loop has its own flags")
 
     def set(self, flag: F) -> None:
         """Raise a flag, on the loop itself."""
@@ -58,28 +70,41 @@ class _Waker(Generic[F]):
 
     def wake(self, flag: F) -> None:
         """Raise the flag soon. Any thread."""
-        self._due.append(flag)
-        # Two threads may both see False and call twice: harmless. See `batchling.loop.Mailbox`.
-        if not self._awake:
-            self._awake = True
-            try:
-                self._call_soon(self._set_all)
-            except RuntimeError:
-                # The loop is closed, or trio's run is over: nobody is left to be woken.
-                self._due.clear()
+        current = self._due
+        due = current()
+        if due is not None:
+            due.append(flag)
+            if self._due is current:
+                # The loop has not begun with these.
+                return
+            # It may have finished: it is called once more.
+        else:
+            due = deque([flag])
+            # Two threads may both come here: each calls, and one call is superfluous.
+            self._due = ref(due)
+        if (loop := self._loop()) is None:
+            return
+        # Nobody is left to be woken when the loop is closed, or trio's run is over.
+        with suppress(RuntimeError):
+            getattr(loop, self._SOON)(self._set_all, due)
 
-    def _set_all(self) -> None:
-        self._awake = False
-        while self._due:
-            self.set(self._due.popleft())
+    def _set_all(self, due: deque[F]) -> None:
+        self._due = _nothing
+        while due:
+            self.set(due.popleft())
+
+
+def _nothing() -> None:
+    """What is due when nothing is."""
 
 
 class _AsyncioWaker(_Waker["asyncio.Future[None]"]):
     """A bare future is a third of the cost of an event, and half of our callers' time is spent here."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop.call_soon_threadsafe)
-        self.flag = loop.create_future
+    _SOON = "call_soon_threadsafe"
+
+    def flag(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        return loop.create_future()
 
     def set(self, flag: asyncio.Future[None]) -> None:
         if not flag.done():
@@ -92,7 +117,10 @@ class _AsyncioWaker(_Waker["asyncio.Future[None]"]):
 class _AnyioWaker(_Waker[anyio.Event]):
     """For every other event loop: trio's."""
 
-    flag = anyio.Event
+    _SOON = "run_sync_soon"
+
+    def flag(self, loop: object) -> anyio.Event:
+        return anyio.Event()
 
     def set(self, flag: anyio.Event) -> None:
         flag.set()
@@ -105,15 +133,15 @@ _wakers: WeakKeyDictionary[object, Any] = WeakKeyDictionary()
 _adding = threading.Lock()
 
 
-def _waker() -> Any:
-    """The waker of the running event loop."""
+def _waker() -> tuple[Any, Any]:
+    """The waker of the running event loop, and the loop."""
     native: Any = asyncio._get_running_loop()
     if native is None:
         # anyio's token wraps trio's, which lives as long as its loop runs.
         native = getattr(token := current_token(), "native_token", token)
     waker = _wakers.get(native)
     if waker is None:
-        made = _AsyncioWaker(native) if hasattr(native, "call_soon_threadsafe") else _AnyioWaker(native.run_sync_soon)
+        made = _AsyncioWaker(native) if hasattr(native, "call_soon_threadsafe") else _AnyioWaker(native)
         with _adding:
             waker = _wakers.setdefault(native, made)
-    return waker
+    return waker, native

@@ -1,7 +1,8 @@
 """List prices, from genai-prices: the only module that imports it.
 
-Loading it takes up to a second, so that it is loaded when a first batch has left, in a thread of its own. Prices are
-those of the providers' global endpoints as genai-prices knows them; it asks no network here.
+Loading it takes up to half a second, so the first call that is intercepted loads it, in its caller's thread:
+a scope without calls never needs it, and no thread of ours imports anything. Prices are those of the providers' global
+endpoints as genai-prices knows them; it asks no network here.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from batchling import clock
 from batchling.providers.base import Limits
 
 if TYPE_CHECKING:
@@ -33,10 +36,9 @@ _FEES = ("searches",)
 """Fees for a tool's calls, on which no provider gives a batch discount that we know of."""
 
 
-def warm() -> None:
-    """Load the price list in the background, so that no answer waits for it."""
-    if _state.snapshot is None and not _state.failed and not _loading.locked():
-        threading.Thread(target=_snapshot, name="batchling-prices", daemon=True).start()
+def load() -> None:
+    """Have the price list ready, with all that it is made of. Any thread; returns when it is."""
+    _snapshot()
 
 
 class _State:
@@ -54,11 +56,22 @@ def _snapshot() -> Any:
             try:
                 from genai_prices.data_snapshot import get_snapshot
 
-                _state.snapshot = get_snapshot()
+                snapshot = get_snapshot()
+                _try_out(snapshot)
+                _state.snapshot = snapshot
             except Exception as fault:  # a package of somebody else's must not break a batch
                 _state.failed = True
                 _log.warning("no prices are known: genai-prices cannot be loaded (%r)", fault)
     return _state.snapshot
+
+
+def _try_out(snapshot: Any) -> None:
+    """Price something: parts of genai-prices are imported at its first use."""
+    with suppress(Exception):  # a later version may know no such model
+        source, model = snapshot.find_provider_model("gpt-4o", None, "openai", None)
+        counts = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        source.extract_usage({"model": "gpt-4o", "usage": counts}, api_flavor="chat")
+        model.get_prices(datetime.fromtimestamp(clock.time(), UTC)).calc_price(usage_of(input_tokens=1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +100,7 @@ def find(provider: str, model: str, limits: Limits) -> Price | None:
         _, found = snapshot.find_provider_model(model.removeprefix("models/"), None, provider, None)
     except LookupError:
         return None
-    now = datetime.now(UTC)
+    now = datetime.fromtimestamp(clock.time(), UTC)
     full = found.get_prices(now)
     known = {name: value for name, value in full.__dict__.items() if value is not None}
     if not known:

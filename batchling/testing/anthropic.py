@@ -7,12 +7,12 @@ errored rows.
 from __future__ import annotations
 
 import re
-import time
 from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import web
 
+from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as samples
@@ -107,7 +107,7 @@ class AnthropicApi:
             rows.append((key, params))
         if not rows or len(rows) > _MAX_ROWS:
             raise _refusal(400, f"requests: List should have between 1 and {_MAX_ROWS} items")
-        job = Served(f"msgbatch_{self._world.number():024d}", account, "/v1/messages", rows, time.time())
+        job = Served(f"msgbatch_{self._world.number():024d}", account, "/v1/messages", rows, clock.time())
         self.jobs[job.id] = job
         return _json(self._shown(request, job))
 
@@ -195,11 +195,11 @@ class AnthropicApi:
             "type": "message_batch",
             "processing_status": job.over or ("canceling" if job.cancelled else "in_progress"),
             "request_counts": {"processing": 0 if job.over else len(job.rows), **counts},
-            "ended_at": _time(time.time()) if job.over else None,
+            "ended_at": _time(clock.time()) if job.over else None,
             "created_at": _time(job.created_at),
             "expires_at": _time(job.created_at + _DAY),
             "archived_at": None,
-            "cancel_initiated_at": _time(time.time()) if job.cancelled else None,
+            "cancel_initiated_at": _time(clock.time()) if job.cancelled else None,
             "results_url": url if job.over else None,
         }
 

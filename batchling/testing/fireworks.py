@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import openai as samples
@@ -128,7 +129,7 @@ class FireworksApi:
         content = self._datasets.get(order["inputDatasetId"].replace("accounts/", "").replace("/datasets/", "/"))
         if content is None:
             raise _refusal(404, 5, "no such dataset")
-        job = Served(job_id, account, "/v1/chat/completions", [], time.time())
+        job = Served(job_id, account, "/v1/chat/completions", [], clock.time())
         job.words = {"name": name, "model": order["model"], "output": order["outputDatasetId"]}
         rows = [msgspec.json.decode(line) for line in content.split(b"\n") if line]
         if any(set(row) != {"custom_id", "body"} or "model" in row["body"] for row in rows):

@@ -6,12 +6,12 @@ Shapes: recorded traffic of 2025 and 2026: states are BATCH_STATE_*, counters ar
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import web
 
+from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import gemini as samples
@@ -136,7 +136,7 @@ class GeminiApi:
         return reply(self._shown(job))
 
     def _new_job(self, account: str, endpoint: str, rows: list[tuple[str, dict[str, JSON]]]) -> Served:
-        job = Served(f"job{self._world.number():08d}", account, endpoint, rows, time.time())
+        job = Served(f"job{self._world.number():08d}", account, endpoint, rows, clock.time())
         self.jobs[job.id] = job
         return job
 
@@ -242,7 +242,7 @@ class GeminiApi:
             "model": job.words["model"],
             "displayName": job.words["displayName"],
             "createTime": _time(job.created_at),
-            "updateTime": _time(time.time()),
+            "updateTime": _time(clock.time()),
             "batchStats": {name: str(count) for name, count in stats.items() if count},
             "state": f"BATCH_STATE_{(job.over or early).upper()}",
             "name": f"batches/{job.id}",

@@ -7,6 +7,7 @@ import time
 import msgspec
 from aiohttp import web
 
+from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as claude
@@ -89,7 +90,7 @@ class InlineApi:
         if not rows or len(rows) > _MAX_ROWS:
             raise refusal(400, f"requests: between 1 and {_MAX_ROWS} are allowed")
         endpoint = order.get("endpoint", "/v1/chat/completions")
-        job = Served(f"batch-{self._world.number():08d}", account, endpoint, list(rows.items()), time.time())
+        job = Served(f"batch-{self._world.number():08d}", account, endpoint, list(rows.items()), clock.time())
         job.words = {"model": order.get("model"), "errors": None}
         if self._world.job_faults:
             fault = self._world.job_faults.pop(0)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 from aiohttp import web
 
+from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import mistral as samples
@@ -97,7 +96,7 @@ class MistralApi:
         if any(set(row) != {"custom_id", "body"} or {"model", "stream"} & set(row["body"]) for row in asked):
             raise _refusal("a row has custom_id and body; model and stream are not for its body")
         rows = [(row["custom_id"], {**row["body"], "model": order["model"]}) for row in asked]
-        job = Served(f"ca1cd668-{self._world.number():08d}", account, order["endpoint"], rows, time.time())
+        job = Served(f"ca1cd668-{self._world.number():08d}", account, order["endpoint"], rows, clock.time())
         job.words = {"model": order["model"], "metadata": order.get("metadata"), "inline": "requests" in order}
         job.words["input"] = file_id
         if self._world.job_faults:

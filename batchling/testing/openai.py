@@ -6,12 +6,12 @@ Shapes: recorded traffic of 2025 and 2026; absent ids are null, a job that faile
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
 
+from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as claude
@@ -175,7 +175,7 @@ class OpenAIApi:
         if unknown := set(order) - accent.order:
             raise refusal(400, f"Unknown parameter: '{min(unknown)}'.", param=min(unknown), code="unknown_parameter")
         metadata = order.get("metadata")
-        job = Served(f"batch_{self._world.number():032d}", account, order["endpoint"], [], time.time())
+        job = Served(f"batch_{self._world.number():032d}", account, order["endpoint"], [], clock.time())
         job.words = {"input_file_id": file_id, "metadata": metadata, "errors": None, "model": None, "urls": {}}
         job.words["once"] = request.headers.get(accent.once) if accent.once else None
         self.jobs[job.id] = job
@@ -304,7 +304,7 @@ class OpenAIApi:
             if job.polls < self._world.polls_to_finish
             else "finalizing"
         )
-        ended = {f"{job.over}_at": int(time.time())} if job.over else {}
+        ended = {f"{job.over}_at": int(clock.time())} if job.over else {}
         names = (
             "in_progress_at",
             "finalizing_at",

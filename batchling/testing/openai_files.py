@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from batchling import clock
 from batchling.core.model import JSON
 from batchling.testing.accents import Accent
 from batchling.testing.world import Refusal, World, encode
@@ -70,7 +70,7 @@ class OpenAIFiles:
 
     def add(self, account: str, name: str, purpose: str, content: bytes) -> dict[str, JSON]:
         """Keep a new file; what the API says of it."""
-        now = int(time.time())
+        now = int(clock.time())
         file: dict[str, JSON] = {
             "object": "file",
             "id": f"file-{self._world.number():024d}",

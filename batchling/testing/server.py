@@ -10,6 +10,7 @@ from typing import Protocol, Self
 
 from aiohttp import web
 
+from batchling.clock import Loop
 from batchling.core.model import JSON
 from batchling.hooks.gate import outside
 from batchling.testing.accents import ACCENTS
@@ -78,7 +79,7 @@ class ProviderServer:
     ) -> None:
         self._world = World(delay=delay, polls_to_finish=polls_to_finish, latency=latency, retry_after=retry_after)
         self._apis: dict[str, Api] = {api.name: api for api in _apis(self._world)}
-        self._loop = asyncio.new_event_loop()
+        self._loop = Loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="provider-server", daemon=True)
         self._runner: web.AppRunner | None = None
         self._stopping = asyncio.Event()

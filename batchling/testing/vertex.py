@@ -8,12 +8,12 @@ fail after its creation, as does an input that is not there.
 from __future__ import annotations
 
 import re
-import time
 from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import web
 
+from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as claude
@@ -113,7 +113,7 @@ class VertexApi:
         if not all(_LABEL.fullmatch(part) for pair in labels.items() for part in pair):
             raise _refusal(400, "labels must be of lower case letters, digits, _ and -")
         source, output = _uris(order)
-        job = Served(str(self._world.number()), account, f"{publisher}/{model}", [], time.time())
+        job = Served(str(self._world.number()), account, f"{publisher}/{model}", [], clock.time())
         job.words = {
             "location": location,
             "order": order,
@@ -203,7 +203,7 @@ class VertexApi:
                 self._world.bill("vertex", method, job.account, bill, answer, (key, job.id))
             elif publisher == "google":
                 said = {"status": f"Bad Request: {encode(answer).decode()}", "response": {}}
-            line = {"custom_id": key, **said, "processed_time": _time(time.time()), "request": body}
+            line = {"custom_id": key, **said, "processed_time": _time(clock.time()), "request": body}
             lines.append((key, encode(line)))
         job.lines = shuffled(lines)
         half = (len(job.lines) + 1) // 2
@@ -222,7 +222,7 @@ class VertexApi:
             **job.words["order"],
             "state": "JOB_STATE_RUNNING" if state == "JOB_STATE_PENDING" and job.polls else state,
             "createTime": _time(job.created_at),
-            "updateTime": _time(time.time()),
+            "updateTime": _time(clock.time()),
         }
         if job.over == "JOB_STATE_FAILED":
             word, message = job.words["errors"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -10,6 +9,7 @@ from hashlib import sha256
 import msgspec
 from aiohttp import web
 
+from batchling import clock
 from batchling.core.model import JSON
 from batchling.samples.text import seed_of
 from batchling.testing.ledger import Bill, Ledger
@@ -125,7 +125,7 @@ class World:
         validation or was cancelled has nothing to run."""
         if job.cancelled or job.words.get("errors"):
             return True
-        return not self.held and job.polls >= self.polls_to_finish and time.time() >= job.created_at + self.delay
+        return not self.held and job.polls >= self.polls_to_finish and clock.time() >= job.created_at + self.delay
 
     def ending(self, job: Served) -> tuple[str, int]:
         """How a job that is ready ends, "" for well, and how many of its rows have run by then."""

@@ -10,6 +10,7 @@ import time
 import msgspec
 from aiohttp import web
 
+from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import openai as samples
@@ -76,7 +77,7 @@ class XaiApi:
         content = self._files.content_of(order["input_file_id"], account)
         if content is None:
             raise _refusal(404, "no such file")
-        job = Served(f"batch_{self._world.number():08d}", account, "/v1/chat/completions", [], time.time())
+        job = Served(f"batch_{self._world.number():08d}", account, "/v1/chat/completions", [], clock.time())
         job.words = {"name": order["name"], "input_file_id": order["input_file_id"]}
         try:
             if self._world.job_faults:

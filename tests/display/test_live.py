@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -199,10 +200,12 @@ def test_a_failing_display_breaks_no_batch(
     monkeypatch.setenv("TERM", "xterm")
     provider_server.hold()
     with caplog.at_level(logging.DEBUG, "batchling.display"):
-        with batchify(gateways=provider_server.gateways, display="live", **QUICK):
+        scope = batchify(gateways=provider_server.gateways, display="live", **QUICK)
+        with scope, ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(ask, provider_server, "x")
             assert broken.wait(10)
             provider_server.release()
-            assert ask(provider_server, "x").status_code == 200
+            assert answer.result().status_code == 200
     assert [record.getMessage() for record in caplog.records] == ["the display failed and is off"]
     assert "write" not in vars(screen.stream)
 

@@ -30,15 +30,15 @@ def is_alive(running: asyncio.AbstractEventLoop) -> bool:
 
 def test_a_signal_may_come_while_the_loop_is_started(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The handler of Ctrl-C posts to the loop, from within whatever the main thread does."""
-    make = asyncio.new_event_loop
+    make = loop.Loop
     of_handler = []
 
     def interrupted() -> asyncio.AbstractEventLoop:
-        monkeypatch.setattr(asyncio, "new_event_loop", make)
+        monkeypatch.setattr(loop, "Loop", make)
         of_handler.append(engine_loop())
         return make()
 
-    monkeypatch.setattr(asyncio, "new_event_loop", interrupted)
+    monkeypatch.setattr(loop, "Loop", interrupted)
     assert engine_loop() is of_handler[0]
     assert is_alive(engine_loop())
 

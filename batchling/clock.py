@@ -1,0 +1,48 @@
+"""The clock that the engine goes by: the machine's, whatever clock the program shows itself.
+
+Tests freeze the time of a program (freezegun): they put functions of their own into the module `time` and into every
+loaded module that has its functions. An engine that went by those would wait for ever. These functions come from a copy
+of the module that nobody else can see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time as _shared
+from collections.abc import Callable
+from importlib.machinery import BuiltinImporter
+from importlib.util import module_from_spec
+from types import ModuleType
+
+if sys.platform == "win32":
+    _Loop = asyncio.ProactorEventLoop
+else:
+    _Loop = asyncio.SelectorEventLoop
+
+
+def _copied() -> ModuleType:
+    spec = BuiltinImporter.find_spec("time")
+    if spec is None or spec.loader is None:  # an interpreter that does not have it built in
+        return _shared
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_clock = _copied()
+
+time: Callable[[], float] = _clock.time
+"""Seconds of the Unix clock."""
+monotonic: Callable[[], float] = _clock.monotonic
+"""Seconds of a clock that never goes back; good for differences alone."""
+sleep: Callable[[float], None] = _clock.sleep
+"""Blocks this thread for so many seconds."""
+
+
+class Loop(_Loop):
+    """An event loop whose timers go by this clock."""
+
+    def time(self) -> float:
+        """Seconds of the monotonic clock."""
+        return monotonic()
