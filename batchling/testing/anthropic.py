@@ -16,6 +16,7 @@ from aiohttp import web
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as samples
+from batchling.testing.hosts import outer_url
 from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
 
 _KEY = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -189,7 +190,7 @@ class AnthropicApi:
 
     def _shown(self, request: web.Request, job: Served) -> dict[str, JSON]:
         counts = job.counts or dict.fromkeys(("succeeded", "errored", "canceled", "expired"), 0)
-        url = f"{request.scheme}://{request.host}{request.path.split('/batches')[0]}/batches/{job.id}/results"
+        url = outer_url(request, f"{request.path.split('/batches')[0]}/batches/{job.id}/results")
         return {
             "id": job.id,
             "type": "message_batch",

@@ -14,6 +14,7 @@ from aiohttp import web
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import openai as samples
+from batchling.testing.hosts import outer_url
 from batchling.testing.openai_files import error, json_object, reply
 from batchling.testing.world import Refusal, Served, World, encode, shuffled
 
@@ -185,7 +186,7 @@ class FireworksApi:
         job = next((job for job in self.jobs.values() if job.words["output"] == output and "parts" in job.words), None)
         if job is None:
             raise _refusal(404, 5, "no such dataset")
-        place = f"{request.scheme}://{request.host}/fireworks/signed/{job.id.replace('/', '.')}"
+        place = outer_url(request, f"/fireworks/signed/{job.id.replace('/', '.')}", signed=True)
         links = {f"dataset/{part}": f"{place}/{part}" for part, lines in job.words["parts"].items() if lines}
         return reply({"filenameToSignedUrls": links})
 

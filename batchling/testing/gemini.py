@@ -17,6 +17,7 @@ from batchling.core.model import JSON
 from batchling.samples import gemini as samples
 from batchling.samples import openai
 from batchling.testing.accents import Accent
+from batchling.testing.hosts import outer_url
 from batchling.testing.openai_files import json_object, reply
 from batchling.testing.openai_rows import BadLine, read_rows
 from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
@@ -145,7 +146,7 @@ class GeminiApi:
         command = request.headers.get("x-goog-upload-command", "")
         if command == "start" and request.headers.get("x-goog-upload-protocol") == "resumable":
             named = (await json_object(request)).get("file") or {}
-            place = f"{request.scheme}://{request.host}{request.path}?upload_id={named.get('displayName')}"
+            place = f"{outer_url(request, request.path)}?upload_id={named.get('displayName')}"
             return web.Response(headers={"x-goog-upload-url": place, "x-goog-upload-status": "active"})
         if command != "upload, finalize" or request.headers.get("x-goog-upload-offset") != "0":
             raise _refusal(400, "unknown upload command")
