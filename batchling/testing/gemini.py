@@ -55,7 +55,7 @@ class GeminiApi:
         """Every call that this API answers."""
         native, compatible = prefix + "/v1beta", prefix + "/v1beta/openai"
         return [
-            web.post(prefix + "/{version:v1|v1beta}/models/{model}:{method}", self._call),
+            web.post(prefix + "/{version:v1|v1beta|v1alpha}/models/{model}:{method}", self._call),
             web.post(prefix + "/upload/v1beta/files", self._upload),
             web.get(native + "/files", self._list_files),
             web.get(prefix + "/download/v1beta/files/{id}:download", self._download),

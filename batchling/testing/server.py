@@ -111,7 +111,7 @@ class ProviderServer(Controls):
         """Close every connection and end the thread."""
         if self._runner is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
-            self._await(self._runner.cleanup())
+            self._await(self._close(self._runner))
             self._runner = None
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -211,6 +211,15 @@ class ProviderServer(Controls):
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://{host}:{port}"
+
+    async def _close(self, runner: web.AppRunner) -> None:
+        assert runner.server is not None
+        transports = [each.transport for each in runner.server.connections if each.transport is not None]
+        await runner.cleanup()
+        for transport in transports:
+            transport.abort()  # TLS would wait for the client's goodbye
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     def _route_by_host(self, runner: web.AppRunner) -> None:
         """Let calls to a provider's host name find what is mounted for it, before anything looks at their path."""
