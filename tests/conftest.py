@@ -20,7 +20,7 @@ _connect = socket.socket.connect
 
 
 def _loopback_only(self: socket.socket, address: object) -> None:
-    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+    if isinstance(address, tuple) and address[0] not in ("::1", "localhost") and not address[0].startswith("127."):
         raise AssertionError(f"a test tried to reach {address[0]}")
     _connect(self, address)  # type: ignore[arg-type]
 

@@ -6,7 +6,7 @@ import msgspec
 
 from batchling.core.model import JSON
 from batchling.samples.schema import instance
-from batchling.samples.text import reply, said, seed_of, tokens
+from batchling.samples.text import next_tool, reply, said, seed_of, tokens
 
 
 def answer(body: dict[str, JSON]) -> dict[str, JSON]:
@@ -36,7 +36,8 @@ def _content(body: dict[str, JSON], seed: str) -> tuple[dict[str, JSON], str]:
     choice = body.get("tool_choice") or {}
     tools = [tool for tool in body.get("tools") or [] if "input_schema" in tool]
     if choice.get("type") in ("any", "tool") and tools:
-        tool = next((tool for tool in tools if tool.get("name") == choice.get("name")), tools[0])
+        named = next((tool for tool in tools if tool.get("name") == choice.get("name")), None)
+        tool = named or next_tool(tools, _called(body)) or tools[0]
         made = instance(tool["input_schema"], seed)
         return {"type": "tool_use", "id": f"toolu_{seed[:24]}", "name": tool.get("name"), "input": made}, "tool_use"
     form = (body.get("output_config") or {}).get("format") or body.get("output_format")
@@ -45,3 +46,12 @@ def _content(body: dict[str, JSON], seed: str) -> tuple[dict[str, JSON], str]:
     else:
         text = reply(f"{said(body.get('system') or '')}\n{said(body.get('messages') or [])}", seed)
     return {"type": "text", "text": text}, "end_turn"
+
+
+def _called(body: dict[str, JSON]) -> set[JSON]:
+    """The names of the tools that the conversation has used so far."""
+    contents = [turn.get("content") for turn in body.get("messages") or [] if isinstance(turn, dict)]
+    blocks = [
+        block for content in contents if isinstance(content, list) for block in content if isinstance(block, dict)
+    ]
+    return {block.get("name") for block in blocks if block.get("type") == "tool_use"}

@@ -6,11 +6,19 @@ import msgspec
 
 from batchling.core.model import JSON
 from batchling.samples.schema import instance
-from batchling.samples.text import number, reply, said, seed_of, tokens
+from batchling.samples.text import next_tool, number, reply, said, seed_of, tokens
+
+_OPEN = frozenset({"args", "response", "responseJsonSchema", "parametersJsonSchema", "labels", "default", "example"})
+"""Fields whose value is the caller's own JSON."""
+_MAPS = frozenset({"properties"})
+"""Fields whose value has names of the caller's own, and messages behind them."""
+_COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
+"""Of a schema, 64-bit integers, which JSON may have as texts."""
 
 
 def answer(method: str, model: str, body: dict[str, JSON]) -> dict[str, JSON]:
     """The JSON that a call of this method (`generateContent` ...) with this body could have got."""
+    body = lower_camel(body)
     if method == "embedContent":
         return {"embedding": _embedding(body)}
     if method == "batchEmbedContents":
@@ -24,16 +32,21 @@ def _generated(model: str, body: dict[str, JSON]) -> dict[str, JSON]:
     prompt = said([part for content in contents if isinstance(content, dict) for part in content.get("parts") or []])
     config = body.get("generationConfig") or {}
     schema = config.get("responseJsonSchema") or _lowered(config.get("responseSchema"))
+    called = _forced_call(body)
     candidates = []
     for index in range(config.get("candidateCount") or 1):
         name = f"candidate{index}" if index else ""
-        if schema:
-            text = msgspec.json.encode(instance(schema, seed + name)).decode()
+        part: dict[str, JSON] = {}
+        if called:
+            form = called.get("parametersJsonSchema") or _lowered(called.get("parameters")) or {"type": "object"}
+            part = {"functionCall": {"name": called.get("name"), "args": instance(form, seed + name)}}
+        elif schema:
+            part = {"text": msgspec.json.encode(instance(schema, seed + name)).decode()}
         elif config.get("responseMimeType") == "application/json":
-            text = msgspec.json.encode({"answer": reply(prompt, seed, name)}).decode()
+            part = {"text": msgspec.json.encode({"answer": reply(prompt, seed, name)}).decode()}
         else:
-            text = reply(prompt, seed, name)
-        content = {"role": "model", "parts": [{"text": text}]}
+            part = {"text": reply(prompt, seed, name)}
+        content = {"role": "model", "parts": [part]}
         candidates.append({"content": content, "finishReason": "STOP", "index": index})
     used, made = tokens(contents), sum(tokens(each["content"]) for each in candidates)
     return {
@@ -44,13 +57,50 @@ def _generated(model: str, body: dict[str, JSON]) -> dict[str, JSON]:
     }
 
 
+def _forced_call(body: dict[str, JSON]) -> dict[str, JSON] | None:
+    """The declaration of the function that has to be called; None where text will do."""
+    config = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
+    if str(config.get("mode")).upper() != "ANY":
+        return None
+    tools = body.get("tools") or []
+    declared = [each for tool in tools if isinstance(tool, dict) for each in tool.get("functionDeclarations") or []]
+    allowed = config.get("allowedFunctionNames") or [each.get("name") for each in declared]
+    contents = [content for content in body.get("contents") or [] if isinstance(content, dict)]
+    parts = [part for content in contents for part in content.get("parts") or []]
+    called = {part["functionCall"].get("name") for part in parts if "functionCall" in part}
+    return next_tool([each for each in declared if each.get("name") in allowed], called)
+
+
+def lower_camel(value: JSON, *, deep: bool = True) -> JSON:
+    """A message in the spelling of proto3 JSON's own, of which it takes both: `system_instruction` is
+    `systemInstruction`. Names that the caller chose stay as they are; not `deep`: the outermost names only."""
+    if isinstance(value, list):
+        return [lower_camel(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    renamed: dict[str, JSON] = {}
+    for name, inner in value.items():
+        first, *others = name.split("_")
+        camel = first + "".join(other[:1].upper() + other[1:] for other in others) if first else name
+        if camel in _MAPS and isinstance(inner, dict):
+            renamed[camel] = {own: lower_camel(each) for own, each in inner.items()}
+        else:
+            renamed[camel] = lower_camel(inner) if deep and camel not in _OPEN else inner
+    return renamed
+
+
 def _lowered(schema: JSON) -> JSON:
-    """A schema of Gemini's own kind, whose types are in capitals, as JSON Schema."""
+    """A schema of Gemini's own kind, with types in capitals and numbers as texts, as JSON Schema."""
     if isinstance(schema, dict):
-        return {
-            name: value.lower() if name == "type" and isinstance(value, str) else _lowered(value)
-            for name, value in schema.items()
-        }
+        lowered: dict[str, JSON] = {}
+        for name, value in schema.items():
+            if name == "type" and isinstance(value, str):
+                lowered[name] = value.lower()
+            elif name in _COUNTS and isinstance(value, str):
+                lowered[name] = int(value)
+            else:
+                lowered[name] = _lowered(value)
+        return lowered
     return [_lowered(each) for each in schema] if isinstance(schema, list) else schema
 
 

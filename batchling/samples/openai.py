@@ -10,7 +10,7 @@ import msgspec
 
 from batchling.core.model import JSON
 from batchling.samples.schema import instance
-from batchling.samples.text import number, reply, said, seed_of, tokens
+from batchling.samples.text import next_tool, number, reply, said, seed_of, tokens
 
 CREATED = 1_795_000_000
 """A fixed Unix time, so that equal requests get equal answers."""
@@ -68,7 +68,17 @@ def _forced_tool(body: dict[str, JSON], tools: list[dict[str, JSON]]) -> dict[st
     if isinstance(choice, dict):
         name = choice.get("name") or (choice.get("function") or {}).get("name")
         return next((tool for tool in tools if tool.get("name") == name), tools[0] if tools else None)
-    return tools[0] if choice == "required" and tools else None
+    return next_tool(tools, _called(body)) if choice == "required" else None
+
+
+def _called(body: dict[str, JSON]) -> set[JSON]:
+    """The names of the functions that the conversation has called so far, in chat's form and in that of responses."""
+    given = body.get("input")
+    turns = [*(body.get("messages") or []), *(given if isinstance(given, list) else [])]
+    turns = [turn for turn in turns if isinstance(turn, dict)]
+    calls = [call.get("function") or {} for turn in turns for call in turn.get("tool_calls") or []]
+    calls += [turn for turn in turns if turn.get("type") == "function_call"]
+    return {call.get("name") for call in calls}
 
 
 def _formatted(form: JSON, prompt: str, seed: str, name: str = "") -> str:

@@ -49,6 +49,12 @@ def reply(prompt: str, seed: str, name: str = "") -> str:
     return f"{body}\n\n[[ ## completed ## ]]"
 
 
+def next_tool(tools: list[dict[str, JSON]], called: set[JSON]) -> dict[str, JSON] | None:
+    """Which of the tools is called where one has to be: the first that the conversation has not called yet, so that an
+    agent comes to its end; the last after all of them; None of none."""
+    return next((tool for tool in tools if tool.get("name") not in called), tools[-1] if tools else None)
+
+
 def tokens(value: JSON) -> int:
     """About as many tokens as a value has: four characters each, at least one."""
     text = value if isinstance(value, str) else _canonical.encode(value).decode()

@@ -8,7 +8,10 @@
         ...
     assert len(server.billed(batch=True)) == 3
 
-With pytest, the fixture `provider_server` gives a fresh server to each test, and `batchling_cache` an empty cache.
+`ProviderServer().at_real_hosts()` lets the providers' own host names lead to it, so that neither URL is needed.
+
+With pytest, the fixture `provider_server` gives a fresh server to each test, `provider_server_at_real_hosts` one at the
+providers' host names, and `batchling_cache` an empty cache.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as samples
+from batchling.testing.hosts import outer_url
+from batchling.testing.streams import claude_stream
 from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
 
 _KEY = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -68,7 +70,7 @@ class AnthropicApi:
         if status != 200:
             return _json(answer, status)
         self._world.bill("anthropic", "/v1/messages", account, body, answer, None)
-        return await _stream(request, answer) if body.get("stream") else _json(answer)
+        return await claude_stream(request, answer) if body.get("stream") else _json(answer)
 
     def _answer(self, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
         fault = self._world.row_fault_for(body)
@@ -189,7 +191,7 @@ class AnthropicApi:
 
     def _shown(self, request: web.Request, job: Served) -> dict[str, JSON]:
         counts = job.counts or dict.fromkeys(("succeeded", "errored", "canceled", "expired"), 0)
-        url = f"{request.scheme}://{request.host}{request.path.split('/batches')[0]}/batches/{job.id}/results"
+        url = outer_url(request, f"{request.path.split('/batches')[0]}/batches/{job.id}/results")
         return {
             "id": job.id,
             "type": "message_batch",
@@ -202,31 +204,6 @@ class AnthropicApi:
             "cancel_initiated_at": _time(clock.time()) if job.cancelled else None,
             "results_url": url if job.over else None,
         }
-
-
-async def _stream(request: web.Request, message: dict[str, JSON]) -> web.StreamResponse:
-    """The message as server-sent events: each block in one piece."""
-    stream = web.StreamResponse(headers={"content-type": "text/event-stream"})
-    await stream.prepare(request)
-    sent: list[dict[str, JSON]] = [
-        {"type": "message_start", "message": {**message, "content": [], "stop_reason": None}}
-    ]
-    for index, block in enumerate(message["content"]):
-        if block["type"] == "text":
-            empty, delta = {**block, "text": ""}, {"type": "text_delta", "text": block["text"]}
-        else:
-            empty = {**block, "input": {}}
-            delta = {"type": "input_json_delta", "partial_json": encode(block["input"]).decode()}
-        sent.append({"type": "content_block_start", "index": index, "content_block": empty})
-        sent.append({"type": "content_block_delta", "index": index, "delta": delta})
-        sent.append({"type": "content_block_stop", "index": index})
-    reason = {"stop_reason": message["stop_reason"], "stop_sequence": None}
-    sent.append({"type": "message_delta", "delta": reason, "usage": message["usage"]})
-    sent.append({"type": "message_stop"})
-    for event in sent:
-        await stream.write(f"event: {event['type']}\ndata: ".encode() + encode(event) + b"\n\n")
-    await stream.write_eof()
-    return stream
 
 
 async def _json_object(request: web.Request) -> dict[str, JSON]:

@@ -15,7 +15,9 @@ from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import openai as samples
+from batchling.testing.hosts import outer_url
 from batchling.testing.openai_files import error, json_object, reply
+from batchling.testing.streams import openai_stream
 from batchling.testing.world import Refusal, Served, World, encode, shuffled
 
 _ORDER = {"model", "inputDatasetId", "outputDatasetId", "displayName", "inferenceParameters"}
@@ -70,13 +72,16 @@ class FireworksApi:
     async def _accounts(self, request: web.Request) -> web.Response:
         return reply({"accounts": [{"name": f"accounts/{self.account(request)}"}]})
 
-    async def _real_time(self, request: web.Request) -> web.Response:
+    async def _real_time(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)
         body = await json_object(request)
         status, answer = self._answer(body)
-        if status == 200:
-            self._world.bill(self.name, "/v1/chat/completions", account, body, answer, None)
-        return reply(answer, status)
+        if status != 200:
+            return reply(answer, status)
+        self._world.bill(self.name, "/v1/chat/completions", account, body, answer, None)
+        return (
+            await openai_stream(request, "/v1/chat/completions", body, answer) if body.get("stream") else reply(answer)
+        )
 
     def _answer(self, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
         if (fault := self._world.row_fault_for(body)) is not None:
@@ -186,7 +191,7 @@ class FireworksApi:
         job = next((job for job in self.jobs.values() if job.words["output"] == output and "parts" in job.words), None)
         if job is None:
             raise _refusal(404, 5, "no such dataset")
-        place = f"{request.scheme}://{request.host}/fireworks/signed/{job.id.replace('/', '.')}"
+        place = outer_url(request, f"/fireworks/signed/{job.id.replace('/', '.')}", signed=True)
         links = {f"dataset/{part}": f"{place}/{part}" for part, lines in job.words["parts"].items() if lines}
         return reply({"filenameToSignedUrls": links})
 

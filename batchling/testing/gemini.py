@@ -17,8 +17,10 @@ from batchling.core.model import JSON
 from batchling.samples import gemini as samples
 from batchling.samples import openai
 from batchling.testing.accents import Accent
+from batchling.testing.hosts import outer_url
 from batchling.testing.openai_files import json_object, reply
 from batchling.testing.openai_rows import BadLine, read_rows
+from batchling.testing.streams import gemini_stream, openai_stream
 from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
 
 _MAX_INLINE = 20 * 1024 * 1024
@@ -53,7 +55,7 @@ class GeminiApi:
         """Every call that this API answers."""
         native, compatible = prefix + "/v1beta", prefix + "/v1beta/openai"
         return [
-            web.post(prefix + "/{version:v1|v1beta}/models/{model}:{method}", self._call),
+            web.post(prefix + "/{version:v1|v1beta|v1alpha}/models/{model}:{method}", self._call),
             web.post(prefix + "/upload/v1beta/files", self._upload),
             web.get(native + "/files", self._list_files),
             web.get(prefix + "/download/v1beta/files/{id}:download", self._download),
@@ -80,18 +82,20 @@ class GeminiApi:
             raise _refusal(400, "API key not valid. Please pass a valid API key.", "API_KEY_INVALID")
         return digest(key)
 
-    async def _call(self, request: web.Request) -> web.Response:
+    async def _call(self, request: web.Request) -> web.StreamResponse:
         method, model = request.match_info["method"], request.match_info["model"]
         account = self.account(request)
         if method in _KINDS:
             return await self._create(request, account, model, _KINDS[method])
-        if method not in ("generateContent", "embedContent", "batchEmbedContents"):
+        if method not in ("generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents"):
             raise _refusal(404, f"{method} is not found")
         body = await json_object(request)
-        status, answer = self._answer(method, model, body)
+        status, answer = self._answer(method.replace("streamG", "g"), model, body)
         if status == 200:
             for each in body["requests"] if method == "batchEmbedContents" else [body]:
                 self._world.bill(self.name, f":{method}", account, {**each, "model": model}, answer, None)
+        if status == 200 and method == "streamGenerateContent":
+            return await gemini_stream(request, answer)
         return reply(answer, status)
 
     def _answer(self, method: str, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
@@ -99,19 +103,23 @@ class GeminiApi:
             return fault.status, fault.error
         if model == "no-such-model":
             return 404, _error(404, "models/no-such-model is not found")
+        body = samples.lower_camel(body)
         known = _BODY if method == "generateContent" else _EMBED_BODY
         if method != "batchEmbedContents" and (unknown := set(body) - known):
             return 400, _error(400, f'Invalid JSON payload received. Unknown name "{min(unknown)}"')
         if method == "generateContent" and not body.get("contents"):
             return 400, _error(400, "* GenerateContentRequest.contents: contents is not specified")
+        if method == "generateContent" and (reason := _unanswered(body["contents"])):
+            return 400, _error(400, reason)
         return 200, samples.answer(method, model, body)
 
     async def _create(self, request: web.Request, account: str, model: str, method: str) -> web.Response:
         raw = await request.read()
         batch = (await json_object(request)).get("batch")
-        if not isinstance(batch, dict) or not batch.get("displayName"):
+        batch = samples.lower_camel(batch, deep=False) if isinstance(batch, dict) else {}
+        if not batch.get("displayName"):
             raise _refusal(400, "batch.display_name is required")
-        source = batch.get("inputConfig") or {}
+        source = samples.lower_camel(batch.get("inputConfig") or {}, deep=False)
         rows: list[tuple[str, dict[str, JSON]]]
         if name := source.get("fileName"):
             content = self._contents.get(name)
@@ -144,8 +152,8 @@ class GeminiApi:
         account = self.account(request)
         command = request.headers.get("x-goog-upload-command", "")
         if command == "start" and request.headers.get("x-goog-upload-protocol") == "resumable":
-            named = (await json_object(request)).get("file") or {}
-            place = f"{request.scheme}://{request.host}{request.path}?upload_id={named.get('displayName')}"
+            named = samples.lower_camel((await json_object(request)).get("file") or {})
+            place = f"{outer_url(request, request.path)}?upload_id={named.get('displayName')}"
             return web.Response(headers={"x-goog-upload-url": place, "x-goog-upload-status": "active"})
         if command != "upload, finalize" or request.headers.get("x-goog-upload-offset") != "0":
             raise _refusal(400, "unknown upload command")
@@ -262,14 +270,15 @@ class GeminiApi:
 
     # The OpenAI-compatible path.
 
-    async def _compatible(self, request: web.Request) -> web.Response:
+    async def _compatible(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)
         endpoint = "/v1" + request.path.partition("/openai")[2]
         body = await json_object(request)
         status, answer = self._answer_compatible(endpoint, body)
-        if status == 200:
-            self._world.bill(self.name, endpoint, account, body, answer, None)
-        return reply(answer, status)
+        if status != 200:
+            return reply(answer, status)
+        self._world.bill(self.name, endpoint, account, body, answer, None)
+        return await openai_stream(request, endpoint, body, answer) if body.get("stream") else reply(answer)
 
     def _answer_compatible(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
         if (fault := self._world.row_fault_for(body)) is not None:
@@ -306,6 +315,22 @@ class GeminiApi:
         job = self._job(request)
         job.cancelled = True
         return reply(_as_openai(job))
+
+
+def _unanswered(contents: list[JSON]) -> str:
+    """Why the function responses of a conversation do not fit the calls before them; empty when they do."""
+    counts = [
+        [sum(name in part for part in content.get("parts") or []) for name in ("functionCall", "functionResponse")]
+        for content in contents
+        if isinstance(content, dict)
+    ]
+    called = [0, *(calls for calls, _ in counts)]
+    if any(answers and answers != before for before, (_, answers) in zip(called, counts, strict=False)):
+        return (
+            "Please ensure that the number of function response parts is equal to the number of function call parts of "
+            "the function call turn."
+        )
+    return ""
 
 
 def _row(key: str, status: int, answer: dict[str, JSON], compatible: bool, echoes: JSON) -> dict[str, JSON]:

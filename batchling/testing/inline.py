@@ -13,6 +13,7 @@ from batchling.core.model import JSON
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
 from batchling.testing.openai_files import DAY, error, json_object, refusal, reply
+from batchling.testing.streams import openai_stream
 from batchling.testing.world import Served, World, encode, page_size, shuffled
 
 _PATHS = {
@@ -52,14 +53,15 @@ class InlineApi:
             raise refusal(401, "No auth credentials found")
         return digest(credential)
 
-    async def _real_time(self, request: web.Request) -> web.Response:
+    async def _real_time(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)
         endpoint = "/v1/" + request.path.partition("/v1/")[2]
         body = await json_object(request)
         status, answer = self._answer(endpoint, body)
-        if status == 200:
-            self._world.bill(self.name, endpoint, account, body, answer, None)
-        return reply(answer, status)
+        if status != 200:
+            return reply(answer, status)
+        self._world.bill(self.name, endpoint, account, body, answer, None)
+        return await openai_stream(request, endpoint, body, answer) if body.get("stream") else reply(answer)
 
     def _answer(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
         if (fault := self._world.row_fault_for(body)) is not None:

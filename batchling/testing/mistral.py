@@ -11,6 +11,7 @@ from batchling.core.model import JSON
 from batchling.samples import mistral as samples
 from batchling.testing.accents import Accent
 from batchling.testing.openai_files import OpenAIFiles, json_object, reply
+from batchling.testing.streams import mistral_stream
 from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
 
 _ENDPOINTS = (
@@ -61,14 +62,15 @@ class MistralApi:
             raise Refusal(reply({"detail": "Unauthorized"}, 401))
         return digest(credential)
 
-    async def _real_time(self, request: web.Request) -> web.Response:
+    async def _real_time(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)
         endpoint = request.path.removeprefix("/mistral")
         body = await json_object(request)
         status, answer = self._answer(endpoint, body)
-        if status == 200:
-            self._world.bill(self.name, endpoint, account, body, answer, None)
-        return reply(answer, status)
+        if status != 200:
+            return reply(answer, status)
+        self._world.bill(self.name, endpoint, account, body, answer, None)
+        return await mistral_stream(request, endpoint, answer) if body.get("stream") else reply(answer)
 
     def _answer(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
         if (fault := self._world.row_fault_for(body)) is not None:

@@ -20,6 +20,7 @@ from batchling.samples import voyage
 from batchling.testing.accents import Accent
 from batchling.testing.openai_files import DAY, OpenAIFiles, error, json_object, refusal, reply
 from batchling.testing.openai_rows import BadLine, read_rows, urls_of
+from batchling.testing.streams import openai_stream
 from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -134,7 +135,7 @@ class OpenAIApi:
         if status != 200:
             return reply(answer, status)
         self._world.bill(self.name, endpoint, account, body, answer, None)
-        return await _stream(request, endpoint, answer) if body.get("stream") else reply(answer)
+        return await openai_stream(request, endpoint, body, answer) if body.get("stream") else reply(answer)
 
     def _answer(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
         fault = self._world.row_fault_for(body)
@@ -339,28 +340,3 @@ def _searched(request: web.Request, job: Served) -> bool:
     """Whether a job is what a list call searches for, at those that can search."""
     wanted = request.query.get("search") or request.query.get("ds_name")
     return not wanted or wanted in (job.words["metadata"] or {}).values()
-
-
-async def _stream(request: web.Request, endpoint: str, answer: dict[str, JSON]) -> web.StreamResponse:
-    """The answer as server-sent events: one piece of content, then the end."""
-    stream = web.StreamResponse(headers={"content-type": "text/event-stream"})
-    await stream.prepare(request)
-    if endpoint == "/v1/chat/completions":
-        chunk = {**answer, "object": "chat.completion.chunk", "usage": None}
-        texts = [{"index": c["index"], "delta": _delta(c["message"]), "finish_reason": None} for c in answer["choices"]]
-        ends = [{"index": c["index"], "delta": {}, "finish_reason": c["finish_reason"]} for c in answer["choices"]]
-        for choices in (texts, ends):
-            await stream.write(b"data: " + encode({**chunk, "choices": choices}) + b"\n\n")
-        await stream.write(b"data: [DONE]\n\n")
-    else:
-        event = {"type": "response.completed", "sequence_number": 0, "response": answer}
-        await stream.write(b"event: response.completed\ndata: " + encode(event) + b"\n\n")
-    await stream.write_eof()
-    return stream
-
-
-def _delta(message: dict[str, JSON]) -> dict[str, JSON]:
-    """A whole message as one piece of a stream, where tool calls are numbered."""
-    if "tool_calls" not in message:
-        return message
-    return {**message, "tool_calls": [{**call, "index": n} for n, call in enumerate(message["tool_calls"])]}

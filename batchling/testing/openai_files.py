@@ -11,6 +11,7 @@ from aiohttp import web
 from batchling import clock
 from batchling.core.model import JSON
 from batchling.testing.accents import Accent
+from batchling.testing.hosts import outer_url
 from batchling.testing.world import Refusal, World, encode
 
 DAY = 86_400
@@ -114,8 +115,8 @@ class OpenAIFiles:
             return web.Response(body=b"", content_type="application/octet-stream")  # named before it has any rows
         content = self._contents[self._file(request)["id"]]
         if self._accent.elsewhere:
-            place = request.url.with_host("localhost").with_path(request.path.replace("/files/", "/signed/")[:-8])
-            return web.Response(status=302, headers={"location": str(place)})
+            place = outer_url(request, request.path.replace("/files/", "/signed/")[:-8], signed=True)
+            return web.Response(status=302, headers={"location": place})
         return web.Response(body=content, content_type="application/octet-stream")
 
     async def _signed(self, request: web.Request) -> web.Response:

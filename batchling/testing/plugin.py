@@ -27,3 +27,11 @@ def provider_server(batchling_cache: Path) -> Iterator[ProviderServer]:
 
     with ProviderServer() as server:
         yield server
+
+
+@pytest.fixture
+def provider_server_at_real_hosts(provider_server: ProviderServer) -> Iterator[ProviderServer]:
+    """The test's `provider_server`, to which the providers' own host names lead for the time of the test: clients need
+    no `base_url`, and batchify() no `gateways`. See `ProviderServer.at_real_hosts`; needs `batchling[testing]`."""
+    with provider_server.at_real_hosts():
+        yield provider_server

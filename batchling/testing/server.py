@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
+from yarl import URL
 
 from batchling.clock import Loop
-from batchling.core.model import JSON
 from batchling.hooks.gate import outside
 from batchling.testing.accents import ACCENTS
 from batchling.testing.anthropic import AnthropicApi
+from batchling.testing.controls import Controls
 from batchling.testing.fireworks import FireworksApi
 from batchling.testing.gemini import GeminiApi
+from batchling.testing.hosts import inner_path
 from batchling.testing.inline import InlineApi
 from batchling.testing.ledger import Bill, Seen
 from batchling.testing.mistral import MistralApi
 from batchling.testing.openai import OpenAIApi
+from batchling.testing.real_hosts import fresh_address, real_hosts, server_context
 from batchling.testing.vertex import VertexApi
-from batchling.testing.world import WORLD, Fault, Predicate, Refusal, RowFault, Served, World
+from batchling.testing.world import WORLD, Fault, Refusal, Served, World
 from batchling.testing.xai import XaiApi
 
 _START_SECONDS = 60.0
+
+T = TypeVar("T")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -62,7 +70,7 @@ def _apis(world: World) -> list[Api]:
     ]
 
 
-class ProviderServer:
+class ProviderServer(Controls):
     """The real-time and batch APIs of the providers, on 127.0.0.1 and a free port.
 
     A context manager. It answers deterministically, refuses what the providers refuse, and keeps a ledger of
@@ -96,20 +104,57 @@ class ProviderServer:
     def start(self) -> Self:
         """Begin to serve; `url` is known when this returns."""
         outside().run(self._thread.start)
-        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(_START_SECONDS)
+        self._await(self._serve())
         return self
 
     def stop(self) -> None:
         """Close every connection and end the thread."""
         if self._runner is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
-            asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(_START_SECONDS)
+            self._await(self._close(self._runner))
             self._runner = None
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_START_SECONDS)
         if not self._loop.is_running():
             self._loop.close()
+
+    @contextmanager
+    def at_real_hosts(self) -> Iterator[Self]:
+        """For the time of a block, let the providers' own host names lead to this server, over TLS on port 443.
+
+            with ProviderServer().at_real_hosts() as server, batchify():
+                OpenAI(api_key="test").chat.completions.create(...)  # no base_url, and no gateways
+            assert len(server.billed(batch=True)) == 1
+
+        `https://api.groq.com/openai/v1` is then what `server.url + "/groq/openai/v1"` is, and so on for each provider.
+        The server is started and stopped if it is not running. Everything below is restored at the end:
+
+        - The names resolve to an address of 127.0.0.0/8, in all threads of this process and in Python processes that
+          are started inside the block (through PYTHONPATH and a `sitecustomize` of ours, which runs yours after it).
+          Reached are the resolvers and connections of Python's `socket`, asyncio, trio, anyio and uvloop, and aiodns
+          below aiohttp. Other host names resolve as before; other ports than 443 refuse.
+        - SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, AWS_CA_BUNDLE, NODE_EXTRA_CA_CERTS and
+          GRPC_DEFAULT_SSL_ROOTS_FILE_PATH name a file that holds a certificate authority made for this process, and
+          what was trusted before; aiohttp, which reads them when it is imported, is told.
+        - NO_PROXY has the host names, so no proxy of the environment gets these calls.
+
+        Not reached: clients made before the block, which have read their certificates already; clients that ignore the
+        environment (`trust_env=False`, `verify=` of your own); processes that run already, such as a forkserver, or
+        that ignore PYTHONPATH (`python -I`); programs and extension modules that resolve names without Python.
+
+        Safe with threads. Raises `RuntimeError` inside another such block in the same process, and without trustme
+        (`pip install 'batchling[testing]'`).
+        """
+        with self if self._runner is None else nullcontext():
+            address = fresh_address()
+            port, sites = self._await(self._listen(server_context(), address))
+            try:
+                with real_hosts(address, port):
+                    yield self
+            finally:
+                for site in sites:
+                    self._await(site.stop())
 
     @property
     def openai_url(self) -> str:
@@ -154,92 +199,6 @@ class ProviderServer:
         """Begin a new ledger."""
         self._world.ledger.bills.clear()
 
-    # Controls.
-
-    def hold(self) -> None:
-        """Keep every job running until `release`."""
-        self._world.held = True
-
-    def release(self) -> None:
-        """Let jobs end again."""
-        self._world.held = False
-
-    def fail_rows(self, predicate: Predicate, status: int, error: JSON, times: float = float("inf")) -> None:
-        """Answer requests whose JSON body the predicate picks with this status and error body, in batches and in
-        real time."""
-        self._world.row_faults.append(RowFault(predicate, status, error, times))
-
-    def fail_job(self, code: str, message: str, line: int | None = None, param: str | None = None) -> None:
-        """Fail the next OpenAI job in its validation; `line` is the 1-based row that is to blame."""
-        self._world.job_faults.append({"code": code, "message": message, "param": param, "line": line})
-
-    def expire_job(self, done: float = 0.5) -> None:
-        """Expire the next job that ends, after this share of its rows."""
-        self._world.endings.append(("expired", done))
-
-    def cancel_job(self, done: float = 0.5) -> None:
-        """Cancel the next job that ends, as its owner could at the provider's site, after this share of its rows."""
-        self._world.endings.append(("cancelled", done))
-
-    def limit_queue(self, rows: float) -> None:
-        """Refuse OpenAI jobs with which more rows of a model than this would be under way, with
-        `token_limit_exceeded`: after their creation, as OpenAI does."""
-        self._world.most_rows_enqueued = rows
-
-    def fail_call(
-        self,
-        method: str,
-        part: str,
-        status: int,
-        body: bytes = b"",
-        headers: dict[str, str] | None = None,
-        times: int = 1,
-    ) -> None:
-        """Answer the next calls of a method ("*": any) whose path holds `part` with this, without acting."""
-        self._world.faults.append(Fault(method, part, times, status, body, headers or {}))
-
-    def lose_reply(self, method: str, part: str, status: int = 0, times: int = 1) -> None:
-        """Act on the next such calls, then close the connection without an answer, or answer with an error
-        status as a gateway in between would."""
-        self._world.faults.append(Fault(method, part, times, status, acts=True))
-
-    def lose_created(self, status: int, *, acts: bool = True) -> None:
-        """Let the next call that creates a job, of whatever provider, lose its reply as `lose_reply` does; or, if it
-        is not to act, answer it with this status."""
-        self._world.faults.append(Fault("*", "", 1, status, acts=acts, creates=True))
-
-    def show_per_page(self, most: int) -> None:
-        """Let lists of jobs, and results that come in pages, have no more than this on a page."""
-        self._world.most_per_page = most
-
-    def revoke(self, key: str) -> None:
-        """Refuse this key or token from now on, at the APIs that speak OpenAI's dialect."""
-        self._world.revoked.add(key)
-
-    def vary(self) -> None:
-        """Answer identical rows of a batch differently, as a model that samples does: each by its key."""
-        self._world.varied = True
-
-    def recover(self) -> None:
-        """Let no further call suffer what was asked for."""
-        self._world.faults.clear()
-
-    def drop_call(self, method: str, part: str, times: int = 1) -> None:
-        """Close the connection of the next such calls without acting."""
-        self._world.faults.append(Fault(method, part, times))
-
-    def stall_call(self, method: str, part: str, *, acts: bool = False, times: int = 1) -> None:
-        """Never answer the next such calls, with the work done or not; the connection stays open."""
-        self._world.faults.append(Fault(method, part, times, acts=acts, stalls=True))
-
-    def cut_reply(self, method: str, part: str, times: int = 1) -> None:
-        """Act on the next such calls, and end the connection after half of the answer's body."""
-        self._world.faults.append(Fault(method, part, times, acts=True, cuts=True))
-
-    def change_reply(self, method: str, part: str, change: Callable[[bytes], bytes], times: int = 1) -> None:
-        """Act on the next such calls, and answer with what `change` makes of the answer's body."""
-        self._world.faults.append(Fault(method, part, times, acts=True, change=change))
-
     async def _serve(self) -> None:
         app = web.Application(client_max_size=300 * 1024 * 1024, middlewares=[self._around])
         app[WORLD] = self._world
@@ -247,10 +206,51 @@ class ProviderServer:
             app.add_routes(api.routes(f"/{name}"))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
+        self._route_by_host(self._runner)
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://{host}:{port}"
+
+    async def _close(self, runner: web.AppRunner) -> None:
+        assert runner.server is not None
+        transports = [each.transport for each in runner.server.connections if each.transport is not None]
+        await runner.cleanup()
+        for transport in transports:
+            transport.abort()  # TLS would wait for the client's goodbye
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    def _route_by_host(self, runner: web.AppRunner) -> None:
+        """Let calls to a provider's host name find what is mounted for it, before anything looks at their path."""
+        server = runner.server
+        assert server is not None
+        make = server.request_factory
+
+        def placed(message: RawRequestMessage, *rest: Any) -> web.BaseRequest:
+            path = inner_path(message.headers.get("host", ""), message.path)
+            if path != message.path:
+                message = message._replace(path=path, url=URL(path, encoded=True))
+            return make(message, *rest)
+
+        server.request_factory = placed
+
+    async def _listen(self, context: ssl.SSLContext, address: str) -> tuple[int, list[web.TCPSite]]:
+        """Serve TLS as well, on a free port of 127.0.0.1, which is returned; and on port 443 of `address`, where the
+        system permits it, for those who connect without Python."""
+        assert self._runner is not None
+        sites = [web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context)]
+        await sites[0].start()
+        port = int(self._runner.addresses[-1][1])
+        with suppress(OSError):
+            privileged = web.TCPSite(self._runner, address, 443, ssl_context=context)
+            await privileged.start()
+            sites.append(privileged)
+        return port, sites
+
+    def _await(self, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of work on the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_START_SECONDS)
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -18,6 +18,7 @@ from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as claude
 from batchling.samples import gemini
+from batchling.testing.streams import claude_stream, gemini_stream
 from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
 
 _MAX_ROWS = 200_000
@@ -49,7 +50,10 @@ class VertexApi:
         models = root + "/publishers/{publisher:google|anthropic}/models"
         stored = prefix + "/storage/storage/v1/b/{bucket}/o"
         return [
-            web.post(models + "/{model}:{method:generateContent|rawPredict}", self._real_time),
+            web.post(
+                models + "/{model}:{method:generateContent|streamGenerateContent|rawPredict|streamRawPredict}",
+                self._real_time,
+            ),
             web.post(jobs, self._create),
             web.get(jobs, self._list),
             web.get(jobs + "/{id}", self._get),
@@ -71,15 +75,19 @@ class VertexApi:
         """Whether this call creates a job."""
         return method == "POST" and path.endswith("/batchPredictionJobs")
 
-    async def _real_time(self, request: web.Request) -> web.Response:
+    async def _real_time(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)
         place = request.match_info
-        if (place["publisher"] == "google") != (place["method"] == "generateContent"):
+        google, streams = place["publisher"] == "google", place["method"].startswith("stream")
+        if google != place["method"].endswith("enerateContent"):
             raise _refusal(404, f"{place['method']} is not found")
         body = await _json_object(request)
-        status, answer = self._answer(place["publisher"], place["model"], body)
+        asked = {name: value for name, value in body.items() if name != "stream"} if streams else body
+        status, answer = self._answer(place["publisher"], place["model"], asked)
         if status == 200:
             self._world.bill("vertex", f":{place['method']}", account, {**body, "model": place["model"]}, answer, None)
+        if status == 200 and streams:
+            return await (gemini_stream if google else claude_stream)(request, answer)
         return _json(answer, status)
 
     def _answer(self, publisher: str, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
@@ -87,6 +95,7 @@ class VertexApi:
             return fault.status, fault.error
         if publisher == "anthropic":
             return _claude(model, body)
+        body = gemini.lower_camel(body)
         if unknown := set(body) - _BODY:
             return 400, _error(400, f'Invalid JSON payload received. Unknown name "{min(unknown)}"')
         contents = body.get("contents")

@@ -17,6 +17,7 @@ from batchling.samples import openai as samples
 from batchling.testing.accents import Accent
 from batchling.testing.openai_files import OpenAIFiles, json_object, reply
 from batchling.testing.openai_rows import BadLine, read_rows
+from batchling.testing.streams import openai_stream
 from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
 
 _ACCENT = Accent("xai", "/v1", ("/chat/completions",))
@@ -56,13 +57,16 @@ class XaiApi:
             raise _refusal(400, "Incorrect API key provided")
         return digest(credential)
 
-    async def _real_time(self, request: web.Request) -> web.Response:
+    async def _real_time(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)
         body = await json_object(request)
         status, answer = self._answer(body)
-        if status == 200:
-            self._world.bill(self.name, "/v1/chat/completions", account, body, answer, None)
-        return reply(answer, status)
+        if status != 200:
+            return reply(answer, status)
+        self._world.bill(self.name, "/v1/chat/completions", account, body, answer, None)
+        return (
+            await openai_stream(request, "/v1/chat/completions", body, answer) if body.get("stream") else reply(answer)
+        )
 
     def _answer(self, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
         if (fault := self._world.row_fault_for(body)) is not None:

@@ -1,5 +1,6 @@
-"""The matrix of SDKs: each against the embedded server, each proved by the server's ledger. An SDK that is not installed
-is skipped and says so; tox has an environment for each."""
+"""The matrix of SDKs: each at the providers' own host names, which lead to the embedded server, with the base URL that it
+has by default; each proved by the server's ledger. A test that takes `server` runs twice on one cache, and its second run
+must buy nothing. An SDK that is not installed is skipped and says so; tox has an environment for each."""
 
 from __future__ import annotations
 
@@ -11,8 +12,25 @@ from batchling.testing import ProviderServer
 
 
 @pytest.fixture
-def server(provider_server: ProviderServer) -> Iterator[ProviderServer]:
+def server(provider_server_at_real_hosts: ProviderServer) -> Iterator[ProviderServer]:
     """A server that, at the end of the test, must have billed something and nothing of it in real time."""
-    yield provider_server
-    assert provider_server.billed(batch=True)
-    assert provider_server.billed(batch=False) == []
+    server = provider_server_at_real_hosts
+    yield server
+    assert server.billed(batch=True)
+    assert server.billed(batch=False) == []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test of `server` twice."""
+    server = pyfuncitem.funcargs.get("server")
+    if not isinstance(server, ProviderServer):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    program = {name: pyfuncitem.funcargs[name] for name in names}
+    pyfuncitem.obj(**program)
+    bought = len(server.billed())
+    pyfuncitem.obj(**program)
+    again = len(server.billed()) - bought
+    assert again == 0, f"the second run bought {again} of {bought} requests again"
+    return True

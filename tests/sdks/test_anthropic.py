@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from batchling.testing import ProviderServer
-from tests.engine.calls import scope
+from tests.sdks.scopes import scope
 
 anthropic = pytest.importorskip("anthropic", reason="anthropic is not installed: tox -e sdk-newest")
 pydantic = pytest.importorskip("pydantic")
@@ -19,30 +19,30 @@ class Label(pydantic.BaseModel):  # type: ignore[name-defined, misc]
     score: int
 
 
-def client(server: ProviderServer, key: str = "sk-1") -> Any:
-    return anthropic.Anthropic(api_key=key, base_url=server.anthropic_url)
+def client(key: str = "sk-1") -> Any:
+    return anthropic.Anthropic(api_key=key)
 
 
 def test_sync(server: ProviderServer) -> None:
-    before = client(server)
-    with scope(server):
+    before = client()
+    with scope():
         assert before.messages.create(**HI).content[0].text
 
 
 def test_async(server: ProviderServer) -> None:
     async def program() -> list[Any]:
-        async with anthropic.AsyncAnthropic(api_key="sk-1", base_url=server.anthropic_url) as client:
+        async with anthropic.AsyncAnthropic(api_key="sk-1") as client:
             bodies = ({**HI, "messages": [{"role": "user", "content": str(n)}]} for n in range(20))
             return await asyncio.gather(*(client.messages.create(**body) for body in bodies))
 
-    with scope(server):
+    with scope():
         assert all(answer.content[0].text for answer in asyncio.run(program()))
     assert len(server.creates()) == 1
 
 
 def test_with_raw_response(server: ProviderServer) -> None:
-    with scope(server):
-        raw = client(server).messages.with_raw_response.create(**HI)
+    with scope():
+        raw = client().messages.with_raw_response.create(**HI)
 
     assert raw.status_code == 200
     assert raw.elapsed.total_seconds() > 0
@@ -50,17 +50,17 @@ def test_with_raw_response(server: ProviderServer) -> None:
 
 
 def test_the_beta_namespace_keeps_its_flags(server: ProviderServer) -> None:
-    with scope(server):
-        plain = client(server).messages.create(**HI)
-        beta = client(server).beta.messages.create(**HI, betas=["output-300k-2026-03-24"])
+    with scope():
+        plain = client().messages.create(**HI)
+        beta = client().beta.messages.create(**HI, betas=["output-300k-2026-03-24"])
 
     assert plain.content[0].text == beta.content[0].text
     assert len(server.creates()) == 2
 
 
 def test_structured_parse(server: ProviderServer) -> None:
-    parse = getattr(client(server).messages, "parse", None) or client(server).beta.messages.parse
-    with scope(server):
+    parse = getattr(client().messages, "parse", None) or client().beta.messages.parse
+    with scope():
         parsed = parse(**HI, output_format=Label)
 
     assert isinstance(parsed.parsed_output, Label)
@@ -69,8 +69,8 @@ def test_structured_parse(server: ProviderServer) -> None:
 def test_tools(server: ProviderServer) -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     tool = {"name": "look_up", "input_schema": schema}
-    with scope(server):
-        answer = client(server).messages.create(**HI, tools=[tool], tool_choice={"type": "tool", "name": "look_up"})
+    with scope():
+        answer = client().messages.create(**HI, tools=[tool], tool_choice={"type": "tool", "name": "look_up"})
 
     assert (answer.stop_reason, answer.content[0].name) == ("tool_use", "look_up")
     assert isinstance(answer.content[0].input["city"], str)
@@ -79,20 +79,29 @@ def test_tools(server: ProviderServer) -> None:
 def test_failures_are_the_sdks_own_exceptions(server: ProviderServer) -> None:
     limited = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}, "request_id": None}
     server.fail_rows(lambda body: "limited" in str(body), 429, limited)
-    with scope(server):
-        client(server).messages.create(**HI)
+    with scope():
+        client().messages.create(**HI)
         with pytest.raises(anthropic.AuthenticationError, match="invalid x-api-key"):
-            client(server, key="sk-bad").messages.create(**HI)
+            client(key="sk-bad").messages.create(**HI)
         with pytest.raises(anthropic.BadRequestError, match="300000"):
-            client(server).messages.create(**{**HI, "max_tokens": 10**6}, timeout=99999)
+            client().messages.create(**{**HI, "max_tokens": 10**6}, timeout=99999)
         with pytest.raises(anthropic.RateLimitError, match="slow down"):
-            client(server).messages.create(**{**HI, "messages": [{"role": "user", "content": "limited"}]})
+            client().messages.create(**{**HI, "messages": [{"role": "user", "content": "limited"}]})
 
 
-def test_a_dry_run_satisfies_the_sdk(provider_server: ProviderServer) -> None:
-    with scope(provider_server, dry_run=True):
-        raw = client(provider_server).messages.with_raw_response.create(**HI)
+def test_a_dry_run_satisfies_the_sdk(provider_server_at_real_hosts: ProviderServer) -> None:
+    with scope(dry_run=True):
+        raw = client().messages.with_raw_response.create(**HI)
 
     assert raw.headers["x-batchling-dry-run"] == "1"
     assert raw.parse().content[0].text
-    assert provider_server.calls() == []
+    assert provider_server_at_real_hosts.calls() == []
+
+
+def test_at_a_gateway(provider_server: ProviderServer) -> None:
+    gateway = anthropic.Anthropic(api_key="sk-1", base_url=provider_server.anthropic_url)
+    for _ in range(2):
+        with scope(gateways=provider_server.gateways):
+            assert gateway.messages.create(**HI).content[0].text
+
+    assert len(provider_server.billed()) == len(provider_server.billed(batch=True)) == 1

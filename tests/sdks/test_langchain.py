@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from batchling.testing import ProviderServer
-from tests.engine.calls import scope
+from tests.sdks.scopes import scope
 
 langchain_openai = pytest.importorskip("langchain_openai", reason="not installed: tox -e sdk-langchain")
 langchain_anthropic = pytest.importorskip("langchain_anthropic", reason="not installed: tox -e sdk-langchain")
@@ -16,17 +16,17 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(params=["openai", "anthropic"])
 def model(request: pytest.FixtureRequest, server: ProviderServer) -> Any:
     if request.param == "openai":
-        return langchain_openai.ChatOpenAI(model="m", api_key="sk-1", base_url=server.openai_url)
-    return langchain_anthropic.ChatAnthropic(model="m", api_key="sk-1", base_url=server.anthropic_url, max_tokens=64)
+        return langchain_openai.ChatOpenAI(model="m", api_key="sk-1")
+    return langchain_anthropic.ChatAnthropic(model="m", api_key="sk-1", max_tokens=64)
 
 
 def test_invoke(server: ProviderServer, model: Any) -> None:
-    with scope(server):
+    with scope():
         assert model.invoke("hi").content
 
 
 def test_batch(server: ProviderServer, model: Any) -> None:
-    with scope(server):
+    with scope():
         answers = model.batch([f"{n}" for n in range(6)], {"max_concurrency": 6})
 
     assert len({answer.content for answer in answers}) == 6
@@ -34,7 +34,7 @@ def test_batch(server: ProviderServer, model: Any) -> None:
 
 
 def test_abatch(server: ProviderServer, model: Any) -> None:
-    with scope(server):
+    with scope():
         answers = asyncio.run(model.abatch([f"{n}" for n in range(12)]))
 
     assert len({answer.content for answer in answers}) == 12
@@ -50,13 +50,13 @@ def test_structured_output(server: ProviderServer, model: Any) -> None:
         "required": ["name"],
         "additionalProperties": False,
     }
-    with scope(server):
+    with scope():
         assert isinstance(model.with_structured_output(schema).invoke("hi")["name"], str)
 
 
 def test_embeddings(server: ProviderServer) -> None:
     model = langchain_openai.OpenAIEmbeddings(
-        model="text-embedding-3-small", api_key="sk-1", base_url=server.openai_url, check_embedding_ctx_length=False
+        model="text-embedding-3-small", api_key="sk-1", check_embedding_ctx_length=False
     )
-    with scope(server):
+    with scope():
         assert len(model.embed_query("hi")) == 1536

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from batchling.testing import ProviderServer
-from tests.engine.calls import scope
+from tests.sdks.scopes import scope
 
 pytest.importorskip("llama_index.llms.openai", reason="not installed: tox -e sdk-llama_index")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -25,11 +25,11 @@ class Label(BaseModel):
 @pytest.fixture(params=["chat", "responses"])
 def llm(request: pytest.FixtureRequest, server: ProviderServer) -> Any:
     kind = OpenAI if request.param == "chat" else OpenAIResponses
-    return kind(model="gpt-5-mini", api_key="sk-1", api_base=server.openai_url)
+    return kind(model="gpt-5-mini", api_key="sk-1")
 
 
 def test_sync(server: ProviderServer, llm: Any) -> None:
-    with scope(server):
+    with scope():
         assert llm.complete("hi").text
         assert llm.chat([ChatMessage(role="user", content="hello")]).message.content
 
@@ -38,13 +38,13 @@ def test_async(server: ProviderServer, llm: Any) -> None:
     async def program() -> list[Any]:
         return await asyncio.gather(*(llm.acomplete(str(n)) for n in range(8)))
 
-    with scope(server):
+    with scope():
         assert len({answer.text for answer in asyncio.run(program())}) == 8
     assert sum(server.jobs().values()) == 8
 
 
 def test_structured(server: ProviderServer, llm: Any) -> None:
-    with scope(server):
+    with scope():
         assert isinstance(llm.as_structured_llm(Label).complete("hi").raw, Label)
 
 
@@ -64,6 +64,6 @@ def test_workflow(server: ProviderServer, llm: Any) -> None:
     async def program() -> list[str]:
         return list(await asyncio.gather(Asks(timeout=None).run(), AsksInAThread(timeout=None).run()))
 
-    with scope(server):
+    with scope():
         assert all(asyncio.run(program()))
     assert sum(server.jobs().values()) == 2

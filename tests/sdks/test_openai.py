@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from batchling.testing import ProviderServer
-from tests.engine.calls import scope
+from tests.sdks.scopes import scope
 
 openai = pytest.importorskip("openai", reason="openai is not installed: tox -e sdk-newest")
 pydantic = pytest.importorskip("pydantic")
@@ -29,13 +29,13 @@ TOOL = {
 }
 
 
-def client(server: ProviderServer, key: str = "sk-1") -> Any:
-    return openai.OpenAI(api_key=key, base_url=server.openai_url)
+def client(key: str = "sk-1") -> Any:
+    return openai.OpenAI(api_key=key)
 
 
 def test_sync(server: ProviderServer) -> None:
-    before = client(server)
-    with scope(server), ThreadPoolExecutor(8) as pool:
+    before = client()
+    with scope(), ThreadPoolExecutor(8) as pool:
         answers = list(
             pool.map(
                 lambda n: before.chat.completions.create(model="m", messages=[{"role": "user", "content": str(n)}]),
@@ -48,7 +48,7 @@ def test_sync(server: ProviderServer) -> None:
 
 def test_async(server: ProviderServer) -> None:
     async def program() -> list[Any]:
-        async with openai.AsyncOpenAI(api_key="sk-1", base_url=server.openai_url) as client:
+        async with openai.AsyncOpenAI(api_key="sk-1") as client:
             return await asyncio.gather(
                 *(
                     client.chat.completions.create(model="m", messages=[{"role": "user", "content": str(n)}])
@@ -56,14 +56,14 @@ def test_async(server: ProviderServer) -> None:
                 )
             )
 
-    with scope(server):
+    with scope():
         assert all(answer.choices[0].message.content for answer in asyncio.run(program()))
     assert len(server.creates()) == 1
 
 
 def test_with_raw_response(server: ProviderServer) -> None:
-    with scope(server):
-        raw = client(server).chat.completions.with_raw_response.create(model="m", messages=HI)
+    with scope():
+        raw = client().chat.completions.with_raw_response.create(model="m", messages=HI)
 
     assert raw.status_code == 200
     assert raw.headers["content-type"] == "application/json"
@@ -74,17 +74,17 @@ def test_with_raw_response(server: ProviderServer) -> None:
 
 
 def test_structured_parse(server: ProviderServer) -> None:
-    with scope(server):
-        parsed = client(server).chat.completions.parse(model="m", messages=HI, response_format=Label)
-        answered = client(server).responses.parse(model="m", input="hi", text_format=Label)
+    with scope():
+        parsed = client().chat.completions.parse(model="m", messages=HI, response_format=Label)
+        answered = client().responses.parse(model="m", input="hi", text_format=Label)
 
     assert isinstance(parsed.choices[0].message.parsed, Label)
     assert isinstance(answered.output_parsed, Label)
 
 
 def test_tools(server: ProviderServer) -> None:
-    with scope(server):
-        answer = client(server).chat.completions.create(model="m", messages=HI, tools=[TOOL], tool_choice="required")
+    with scope():
+        answer = client().chat.completions.create(model="m", messages=HI, tools=[TOOL], tool_choice="required")
 
     (call,) = answer.choices[0].message.tool_calls
     assert call.function.name == "look_up"
@@ -92,8 +92,8 @@ def test_tools(server: ProviderServer) -> None:
 
 
 def test_every_other_endpoint(server: ProviderServer) -> None:
-    with scope(server), ThreadPoolExecutor(6) as pool:
-        sdk = client(server)
+    with scope(), ThreadPoolExecutor(6) as pool:
+        sdk = client()
         calls = [
             pool.submit(sdk.responses.create, model="m", input="hi"),
             pool.submit(sdk.embeddings.create, model="m", input=["a", "b"], dimensions=4),
@@ -111,42 +111,49 @@ def test_every_other_endpoint(server: ProviderServer) -> None:
 
 
 def test_failures_are_the_sdks_own_exceptions(server: ProviderServer) -> None:
-    with scope(server):
-        client(server).chat.completions.create(model="m", messages=HI)
+    with scope():
+        client().chat.completions.create(model="m", messages=HI)
         with pytest.raises(openai.AuthenticationError, match="Incorrect API key") as refused:
-            client(server, key="sk-bad").chat.completions.create(model="m", messages=HI)
+            client(key="sk-bad").chat.completions.create(model="m", messages=HI)
         with pytest.raises(openai.BadRequestError, match="Invalid 'temperature'") as bad:
-            client(server).chat.completions.create(model="m", messages=HI, temperature=9)
+            client().chat.completions.create(model="m", messages=HI, temperature=9)
         with pytest.raises(openai.NotFoundError, match="does not exist"):
-            client(server).chat.completions.create(model="no-such-model", messages=HI)
+            client().chat.completions.create(model="no-such-model", messages=HI)
 
     assert refused.value.code == "invalid_api_key"
     assert bad.value.param == "temperature"
 
 
-def test_a_dry_run_satisfies_the_sdk(provider_server: ProviderServer) -> None:
-    with scope(provider_server, dry_run=True):
-        raw = client(provider_server).chat.completions.with_raw_response.create(model="m", messages=HI)
-        parsed = client(provider_server).chat.completions.parse(model="m", messages=HI, response_format=Label)
-        vector = client(provider_server).embeddings.create(model="text-embedding-3-small", input="x")
+def test_a_dry_run_satisfies_the_sdk(provider_server_at_real_hosts: ProviderServer) -> None:
+    with scope(dry_run=True):
+        raw = client().chat.completions.with_raw_response.create(model="m", messages=HI)
+        parsed = client().chat.completions.parse(model="m", messages=HI, response_format=Label)
+        vector = client().embeddings.create(model="text-embedding-3-small", input="x")
 
     assert raw.headers["x-batchling-dry-run"] == "1"
     assert isinstance(parsed.choices[0].message.parsed, Label)
     assert len(vector.data[0].embedding) == 1536
-    assert provider_server.calls() == []
+    assert provider_server_at_real_hosts.calls() == []
 
 
-def test_the_sdks_own_aiohttp_client(provider_server: ProviderServer) -> None:
+def test_the_sdks_own_aiohttp_client(provider_server_at_real_hosts: ProviderServer) -> None:
     if openai.__version__.startswith("2"):
         pytest.importorskip("httpx_aiohttp", reason="openai 2 wants httpx_aiohttp for its aiohttp client")
-    server = provider_server
+    server = provider_server_at_real_hosts
 
     async def program() -> Any:
-        async with openai.AsyncOpenAI(
-            api_key="sk-1", base_url=server.openai_url, http_client=openai.DefaultAioHttpClient()
-        ) as client:
+        async with openai.AsyncOpenAI(api_key="sk-1", http_client=openai.DefaultAioHttpClient()) as client:
             return await client.chat.completions.create(model="m", messages=HI)
 
-    with scope(server):
+    with scope():
         assert asyncio.run(program()).choices[0].message.content
     assert len(server.billed(batch=True)) == 1
+
+
+def test_at_a_gateway(provider_server: ProviderServer) -> None:
+    gateway = openai.OpenAI(api_key="sk-1", base_url=provider_server.openai_url)
+    for _ in range(2):
+        with scope(gateways=provider_server.gateways):
+            assert gateway.chat.completions.create(model="m", messages=HI).choices[0].message.content
+
+    assert len(provider_server.billed()) == len(provider_server.billed(batch=True)) == 1
