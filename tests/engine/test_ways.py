@@ -21,9 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import httpx2
 import pytest
+import requests
 import trustme
 
 from batchling import batchify, driver, environment, events, jobs, pools, wire
@@ -228,16 +230,50 @@ def test_the_clients_own_exception_for_a_certificate(
     assert provider_server.calls() == []
 
 
-def test_a_client_that_gets_through_all_the_same(provider_server: ProviderServer, authority: trustme.CA) -> None:
-    """Its hook told us no way, as those of older libraries do not. Others at the gateway are batched."""
+def test_a_hook_that_tells_no_way(provider_server: ProviderServer, authority: trustme.CA) -> None:
+    """The environment does not trust the gateway: real time. Others there are batched."""
     with tls(provider_server, server_context(authority)) as url:
         base = f"{url}/openai/v1"
         with scope(base):
-            context = client_context(authority)
-            answer = httpx.post(f"{base}/chat/completions", json=chat("a"), headers=dict(HEADERS), verify=context)
-            assert answer.status_code == 200
-            assert submit(base, "b", Way(tls=context)).result(20).status == 200
-    assert (len(provider_server.billed(batch=False)), len(provider_server.billed(batch=True))) == (1, 1)
+            with pytest.raises(RealTime):
+                submit(base, "a", None).result(20)
+            assert submit(base, "b", Way(tls=client_context(authority))).result(20).status == 200
+    assert len(provider_server.billed()) == len(provider_server.billed(batch=True)) == 1
+
+
+@pytest.mark.parametrize("client", ["httpx", "httpx2", "httpx2 async", "requests", "aiohttp"])
+def test_the_trust_of_each_client_goes_along(
+    provider_server: ProviderServer, authority: trustme.CA, tmp_path: Path, client: str
+) -> None:
+    """A private authority that only the client knows."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(authority.cert_pem.bytes())
+    context = client_context(authority)
+
+    async def by_aiohttp(url: str) -> int:
+        async with aiohttp.ClientSession() as session:
+            async with session.post(url, json=chat("a"), headers=dict(HEADERS), ssl=context) as answer:
+                return answer.status
+
+    async def by_httpx2(url: str) -> int:
+        async with httpx2.AsyncClient(verify=context) as session:
+            return (await session.post(url, json=chat("a"), headers=dict(HEADERS))).status_code
+
+    def ask(url: str) -> int:
+        if client == "aiohttp":
+            return asyncio.run(by_aiohttp(url))
+        if client == "httpx2 async":
+            return asyncio.run(by_httpx2(url))
+        if client == "requests":
+            return requests.post(url, json=chat("a"), headers=dict(HEADERS), verify=str(bundle)).status_code
+        library = {"httpx": httpx, "httpx2": httpx2}[client]
+        with library.Client(verify=context) as session:
+            status: int = session.post(url, json=chat("a"), headers=dict(HEADERS)).status_code
+            return status
+
+    with tls(provider_server, server_context(authority)) as url, scope(f"{url}/openai/v1"):
+        assert ask(f"{url}/openai/v1/chat/completions") == 200
+    assert len(provider_server.billed()) == len(provider_server.billed(batch=True)) == 1
 
 
 def test_openai_meets_its_own_wall(provider_server: ProviderServer, authority: trustme.CA) -> None:

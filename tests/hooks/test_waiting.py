@@ -107,6 +107,7 @@ def test_trios_runs_are_freed() -> None:
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop", "trio"])
 def test_nobody_is_forgotten_when_many_threads_answer(kind: str) -> None:
+    make = new_loop(kind) if kind != "trio" else None
     calls, threads = 2_000, 8
     futures: list[Future[Response]] = [Future() for _ in range(calls)]
     start = threading.Barrier(threads + 1)
@@ -134,10 +135,10 @@ def test_nobody_is_forgotten_when_many_threads_answer(kind: str) -> None:
         asyncio.get_running_loop().run_in_executor(None, start.wait)
         await asyncio.gather(*map(one, futures))
 
-    if kind == "trio":
+    if make is None:
         trio.run(on_trio)
     else:
-        loop = new_loop(kind)()
+        loop = make()
         loop.run_until_complete(asyncio.wait_for(on_asyncio(), 30))
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
