@@ -32,7 +32,7 @@ from batchling.core.way import Proxy, Way
 from batchling.hooks.gate import RealTime, current
 from batchling.sender import NetworkFault, Sender
 from batchling.testing import ProviderServer
-from tests.engine.calls import QUICK, chat
+from tests.engine.calls import QUICK, chat, together
 from tests.engine.fronts import ProxyServer, SocksServer, client_context, listening, pipe, port_of, server_context, tls
 
 HEADERS = (("authorization", "Bearer sk-1"), ("content-type", "application/json"))
@@ -288,12 +288,22 @@ def test_a_wall_on_the_way_to_a_job_is_waited_out(provider_server: ProviderServe
 def test_a_client_set_up_wrongly_does_not_hold_up_the_others(provider_server: ProviderServer) -> None:
     base = provider_server.openai_url
     wrong = Way(proxy=Proxy(f"http://127.0.0.1:{closed_port()}"))
-    with scope(base, batch_size=1):
-        assert submit(base, "a", Way()).result(20).status == 200
-        first = submit(base, "b", Way())
-        second = submit(base, "c", wrong)
+    with scope(base, **together(2)):
+        for texts in ("ab", "cd"):
+            first = submit(base, texts[0], Way())
+            second = submit(base, texts[1], wrong)
+            assert (first.result(20).status, second.result(20).status) == (200, 200)
+    assert len(provider_server.billed(batch=True)) == 4
+
+
+def test_a_proxy_that_wants_a_login_from_one_client_of_two(provider_server: ProviderServer) -> None:
+    """What cannot pass on one way passes on the other, and nothing goes real time."""
+    base = provider_server.openai_url
+    with listening(ProxyServer(0, status=407)) as front, scope(base, **together(2)) as heard:
+        first = submit(base, "a", Way())
+        second = submit(base, "b", Way(proxy=Proxy(f"http://127.0.0.1:{front.port}")))
         assert (first.result(20).status, second.result(20).status) == (200, 200)
-    assert len(provider_server.billed(batch=True)) == 3
+    assert not [each for each in heard if isinstance(each, events.Bypassed)]
 
 
 # What may pass is waited for, in words from the first failure on.
