@@ -27,9 +27,12 @@ import pytest
 import trustme
 
 from batchling import batchify, driver, environment, events, jobs, pools, wire
-from batchling.core.model import Call, Request, Response
+from batchling.access import Access
+from batchling.core.model import Call, Flow, Request, Response, Site, Target
 from batchling.core.way import Proxy, Way
+from batchling.exchange import Errand, Exchange, GivenUp
 from batchling.hooks.gate import RealTime, current
+from batchling.providers import PROVIDERS
 from batchling.sender import NetworkFault, Sender
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, chat, together
@@ -304,6 +307,30 @@ def test_a_proxy_that_wants_a_login_from_one_client_of_two(provider_server: Prov
         second = submit(base, "b", Way(proxy=Proxy(f"http://127.0.0.1:{front.port}")))
         assert (first.result(20).status, second.result(20).status) == (200, 200)
     assert not [each for each in heard if isinstance(each, events.Bypassed)]
+
+
+@pytest.mark.parametrize(("created", "raised"), [(False, NetworkFault), (True, GivenUp)])
+def test_a_wall_behind_a_create_call_is_waited_out(
+    provider_server: ProviderServer, created: bool, raised: type[Exception]
+) -> None:
+    """Something may be under way then: the requests must not be sent once more in real time."""
+    target = Target("openai", provider_server.openai_url, "/v1/chat/completions", "m", "")
+    access = Access(PROVIDERS["openai"], Site(target), Way())
+
+    def flow() -> Flow[None]:
+        yield Call(Request("GET", f"{provider_server.openai_url}/batches", HEADERS), repeatable=not created)
+        yield Call(Request("GET", provider_server.url.replace("http:", "https:")))
+
+    async def run() -> None:
+        sender = Sender()
+        errand = Errand("b", "submit", time.time() + 0.05, access, submits=True)
+        try:
+            await Exchange(sender, lambda event: None, 0.01).run(errand, flow)
+        finally:
+            await sender.close()
+
+    with pytest.raises(raised, match="no TLS with"):
+        asyncio.run(run())
 
 
 # What may pass is waited for, in words from the first failure on.
