@@ -28,18 +28,18 @@ class Access:
         self.provider = provider
         self.site = site
         self.way = way
-        self._proven: tuple[Way | None, ...] = ()
+        self._fallback = way
+        """The way on which a call was last answered; before that, the first."""
 
     def prove(self, way: Way | None) -> None:
         """A call on this way was answered."""
-        if self._proven != (way,):
-            self._proven = (way,)
+        self._fallback = way
 
     def turn_back(self, way: Way | None) -> bool:
         """A call on this way never arrived: whether there is another one to try. A newer client, set up wrongly, must
         not keep the others' jobs from being asked for."""
-        if self.way == way and self._proven:
-            (self.way,) = self._proven
+        if self.way == way:
+            self.way = self._fallback
         return self.way != way
 
     async def renew(self, refused: Headers) -> bool:
@@ -81,7 +81,7 @@ class Accesses:
         access = self._known.get(target)
         if access is None:
             site = self.providers[target.provider].site(target, route, request)
-            access = self._known[target] = Access(self.providers[target.provider], site)
+            access = self._known[target] = Access(self.providers[target.provider], site, way)
         access.way = way or access.way
         token = header(request.headers, "authorization")
         account = (target.provider, target.base_url, target.account)

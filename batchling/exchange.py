@@ -54,9 +54,9 @@ async def _nothing() -> None:
 class Errand:
     """What a flow is run for: `batch` and `what` name it to people; at `until` (Unix seconds) patience ends.
 
-    `submits` says that nothing was created yet: a fault which waiting does not mend ends it at once. `leaves` is called
-    each time before a create call leaves, `keep` takes the pieces of result files, and `judge` says of an error answer
-    whether another attempt may mend it.
+    `submits` says that a fault which waiting does not mend ends it at once, as long as nothing was created. `leaves` is
+    called each time before a create call leaves, `keep` takes the pieces of result files, and `judge` says of an error
+    answer whether another attempt may mend it.
     """
 
     batch: str
@@ -89,6 +89,7 @@ class Exchange:
         """What the flow returns. Raises what it raises, `GivenUp`, `ReplyLost`, and `NetworkFault` for a download that
         broke off, which has to begin anew, and for a submission that cannot arrive."""
         attempt = renewals = 0
+        created = False
         while True:
             steps = flow()
             used = errand.access.site.headers
@@ -96,7 +97,9 @@ class Exchange:
             try:
                 call = next(steps)
                 while True:
-                    call = steps.send(await self._send(errand, call))
+                    response = await self._send(errand, call, ends=errand.submits and not created)
+                    created = created or (response.ok and not call.repeatable)
+                    call = steps.send(response)
             except StopIteration as end:
                 value: T = end.value
                 return value
@@ -129,7 +132,9 @@ class Exchange:
         self._emit(events.Delayed(batch, what, why, seconds, attempt, unreached))
         await self._wait(seconds)
 
-    async def _send(self, errand: Errand, call: Call) -> Response:
+    async def _send(self, errand: Errand, call: Call, *, ends: bool) -> Response:
+        """The answer to a call, after as many attempts as it takes. With `ends`, a fault which waiting does not mend is
+        raised."""
         until = errand.until
         began = clock.time()
         attempt = 0
@@ -150,7 +155,7 @@ class Exchange:
                 detour = unreached and errand.access.turn_back(way)
                 if fault.acted and not call.repeatable:
                     raise ReplyLost from fault
-                if call.rows or call.unpack or (fault.final and errand.submits and not detour):
+                if call.rows or call.unpack or (ends and fault.final and unreached and not detour):
                     raise
                 why = str(fault)
             else:

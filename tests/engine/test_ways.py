@@ -29,12 +29,15 @@ import requests
 import trustme
 
 from batchling import batchify, driver, environment, events, jobs, pools, wire
-from batchling.core.model import Call, Request, Response
+from batchling.access import Access
+from batchling.core.model import Call, Flow, Request, Response, Site, Target
 from batchling.core.way import Proxy, Way
+from batchling.exchange import Errand, Exchange, GivenUp
 from batchling.hooks.gate import RealTime, current
+from batchling.providers import PROVIDERS
 from batchling.sender import NetworkFault, Sender
 from batchling.testing import ProviderServer
-from tests.engine.calls import QUICK, chat
+from tests.engine.calls import QUICK, chat, together
 from tests.engine.fronts import ProxyServer, SocksServer, client_context, listening, pipe, port_of, server_context, tls
 
 HEADERS = (("authorization", "Bearer sk-1"), ("content-type", "application/json"))
@@ -324,12 +327,46 @@ def test_a_wall_on_the_way_to_a_job_is_waited_out(provider_server: ProviderServe
 def test_a_client_set_up_wrongly_does_not_hold_up_the_others(provider_server: ProviderServer) -> None:
     base = provider_server.openai_url
     wrong = Way(proxy=Proxy(f"http://127.0.0.1:{closed_port()}"))
-    with scope(base, batch_size=1):
-        assert submit(base, "a", Way()).result(20).status == 200
-        first = submit(base, "b", Way())
-        second = submit(base, "c", wrong)
+    with scope(base, **together(2)):
+        for texts in ("ab", "cd"):
+            first = submit(base, texts[0], Way())
+            second = submit(base, texts[1], wrong)
+            assert (first.result(20).status, second.result(20).status) == (200, 200)
+    assert len(provider_server.billed(batch=True)) == 4
+
+
+def test_a_proxy_that_wants_a_login_from_one_client_of_two(provider_server: ProviderServer) -> None:
+    """What cannot pass on one way passes on the other, and nothing goes real time."""
+    base = provider_server.openai_url
+    with listening(ProxyServer(0, status=407)) as front, scope(base, **together(2)) as heard:
+        first = submit(base, "a", Way())
+        second = submit(base, "b", Way(proxy=Proxy(f"http://127.0.0.1:{front.port}")))
         assert (first.result(20).status, second.result(20).status) == (200, 200)
-    assert len(provider_server.billed(batch=True)) == 3
+    assert not [each for each in heard if isinstance(each, events.Bypassed)]
+
+
+@pytest.mark.parametrize(("created", "raised"), [(False, NetworkFault), (True, GivenUp)])
+def test_a_wall_behind_a_create_call_is_waited_out(
+    provider_server: ProviderServer, created: bool, raised: type[Exception]
+) -> None:
+    """Something may be under way then: the requests must not be sent once more in real time."""
+    target = Target("openai", provider_server.openai_url, "/v1/chat/completions", "m", "")
+    access = Access(PROVIDERS["openai"], Site(target), Way())
+
+    def flow() -> Flow[None]:
+        yield Call(Request("GET", f"{provider_server.openai_url}/batches", HEADERS), repeatable=not created)
+        yield Call(Request("GET", provider_server.url.replace("http:", "https:")))
+
+    async def run() -> None:
+        sender = Sender()
+        errand = Errand("b", "submit", time.time() + 0.05, access, submits=True)
+        try:
+            await Exchange(sender, lambda event: None, 0.01).run(errand, flow)
+        finally:
+            await sender.close()
+
+    with pytest.raises(raised, match="no TLS with"):
+        asyncio.run(run())
 
 
 # What may pass is waited for, in words from the first failure on.
