@@ -1,7 +1,7 @@
 """Headers of a gateway that are new in every call, and so cannot say who asks.
 
 At a gateway every header that nobody has listed separates accounts: it may name a tenant. One that an instrumentation
-of the program makes anew for each call would make each call an account of its own, a batch of its own, and a purchase
+of the program creates for each call would make each call an account of its own, a batch of its own, and a purchase
 in every run. Such a header is left out once it has shown what it is.
 
 Belongs to the engine's loop thread.
