@@ -277,14 +277,18 @@ class Batcher:
             if (waiter := self._callers.get(name)) is None:
                 continue
             call = waiter.calls[0]
-            stripped = self._strip(call)
+            try:
+                stripped = self._strip(call)
+                target = self._accesses.meet(call.target, call.route, call.request, call.way)
+            except Exception as fault:  # a provider of somebody else's; the call leaves as it came
+                _log.error("batchling failed at a request; please report this: %s", outline(fault))
+                continue
             if stripped is False:
                 continue
             window.remove(name)
             if isinstance(stripped, Bypass):
                 self._let_go(waiter.target, [name], stripped.reason)
                 continue
-            target = self._accesses.meet(call.target, call.route, call.request, call.way)
             renamed = self._callers.rename(waiter, target, call.fingerprint, joins=self._options.join_duplicates)
             if renamed and (not self._find(waiter, again=True) or self._options.dry_run):
                 window.add(target, waiter.item, asyncio.get_running_loop().time())

@@ -1,7 +1,7 @@
 """Headers of a gateway that are new in every call, and so cannot say who asks.
 
 At a gateway every header that nobody has listed separates accounts: it may name a tenant. One that an instrumentation
-of the program makes anew for each call would make each call an account of its own, a batch of its own, and a purchase
+of the program creates for each call would make each call an account of its own, a batch of its own, and a purchase
 in every run. Such a header is left out once it has shown what it is.
 
 Belongs to the engine's loop thread.
@@ -18,7 +18,7 @@ from batchling.callers import Arrival
 from batchling.core import events
 from batchling.core.model import Request, header
 from batchling.providers.base import account_of
-from batchling.providers.headers import is_volatile, may_vary
+from batchling.providers.headers import lasting, may_vary
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class PerCallHeaders:
         request = arrival.request
         if arrival.route.official or (header(request.headers, "x-stainless-retry-count") or "0") != "0":
             return
-        varying = {name: value for name, value in request.headers if _may_vary(arrival, name)}
+        varying = {name: value for name, value in lasting(request.headers) if _may_vary(arrival, name)}
         if not varying:
             return
         headers = self._groups.setdefault(_group(arrival), {})
@@ -115,7 +115,5 @@ def _may_vary(arrival: Arrival, name: str) -> bool:
 
 
 def _group(arrival: Arrival) -> _Group:
-    fixed = tuple(
-        pair for pair in arrival.request.headers if not is_volatile(pair[0]) and not _may_vary(arrival, pair[0])
-    )
+    fixed = tuple(pair for pair in lasting(arrival.request.headers) if not _may_vary(arrival, pair[0]))
     return _Group(arrival.provider.name, arrival.route.base_url, account_of(fixed))

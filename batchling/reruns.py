@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 KEPT = 24
 """Requests of a run, the first ones, that are remembered for the next one."""
-COMPARED = 200
+COMPARED = 2 * KEPT
 """Calls of a run that are compared with the last one, per queue key."""
 FEW = 3
 """Misses below which nothing is said."""

@@ -3,7 +3,7 @@
     programs/<digest of program, provider, endpoint and model>.json
 
 Digests, never text. Nothing depends on these files: one that cannot be read or written is passed over. A file is
-replaced whole, and not flushed: the next run writes it anew.
+replaced whole, and not flushed: the next run writes it again.
 """
 
 from __future__ import annotations

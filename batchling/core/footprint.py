@@ -30,6 +30,8 @@ _SHORT = 80
 _LONG = "+"
 """Ends the digest of a value that is not short."""
 
+_LONGEST_NAME = 40
+
 MOST_FIELDS = 2
 MOST_DIFFERENCES = 4
 """How many fields, and pieces of them, may be new in a request that is taken for one of the last run."""
@@ -43,7 +45,7 @@ def footprint(target: Target, body: Mapping[str, JSON], ignored: Sequence[str] =
     parts: list[tuple[str, JSON]] = [(BASE_URL, target.base_url), (ACCOUNT, target.account), (OPTIONS, options)]
     found = {path: _digest(value) for path, value in parts}
     for name in sorted(body):
-        for path, value in _walk(name, body[name], 2):
+        for path, value in _walk(_name(name), body[name], 2):
             if len(found) >= MOST_PATHS:
                 break
             found[path] = _digest(value)
@@ -55,7 +57,7 @@ def _walk(path: str, value: JSON, depth: int) -> Iterator[tuple[str, JSON]]:
         yield from _pieces(path, value)
     elif isinstance(value, dict) and depth:
         for name in sorted(value):
-            yield from _walk(f"{path}.{name}", value[name], depth - 1)
+            yield from _walk(f"{path}.{_name(name)}", value[name], depth - 1)
     elif isinstance(value, list) and depth:
         for index, element in enumerate(value[:MOST_ELEMENTS]):
             # A message and its parts are one level each.
@@ -64,6 +66,11 @@ def _walk(path: str, value: JSON, depth: int) -> Iterator[tuple[str, JSON]]:
             yield f"{path}[{MOST_ELEMENTS}:]", value[MOST_ELEMENTS:]
     else:
         yield path, value
+
+
+def _name(key: str) -> str:
+    """The name of a field; what reads like no name may be text of a user's."""
+    return key if len(key) <= _LONGEST_NAME and key.isidentifier() else f"#{_digest(key)}"
 
 
 def _pieces(path: str, text: str) -> Iterator[tuple[str, str]]:
@@ -77,7 +84,7 @@ def _pieces(path: str, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _digest(value: JSON) -> str:
-    written = _encode(value)
+    written = value.encode(errors="replace") if isinstance(value, str) else _encode(value)
     return sha256(written).hexdigest()[:8] + (_LONG if len(written) > _SHORT else "")
 
 
@@ -99,6 +106,7 @@ class Memory:
 
     def __init__(self, footprints: Sequence[Footprint]) -> None:
         self._known = footprints
+        self._pairs = [frozenset(each.items()) for each in footprints]
         values: dict[str, set[str | None]] = {}
         for path in {path for each in footprints for path in each}:
             values[path] = {each.get(path) for each in footprints}
@@ -109,16 +117,15 @@ class Memory:
 
     def likeness(self, asked: Footprint) -> Likeness | None:
         """Which request of the earlier run this is but for a field or two; None when it is the same, or new."""
-        best: tuple[int, list[str]] | None = None
-        for index, known in enumerate(self._known):
-            differences = _differences(asked, known)
-            if not differences:
-                return None
-            if len(differences) <= MOST_DIFFERENCES and (best is None or len(differences) < len(best[1])):
-                best = index, differences
-        if best is None:
+        pairs = frozenset(asked.items())
+        other = [len(known - pairs) for known in self._pairs]
+        # More than so many paths differ, whatever the request has beyond them.
+        if not other or (least := min(other)) > MOST_DIFFERENCES:
             return None
-        index, differences = best
+        index = other.index(least)
+        differences = _differences(asked, self._known[index])
+        if not differences or len(differences) > MOST_DIFFERENCES:
+            return None
         fields = tuple(dict.fromkeys(map(field_of, differences)))
         if len(fields) > MOST_FIELDS or not self._is_the_same(asked, index, differences):
             return None

@@ -84,7 +84,8 @@ _OF_PROVIDERS = ("anthropic-", "openai-", "x-dashscope-", "x-goog-", "x-vertex-a
 def lasting(headers: Headers) -> Headers:
     """The headers that may matter to a gateway: all but those that describe one message, one connection, one
     trace or the SDK's version."""
-    return tuple(pair for pair in headers if not is_volatile(pair[0]))
+    # The set first: it holds most of what a client sends.
+    return tuple(pair for pair in headers if pair[0] not in _VOLATILE and not is_volatile(pair[0]))
 
 
 @lru_cache(maxsize=4096)

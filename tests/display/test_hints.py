@@ -139,3 +139,21 @@ def test_a_scope_that_saw_nothing(modules: list[str], hooked: bool, reason: str)
 
     assert text.startswith("batchling: no call was intercepted in this scope.")
     assert reason in text
+
+
+def test_a_header_that_is_left_out_is_named_once() -> None:
+    one = events.HeaderLeftOut("openai", "gateway.example", "x-call", 8)
+    (text, other) = said(one, one, replace(one, header="x-other"))
+    assert text.startswith("batchling: at gateway.example, header x-call was different in each of 8 calls")
+    assert "x-other" in other
+
+
+def test_what_is_paid_again_is_told_once_for_each_queue() -> None:
+    one = events.PaidAgain(CHAT, 42, 44, ("messages[0].content",))
+    (text, other) = said(one, one, events.PaidAgain(CLAUDE, 3, 3, ("@account", "seed")))
+    assert (
+        "42 of 44 calls to openai /v1/chat/completions (gpt-5-mini) are not among those this program made before"
+        in text
+    )
+    assert "`messages[0].content` differs from the last run" in text
+    assert "the credential (or, at a gateway, a header) and `seed` differ from the last run" in other

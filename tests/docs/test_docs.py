@@ -16,6 +16,7 @@ from batchling.core.model import Job, Site, State, Target
 from batchling.hooks import _HOOKS
 from batchling.providers import PROVIDERS
 from batchling.testing import ProviderServer
+from tests.docs import identity_table
 from tests.engine.calls import QUICK, ask
 from tests.providers.flows import answer, play
 
@@ -62,6 +63,13 @@ def test_the_commands_that_are_shown_exist_and_the_manual_has_them() -> None:
         assert f"batchling {command}" in HELP
     made = re.findall(r"<!-- made by: python -m tests\.docs\.transcripts \w+ -->\n```text\n\$", page)
     assert len(made) == page.count("made by:") == 7
+
+
+def test_the_tables_of_identity() -> None:
+    page = (ROOT / "docs" / "identity.md").read_text()
+    made = re.search(r"<!-- made by: [^\n]* -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    assert made is not None
+    assert made[1] == identity_table.markdown() + "\n"
 
 
 def test_the_readme_names_every_provider_and_every_library() -> None:

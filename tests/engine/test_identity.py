@@ -14,9 +14,11 @@ import pytest
 from batchling.accounts import find_site
 from batchling.cache.files import FileStore
 from batchling.callers import Arrival
-from batchling.core.model import Request
+from batchling.core.model import Bypass, Request, Target
 from batchling.per_call import PerCallHeaders
 from batchling.providers import PROVIDERS, Routes
+from batchling.providers.base import Route
+from batchling.providers.files import FileDialect
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, ask, chat, said, scope, together
 
@@ -288,6 +290,23 @@ def test_another_process_finds_the_credential(provider_server: ProviderServer, b
 
     assert find_site(record.target, PROVIDERS["openai"], {"OPENAI_API_KEY": "sk-1"}) is not None
     assert find_site(record.target, PROVIDERS["openai"], {"OPENAI_API_KEY": "sk-2"}) is None
+
+
+def test_a_provider_that_fails_at_it_leaves_nobody_waiting(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = FileDialect.target
+
+    def target(self: FileDialect, route: Route, request: Request, body: Body) -> Target | Bypass:
+        if "x-whatever-id" not in dict(request.headers):
+            raise LookupError
+        return true(self, route, request, body)
+
+    monkeypatch.setattr(FileDialect, "target", target)
+    with scope(provider_server, **together(6)):
+        assert per_call(provider_server, 6, "x-whatever-id") == [200] * 6
+
+    assert sorted(provider_server.jobs().values()) == [1] * 6
 
 
 def test_official_hosts_are_not_looked_at() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from batchling import events
+from batchling import events, jobs
 from batchling.cache.footprints import Footprints
 from batchling.testing import ProviderServer
 from tests.engine.calls import chat, scope, together
@@ -170,12 +170,12 @@ def test_a_dry_run_writes_nothing(provider_server: ProviderServer, batchling_cac
 
 def test_nothing_of_a_prompt_is_kept(provider_server: ProviderServer, batchling_cache: Path) -> None:
     with scope(provider_server):
-        post(provider_server, [chat("an unmistakable secret", stop=["unspeakable"])])
+        post(provider_server, [chat("an unmistakable secret", stop=["unspeakable"], logit_bias={"hush hush": 1})])
     (file,) = (batchling_cache / "programs").iterdir()
     text = file.read_text()
 
     assert "messages[0].content" in text
-    for word in ("unmistakable", "secret", "unspeakable", "sk-1", provider_server.url):
+    for word in ("unmistakable", "secret", "unspeakable", "hush", "sk-1", provider_server.url):
         assert word not in text
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
@@ -209,6 +209,15 @@ def test_a_folder_that_is_none_is_passed_over(provider_server: ProviderServer, b
     batchling_cache.mkdir()
     (batchling_cache / "programs").write_text("")
     run(provider_server, VOLATILE["a seed"][0], 1)
+
+
+def test_clearing_the_cache_clears_them_too(provider_server: ProviderServer, batchling_cache: Path) -> None:
+    run(provider_server, VOLATILE["a seed"][0], 1)
+    assert jobs.contents().bytes >= next((batchling_cache / "programs").iterdir()).stat().st_size
+    jobs.prune(3_600)
+    assert len(list((batchling_cache / "programs").iterdir())) == 1
+    jobs.prune(0)
+    assert list((batchling_cache / "programs").iterdir()) == []
 
 
 def test_the_oldest_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

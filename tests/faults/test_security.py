@@ -215,6 +215,7 @@ def test_an_id_of_the_provider_is_no_path(provider_server: ProviderServer, batch
     assert all(seen.path.startswith("/openai/v1/batches/") for seen in asked if seen.status == 401)
     assert {path.parent.name for path in batchling_cache.rglob("*") if path.is_file()} <= {
         "batches",
+        "programs",
         "results",
         batchling_cache.name,
     }
