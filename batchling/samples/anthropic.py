@@ -6,12 +6,12 @@ import msgspec
 
 from batchling.core.model import JSON
 from batchling.samples.schema import instance
-from batchling.samples.text import next_tool, reply, said, seed_of, tokens
+from batchling.samples.text import asked_seed, next_tool, reply, said, tokens
 
 
 def answer(body: dict[str, JSON]) -> dict[str, JSON]:
     """The message that a call with this body could have got."""
-    seed = seed_of(body)
+    seed = asked_seed(body)
     block, reason = _content(body, seed)
     usage = {
         "input_tokens": tokens([body.get("system"), body.get("messages")]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchling.core.model import JSON
 from batchling.samples import openai
-from batchling.samples.text import number, said, seed_of, sentence, tokens
+from batchling.samples.text import asked_seed, number, said, seed_of, sentence, tokens
 
 _HARMS = (
     "sexual",
@@ -21,9 +21,7 @@ _HARMS = (
 
 def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
     """The JSON that a call of this endpoint (`/v1/chat/completions` ...) with this body could have got."""
-    # `stream: false`, which the SDK sends, changes nothing.
-    body = {name: value for name, value in body.items() if name != "stream" or value}
-    seed = seed_of(body)
+    seed = asked_seed(body)
     if endpoint == "/v1/ocr":
         page = {"index": 0, "markdown": sentence(seed), "images": [], "dimensions": None}
         return {"pages": [page], "model": body.get("model"), "usage_info": {"pages_processed": 1, "doc_size_bytes": 0}}

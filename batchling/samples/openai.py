@@ -10,7 +10,7 @@ import msgspec
 
 from batchling.core.model import JSON
 from batchling.samples.schema import instance
-from batchling.samples.text import next_tool, number, reply, said, seed_of, tokens
+from batchling.samples.text import asked_seed, next_tool, number, reply, said, seed_of, tokens
 
 CREATED = 1_795_000_000
 """A fixed Unix time, so that equal requests get equal answers."""
@@ -23,7 +23,7 @@ _DIMENSIONS = {"text-embedding-3-large": 3072}
 
 def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
     """The JSON that a call of this endpoint (`/v1/chat/completions` ...) with this body could have got."""
-    return _MAKERS[endpoint](body, seed_of(body))
+    return _MAKERS[endpoint](body, asked_seed(body))
 
 
 def _chat(body: dict[str, JSON], seed: str) -> dict[str, JSON]:

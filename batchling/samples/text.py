@@ -24,6 +24,11 @@ def seed_of(body: JSON) -> str:
     return sha256(_canonical.encode(body)).hexdigest()
 
 
+def asked_seed(body: dict[str, JSON]) -> str:
+    """What stands for a request however its answer is sent: a stream has the text of the answer that is not one."""
+    return seed_of({name: value for name, value in body.items() if name not in ("stream", "stream_options")})
+
+
 def number(seed: str, name: str, count: int) -> int:
     """A whole number in [0, count) that depends on the seed and the name."""
     return int.from_bytes(sha256(f"{seed}\0{name}".encode()).digest()[:8], "big") % count

@@ -28,6 +28,8 @@ class Accent:
     name: str
     base: str
     endpoints: tuple[str, ...]
+    other_bases: tuple[str, ...] = ()
+    """Where its real-time calls are answered as well."""
     prefix: str = "/v1"
     windows: tuple[str | None, ...] = ("24h",)
     order: frozenset[str] = frozenset({"input_file_id", "endpoint", "completion_window", "metadata"})
@@ -331,6 +333,7 @@ ACCENTS: Mapping[str, Accent] = {
             "novita",
             "/openai/v1",
             (_CHAT, "/completions"),
+            other_bases=("/v3/openai",),
             windows=("48h", "24h"),
             file_bytes=100 * _MB,
             needs=frozenset({"custom_id", "body"}),
@@ -378,7 +381,15 @@ ACCENTS: Mapping[str, Accent] = {
             absent=frozenset({"temperature", "top_p", "n", "presence_penalty", "frequency_penalty"}),
             line=_kimi_line,
         ),
-        Accent("perplexity", "/v1", ("/responses",), windows=(None, "24h"), once="idempotency-key", job=_perplexity),
+        Accent(
+            "perplexity",
+            "/v1",
+            ("/responses",),
+            other_bases=("",),
+            windows=(None, "24h"),
+            once="idempotency-key",
+            job=_perplexity,
+        ),
         Accent("cerebras", "/v1", (_CHAT,), least=10, row_bytes=_MB, results=True, job=_cerebras, line=_cerebras_line),
         Accent(
             "voyage",

@@ -60,8 +60,8 @@ class OpenAIApi:
         root = prefix + self._accent.base
         found = [web.post(root + path, self._real_time) for path in self._accent.endpoints]
         found += [web.get(root + "/models", self._models)]
-        if self.name == "novita":
-            found += [web.post(prefix + "/v3/openai" + path, self._real_time) for path in self._accent.endpoints]
+        for other in self._accent.other_bases:
+            found += [web.post(prefix + other + path, self._real_time) for path in self._accent.endpoints]
         found += [*self._files.routes(root), *self._job_routes(root)]
         if self.name == "azure":
             legacy = prefix + "/openai"

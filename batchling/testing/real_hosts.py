@@ -17,7 +17,7 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchling.testing import redirection
 from batchling.testing.hosts import HOSTS
@@ -86,8 +86,9 @@ def real_hosts(address: str, port: int) -> Iterator[None]:
             bundle.write_bytes(_authority()[0].cert_pem.bytes() + b"\n" + _trusted_so_far())
             children = Path(folder, "children")
             _write_sitecustomize(children, address, port)
+            undo.enter_context(_aiohttp_trusts())
             undo.enter_context(_environment(bundle, children))
-            undo.enter_context(_aiohttp_trusts(bundle))
+            undo.enter_context(_urllib_begins_anew())
             redirected = Redirection(address, port, HOSTS)
             undo.callback(redirected.uninstall)
             redirected.install()
@@ -157,7 +158,7 @@ def _past_proxies() -> list[str]:
 
 
 @contextmanager
-def _aiohttp_trusts(bundle: Path) -> Iterator[None]:
+def _aiohttp_trusts() -> Iterator[None]:
     """Give aiohttp the certificates, which it has read already when it was imported."""
     module = sys.modules.get("aiohttp.connector")
     settings = vars(module) if module is not None else {}
@@ -165,14 +166,44 @@ def _aiohttp_trusts(bundle: Path) -> Iterator[None]:
     if before is None:
         yield
         return
-    ours = ssl.create_default_context(cafile=str(bundle))
-    ours.set_alpn_protocols(("http/1.1",))
+    authority = _authority()[0].cert_pem.bytes().decode()
+    ours = _client_context(authority, *map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
     settings["_SSL_CONTEXT_VERIFIED"] = ours
     try:
         yield
     finally:
         if settings["_SSL_CONTEXT_VERIFIED"] is ours:
             settings["_SSL_CONTEXT_VERIFIED"] = before
+
+
+@contextmanager
+def _urllib_begins_anew() -> Iterator[None]:
+    """Let `urlopen` read the environment again, which its first call does. An opener of the program's own stays."""
+    module = sys.modules.get("urllib.request")
+    settings = vars(module) if module is not None else {}
+    before = settings.get("_opener")
+    if not settings or (before is not None and set(map(type, before.handlers)) - _usual_handlers(settings)):
+        yield
+        return
+    settings["_opener"] = None
+    try:
+        yield
+    finally:
+        settings["_opener"] = before
+
+
+def _usual_handlers(settings: dict[str, Any]) -> set[type]:
+    return set(map(type, settings["build_opener"]().handlers))
+
+
+@lru_cache(maxsize=2)
+def _client_context(authority: str, *environment: str | None) -> ssl.SSLContext:
+    """Whom the environment trusts, and our authority. Made once for all blocks: reading a hundred certificates takes
+    most of the time of entering one."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(cadata=authority)
+    context.set_alpn_protocols(("http/1.1",))
+    return context
 
 
 def _write_sitecustomize(folder: Path, address: str, port: int) -> None:

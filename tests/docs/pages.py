@@ -13,8 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
-from batchling.testing import ProviderServer
-
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
@@ -24,7 +22,7 @@ _SITE = """\
 import socket, wrapt
 _connect = socket.socket.connect
 def _loopback_only(self, address):
-    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+    if isinstance(address, tuple) and address[0] not in ("::1", "localhost") and not address[0].startswith("127."):
         raise AssertionError(f"a page tried to reach {address[0]}")
     return _connect(self, address)
 socket.socket.connect = _loopback_only
@@ -111,10 +109,10 @@ def commands(block: Block) -> list[Command]:
 
 
 class Reader:
-    """Does what a page says, in a folder of its own. Its environment names the embedded server where a reader's names
-    nothing or a gateway: the SDKs read base URLs and keys from it, so a page shows exactly what a reader writes."""
+    """Does what a page says, in a folder of its own, exactly as a reader writes it: to be used where the providers' own
+    host names lead to the embedded server. The SDKs read their keys from the environment."""
 
-    def __init__(self, folder: Path, server: ProviderServer) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         site = folder / "site"
         site.mkdir()
@@ -122,16 +120,11 @@ class Reader:
         self.environment = {
             **os.environ,
             "HOME": str(folder),
-            "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
+            "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], str(site), str(ROOT)]),
             "PYTHONWARNINGS": "ignore",
-            "BATCHLING_GATEWAYS": ",".join(f"{base}={name}" for base, name in server.gateways.items()),
             "OPENAI_API_KEY": "sk-docs",
-            "OPENAI_BASE_URL": server.openai_url,
-            "OPENAI_API_BASE": server.openai_url,
             "ANTHROPIC_API_KEY": "sk-docs",
-            "ANTHROPIC_BASE_URL": server.anthropic_url,
             "GEMINI_API_KEY": "sk-docs",
-            "GOOGLE_GEMINI_BASE_URL": f"{server.url}/gemini",
             # Of no use to a test, and out of its reach: a price list and traces.
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "OPENAI_AGENTS_DISABLE_TRACING": "1",

@@ -48,18 +48,19 @@ LEDGER = {
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_the_page_runs(name: str, tmp_path: Path, provider_server: ProviderServer) -> None:
+def test_the_page_runs(name: str, tmp_path: Path, provider_server_at_real_hosts: ProviderServer) -> None:
+    server = provider_server_at_real_hosts
     page = PAGES[name]
     if lacking := missing(page):
         where = sorted({ENVIRONMENTS.get(module, "?") for module in lacking})
         pytest.skip(f"not installed: {', '.join(lacking)}; tox -e {','.join(where)}")
 
-    Reader(tmp_path, provider_server).read(page)
+    Reader(tmp_path).read(page)
 
     batched, real_time = LEDGER.get(name, (0, 0))
-    jobs = provider_server.jobs()
-    assert len(provider_server.billed(batch=True)) == batched
-    assert len(provider_server.billed(batch=False)) == real_time
+    jobs = server.jobs()
+    assert len(server.billed(batch=True)) == batched
+    assert len(server.billed(batch=False)) == real_time
     assert not batched or len(jobs) < batched / 3, "the calls left one by one"
 
 

@@ -1,5 +1,6 @@
-"""The same little program through each provider's own SDK, sync and async, with batchify and without: equal answers, of
-the SDK's own types, and every one of them billed in a batch. A provider that names OpenAI's SDK as its own is asked by it."""
+"""The same little program through each provider's own SDK, sync and async, without batchify and twice with it: equal
+answers, of the SDK's own types, every one of them billed in a batch, and once. SDKs have their default base URL; a provider
+that names OpenAI's SDK as its own is asked by it, at the base URL of its documentation."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import pytest
 from batchling.providers.azure import Azure
 from batchling.providers.vertex import Vertex
 from batchling.testing import ProviderServer
-from tests.engine.calls import scope
+from tests.sdks.scopes import scope
 
 TEXTS = [f"text {number:02}" for number in range(12)]
 
@@ -27,8 +28,8 @@ class Sdk:
     """`module` is what has to be installed; `sync` asks one text, `start` makes an async function that does."""
 
     module: str
-    sync: Callable[[ProviderServer], Callable[[str], Any]]
-    start: Callable[[ProviderServer], Callable[[str], Any]] | None = None
+    sync: Callable[[], Callable[[str], Any]]
+    start: Callable[[], Callable[[str], Any]] | None = None
 
 
 def said(text: str) -> list[dict[str, str]]:
@@ -47,24 +48,22 @@ def native(answer: Any) -> Any:
 def calls(
     module: str, sync: str, asynchronous: str, method: str, asked: Callable[[str], dict[str, Any]], **more: Any
 ) -> Sdk:
-    """An SDK of which `method` of a client answers; `more` are arguments of the client, those that are functions made
-    from the server."""
+    """An SDK of which `method` of a client answers; `more` are arguments of the client."""
 
-    def bound(server: ProviderServer, name: str) -> Callable[..., Any]:
-        chosen = {key: value(server) if callable(value) else value for key, value in more.items()}
+    def bound(name: str) -> Callable[..., Any]:
         key = {} if "access_token" in more else {"api_key": "sk-1"}
-        found: Any = getattr(import_module(module), name)(**key, **chosen)
+        found: Any = getattr(import_module(module), name)(**key, **more)
         for part in method.split("."):
             found = getattr(found, part)
         call: Callable[..., Any] = found
         return call
 
-    def ask(server: ProviderServer) -> Callable[[str], Any]:
-        call = bound(server, sync)
+    def ask() -> Callable[[str], Any]:
+        call = bound(sync)
         return lambda text: native(call(**asked(text)))
 
-    def start(server: ProviderServer) -> Callable[[str], Any]:
-        call = bound(server, asynchronous)
+    def start() -> Callable[[str], Any]:
+        call = bound(asynchronous)
 
         async def one(text: str) -> Any:
             return native(await call(**asked(text)))
@@ -97,29 +96,24 @@ def claude(sync: str, asynchronous: str, **more: Any) -> Sdk:
     return calls("anthropic", sync, asynchronous, "messages.create", asked, **more)
 
 
-def base(path: str) -> Callable[[ProviderServer], str]:
-    return lambda server: server.url + path
-
-
 def genai(vertex: bool, embeds: bool = False) -> Sdk:
-    def client(server: ProviderServer) -> Any:
+    def client() -> Any:
         google = import_module("google.genai")
-        url = google.types.HttpOptions(base_url=f"{server.url}/{'vertex' if vertex else 'gemini'}")
         if not vertex:
-            return google.Client(api_key="k", http_options=url)
+            return google.Client(api_key="k")
         token = import_module("google.oauth2.credentials").Credentials("ya29.token")
-        return google.Client(vertexai=True, project="p", location="us-central1", credentials=token, http_options=url)
+        return google.Client(vertexai=True, project="p", location="us-central1", credentials=token)
 
     def call(models: Any, text: str) -> Any:
         method = models.embed_content if embeds else models.generate_content
         return method(model="m", contents=text)
 
-    def sync(server: ProviderServer) -> Callable[[str], Any]:
-        made = client(server)
+    def sync() -> Callable[[str], Any]:
+        made = client()
         return lambda text: native(call(made.models, text))
 
-    def start(server: ProviderServer) -> Callable[[str], Any]:
-        made = client(server)
+    def start() -> Callable[[str], Any]:
+        made = client()
 
         async def one(text: str) -> Any:
             return native(await call(made.aio.models, text))
@@ -132,18 +126,18 @@ def genai(vertex: bool, embeds: bool = False) -> Sdk:
 def mistral(part: str, **asked: Callable[[str], Any]) -> Sdk:
     """`part` of Mistral's client, whose methods are twins."""
 
-    def bound(server: ProviderServer, ending: str) -> Callable[[str], Any]:
-        found: Any = import_module("mistralai.client").Mistral(api_key="sk-1", server_url=f"{server.url}/mistral")
+    def bound(ending: str) -> Callable[[str], Any]:
+        found: Any = import_module("mistralai.client").Mistral(api_key="sk-1")
         for name in f"{part}{ending}".split("."):
             found = getattr(found, name)
         return lambda text: found(model="m", **{name: made(text) for name, made in asked.items()})
 
-    def sync(server: ProviderServer) -> Callable[[str], Any]:
-        call = bound(server, "")
+    def sync() -> Callable[[str], Any]:
+        call = bound("")
         return lambda text: native(call(text))
 
-    def start(server: ProviderServer) -> Callable[[str], Any]:
-        call = bound(server, "_async")
+    def start() -> Callable[[str], Any]:
+        call = bound("_async")
 
         async def one(text: str) -> Any:
             return native(await call(text))
@@ -156,12 +150,12 @@ def mistral(part: str, **asked: Callable[[str], Any]) -> Sdk:
 def voyage(call: Callable[[Any, str], Any]) -> Sdk:
     """Voyage's SDK, whose answers are plain objects."""
 
-    def sync(server: ProviderServer) -> Callable[[str], Any]:
-        made = import_module("voyageai").Client(api_key="sk-1", base_url=f"{server.url}/voyage/v1")
+    def sync() -> Callable[[str], Any]:
+        made = import_module("voyageai").Client(api_key="sk-1")
         return lambda text: repr_of(call(made, text))
 
-    def start(server: ProviderServer) -> Callable[[str], Any]:
-        made = import_module("voyageai").AsyncClient(api_key="sk-1", base_url=f"{server.url}/voyage/v1")
+    def start() -> Callable[[str], Any]:
+        made = import_module("voyageai").AsyncClient(api_key="sk-1")
 
         async def one(text: str) -> Any:
             return repr_of(await call(made, text))
@@ -175,8 +169,8 @@ def repr_of(answer: Any) -> Any:
     return type(answer), str({name: str(value) for name, value in vars(answer).items()})
 
 
-def openai(path: str, **more: Any) -> Sdk:
-    return chats("openai", "OpenAI", "AsyncOpenAI", base_url=base(path), **more)
+def openai(url: str, **more: Any) -> Sdk:
+    return chats("openai", "OpenAI", "AsyncOpenAI", base_url=url, **more)
 
 
 BEARER = {"authorization": "Bearer sk-1"}
@@ -192,59 +186,61 @@ SDKS = {
         project_id="p",
         region="us-central1",
         access_token="ya29.token",
-        base_url=base("/vertex/v1"),
     ),
     "mistralai": mistral("chat.complete", messages=said),
     "mistralai, embeddings": mistral("embeddings.create", inputs=lambda text: [text]),
     "mistralai, fill in the middle": mistral("fim.complete", prompt=lambda text: text),
-    "groq": chats("groq", "Groq", "AsyncGroq", base_url=base("/groq")),
-    "together": chats("together", "Together", "AsyncTogether", base_url=base("/together")),
-    "fireworks-ai": chats("fireworks", "Fireworks", "AsyncFireworks", base_url=base("/fireworks/inference")),
-    "cerebras": chats(
-        "cerebras.cloud.sdk", "Cerebras", "AsyncCerebras", base_url=base("/cerebras"), warm_tcp_connection=False
-    ),
-    "zhipuai": chats("zhipuai", "ZhipuAI", "", base_url=base("/zhipu/api/paas/v4")),  # it has no async client
+    "groq": chats("groq", "Groq", "AsyncGroq"),
+    "together": chats("together", "Together", "AsyncTogether"),
+    "fireworks-ai": chats("fireworks", "Fireworks", "AsyncFireworks"),
+    "cerebras": chats("cerebras.cloud.sdk", "Cerebras", "AsyncCerebras", warm_tcp_connection=False),
+    "zhipuai": chats("zhipuai", "ZhipuAI", ""),  # it has no async client
     "voyageai": voyage(lambda client, text: client.embed([text], model="m", input_type="document")),
     "voyageai, rerank": voyage(lambda client, text: client.rerank(text, ["one", text], model="m")),
-    "perplexityai": responses("perplexity", "Perplexity", "AsyncPerplexity", base_url=base("/perplexity")),
+    "perplexityai": responses("perplexity", "Perplexity", "AsyncPerplexity"),
     "anthropic at OpenRouter": claude(
-        "Anthropic", "AsyncAnthropic", base_url=base("/openrouter/api"), default_headers=BEARER
+        "Anthropic", "AsyncAnthropic", base_url="https://openrouter.ai/api", default_headers=BEARER
     ),
     "openai at Azure": chats(
-        "openai", "AzureOpenAI", "AsyncAzureOpenAI", azure_endpoint=base("/azure"), api_version="2024-10-21"
+        "openai",
+        "AzureOpenAI",
+        "AsyncAzureOpenAI",
+        azure_endpoint="https://mine.openai.azure.com",
+        api_version="2024-10-21",
     ),
-    "openai at Azure's v1": openai("/azure/openai/v1", default_headers={"api-key": "sk-1"}),
-    "openai at Gemini": openai("/gemini-openai/v1beta/openai"),
-    "openai at xAI": openai("/xai/v1"),
-    "openai at Mistral": openai("/mistral/v1"),
-    "openai at Groq": openai("/groq/openai/v1"),
-    "openai at Together": openai("/together/v1"),
-    "openai at Fireworks": openai("/fireworks/inference/v1"),
-    "openai at Cerebras": openai("/cerebras/v1"),
-    "openai at DeepInfra": openai("/deepinfra/v1/openai"),
-    "openai at Doubleword": openai("/doubleword/v1"),
-    "openai at Parasail": openai("/parasail/v1"),
-    "openai at Novita": openai("/novita/openai/v1"),
-    "openai at SiliconFlow": openai("/siliconflow/v1"),
-    "openai at Zhipu": openai("/zhipu/api/paas/v4"),
-    "openai at Kimi": openai("/kimi/v1", model="kimi-k2.6"),
-    "openai at DashScope": openai("/dashscope/compatible-mode/v1"),
-    "openai at Perplexity": responses("openai", "OpenAI", "AsyncOpenAI", base_url=base("/perplexity/v1")),
-    "openai at OpenRouter": openai("/openrouter/api/v1"),
-    "openai at Sference": openai("/sference/v1"),
+    "openai at Azure's v1": openai("https://mine.openai.azure.com/openai/v1", default_headers={"api-key": "sk-1"}),
+    "openai at Gemini": openai("https://generativelanguage.googleapis.com/v1beta/openai"),
+    "openai at xAI": openai("https://api.x.ai/v1"),
+    "openai at Mistral": openai("https://api.mistral.ai/v1"),
+    "openai at Groq": openai("https://api.groq.com/openai/v1"),
+    "openai at Together": openai("https://api.together.xyz/v1"),
+    "openai at Fireworks": openai("https://api.fireworks.ai/inference/v1"),
+    "openai at Cerebras": openai("https://api.cerebras.ai/v1"),
+    "openai at DeepInfra": openai("https://api.deepinfra.com/v1/openai"),
+    "openai at Doubleword": openai("https://api.doubleword.ai/v1"),
+    "openai at Parasail": openai("https://api.parasail.io/v1"),
+    "openai at Novita": openai("https://api.novita.ai/openai/v1"),
+    "openai at Novita's older URL": openai("https://api.novita.ai/v3/openai"),
+    "openai at SiliconFlow": openai("https://api.siliconflow.cn/v1"),
+    "openai at Zhipu": openai("https://open.bigmodel.cn/api/paas/v4"),
+    "openai at Kimi": openai("https://api.moonshot.ai/v1", model="kimi-k2.6"),
+    "openai at DashScope": openai("https://dashscope-intl.aliyuncs.com/compatible-mode/v1"),
+    "openai at Perplexity": responses("openai", "OpenAI", "AsyncOpenAI", base_url="https://api.perplexity.ai"),
+    "openai at OpenRouter": openai("https://openrouter.ai/api/v1"),
+    "openai at Sference": openai("https://api.sference.com/v1"),
 }
 
 
-def run_sync(sdk: Sdk, server: ProviderServer) -> list[Any]:
-    ask = sdk.sync(server)
+def run_sync(sdk: Sdk) -> list[Any]:
+    ask = sdk.sync()
     with ThreadPoolExecutor(len(TEXTS)) as pool:
         return list(pool.map(ask, TEXTS))
 
 
-def run_async(sdk: Sdk, server: ProviderServer) -> list[Any]:
+def run_async(sdk: Sdk) -> list[Any]:
     async def program() -> list[Any]:
         assert sdk.start is not None
-        ask = sdk.start(server)
+        ask = sdk.start()
         return await asyncio.gather(*map(ask, TEXTS))
 
     return asyncio.run(program())
@@ -258,12 +254,9 @@ def installed(name: str) -> Sdk:
     return SDKS[name]
 
 
-def opened(server: ProviderServer, **options: Any) -> AbstractContextManager[None]:
-    ours = [
-        Azure(deployments={"m": "m-batch"}),
-        Vertex(gcs_prefix="gs://bucket/f", storage=f"{server.url}/vertex/storage"),
-    ]
-    return scope(server, batch_size=len(TEXTS), batch_window_seconds=10.0, providers=ours, **options)
+def opened(**options: Any) -> AbstractContextManager[None]:
+    ours = [Azure(deployments={"m": "m-batch"}), Vertex(gcs_prefix="gs://bucket/f")]
+    return scope(batch_size=len(TEXTS), batch_window_seconds=10.0, providers=ours, **options)
 
 
 quiet = pytest.mark.filterwarnings(
@@ -284,31 +277,35 @@ quiet = pytest.mark.filterwarnings(
         if run is run_sync or sdk.start is not None
     ],
 )
-def test_on_and_off_are_equal(provider_server: ProviderServer, name: str, run: Callable[..., list[Any]]) -> None:
+def test_on_and_off_are_equal(
+    provider_server_at_real_hosts: ProviderServer, name: str, run: Callable[..., list[Any]]
+) -> None:
+    server = provider_server_at_real_hosts
     sdk = installed(name)
-    plain = run(sdk, provider_server)
+    plain = run(sdk)
     gc.collect()  # of clients that nobody closed, while their warnings are ignored
-    assert len(provider_server.billed(batch=False)) == len(TEXTS)
-    assert provider_server.creates() == []
-    provider_server.forget_bills()
-    with opened(provider_server):
-        batched = run(sdk, provider_server)
-    gc.collect()
+    assert len(server.billed(batch=False)) == len(TEXTS)
+    assert server.creates() == []
+    server.forget_bills()
+    for _ in range(2):
+        with opened():
+            batched = run(sdk)
+        gc.collect()
 
-    assert batched == plain
-    assert len(set(map(str, plain))) == len(TEXTS)
-    assert len(provider_server.billed(batch=True)) == len(TEXTS)
-    assert provider_server.billed(batch=False) == []
-    assert len(provider_server.creates()) == 1
+        assert batched == plain
+        assert len(set(map(str, plain))) == len(TEXTS)
+        assert len(server.billed(batch=True)) == len(TEXTS)
+        assert server.billed(batch=False) == []
+        assert len(server.creates()) == 1
 
 
 @quiet
 @pytest.mark.parametrize("name", SDKS)
-def test_a_dry_run_gives_what_the_sdk_takes(provider_server: ProviderServer, name: str) -> None:
+def test_a_dry_run_gives_what_the_sdk_takes(provider_server_at_real_hosts: ProviderServer, name: str) -> None:
     sdk = installed(name)
-    with opened(provider_server, dry_run=True):
-        rehearsed = run_sync(sdk, provider_server)
+    with opened(dry_run=True):
+        rehearsed = run_sync(sdk)
     gc.collect()
 
     assert len(set(map(str, rehearsed))) == len(TEXTS)
-    assert provider_server.calls() == []
+    assert [call for call in provider_server_at_real_hosts.calls() if call.method == "POST"] == []

@@ -59,6 +59,14 @@ def with_urllib() -> int:
     return int(urllib.request.urlopen(urllib.request.Request(MODELS, headers=KEY)).status)
 
 
+def test_urllib_was_used_before(provider_server: ProviderServer) -> None:
+    urllib.request.urlopen(urllib.request.Request(provider_server.openai_url + "/models", headers=KEY)).close()
+    opener = vars(urllib.request)["_opener"]
+    with provider_server.at_real_hosts():
+        assert with_urllib() == 200
+    assert vars(urllib.request)["_opener"] is opener
+
+
 def with_a_socket_that_resolves_itself() -> int:
     with socket.socket() as plain:
         plain.connect(("API.OpenAI.com.", 443))
@@ -277,7 +285,7 @@ def test_one_server_twice_and_a_client_kept_in_between(provider_server: Provider
 
 def test_trustme_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trustme", None)
-    real_hosts._authority.cache_clear()
+    monkeypatch.setattr(real_hosts, "_authority", real_hosts._authority.__wrapped__)
     before = state()
     with pytest.raises(RuntimeError, match=r"batchling\[testing\]"), ProviderServer().at_real_hosts():
         pass
