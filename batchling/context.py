@@ -118,8 +118,15 @@ class BatchingContext:
         self._token = active.set(self._batcher)
         open_gates.add(self._batcher)
         _open_scopes.add(self)
-        self._signals.install()
-        self._display.open()
+        try:
+            self._signals.install()
+            self._display.open()
+        except BaseException:
+            # Ctrl-C, most likely: nobody leaves a scope that could not be entered.
+            self._deactivate()
+            self._display.close()
+            self._signals.restore()
+            raise
 
     def _leave(self) -> None:
         """Put everything away. Every wait in here has an end, and signals only shorten it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from batchling.display import standing
 from batchling.hooks import uninstall_hooks
 from batchling.hooks.gate import open_gates
 
@@ -30,5 +31,7 @@ def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket.socket, "connect", _loopback_only)
     monkeypatch.setenv("BATCHLING_CACHE_DIR", str(tmp_path / "cache"))
     yield
+    # What tests leave at their servers is nothing to be told of when the run ends.
+    standing.forget()
     assert not open_gates, "a scope was left open"
     uninstall_hooks()

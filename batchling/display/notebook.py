@@ -25,19 +25,21 @@ class Notebook:
     size = (_WIDTH, _HEIGHT)
 
     def __init__(self) -> None:
+        # Here, in the thread of a call; `show` is called in the display's, which imports nothing.
+        from IPython.display import display  # type: ignore[import-not-found,unused-ignore]  # it is there in a notebook
+
+        self._display = display
         self._handle: Any = None
         self._shown: dict[str, str] = {}
 
     def show(self, lines: list[Text]) -> None:
         """Show these lines, in place of those that are there."""
-        from IPython.display import display  # type: ignore[import-not-found,unused-ignore]  # it is there in a notebook
-
         bundle = _bundle(lines)
         if bundle == self._shown:
             return
         self._shown = bundle
         if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)
+            self._handle = self._display(bundle, raw=True, display_id=True)
         else:
             self._handle.update(bundle, raw=True)
 
