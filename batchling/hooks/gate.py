@@ -64,6 +64,7 @@ open_gates: set[Gate] = set()
 
 OUTSIDE = "the task or thread started outside the scope"
 OWN_TRANSPORT = "a transport of the program's own"
+REPLACED = "a mock or a recorder has replaced the network"
 
 _SCOPE = "_batchling_scope"
 """The attribute by which a thread holds the scope that it was started in."""

@@ -10,16 +10,30 @@ reported. Timeouts live below, so an answered call has none. Converts and asks; 
 from __future__ import annotations
 
 from contextlib import suppress
-from types import ModuleType
+from types import MethodType, ModuleType, SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from batchling.core.model import Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.answers import headers_of, reason_of, status_of
-from batchling.hooks.gate import OWN_TRANSPORT, Mark, RealTime, current, gate_for, marked, offer, ourselves, refuse
-from batchling.hooks.patching import Patch
+from batchling.hooks.gate import (
+    OWN_TRANSPORT,
+    REPLACED,
+    Mark,
+    RealTime,
+    current,
+    gate_for,
+    marked,
+    offer,
+    ourselves,
+    refuse,
+)
+from batchling.hooks.patching import Patch, is_of
 from batchling.hooks.waiting import wait, wait_async
+
+_CORES = ("httpcore", "httpcore2")
+"""What httpx and httpx2 send with."""
 
 
 def patches(library: ModuleType) -> list[Patch]:
@@ -27,26 +41,37 @@ def patches(library: ModuleType) -> list[Patch]:
 
     def handle(wrapped: Any, transport: Any, args: Any, kwargs: Any) -> Any:
         native = args[0] if args else kwargs["request"]
-        if (future := _ask(library, transport, native)) is not None:
+        if (future := _ask(library, transport, native, wrapped)) is not None:
             try:
-                return to_native(library, wait(future))
+                answer = wait(future)
             except RealTime:
                 pass
+            else:
+                if type(wrapped) is MethodType:
+                    return to_native(library, answer)
+                return networks[0].beneath(answering(library.HTTPTransport, library, answer))(native)
         return wrapped(*args, **kwargs)
 
     async def handle_async(wrapped: Any, transport: Any, args: Any, kwargs: Any) -> Any:
         native = args[0] if args else kwargs["request"]
-        if (future := _ask(library, transport, native)) is not None:
+        if (future := _ask(library, transport, native, wrapped)) is not None:
             try:
-                return to_native(library, await wait_async(future))
+                answer = await wait_async(future)
             except RealTime:
                 pass
+            else:
+                if type(wrapped) is MethodType:
+                    return to_native(library, answer)
+                return await networks[1].beneath(answering(library.AsyncHTTPTransport, library, answer))(native)
         return await wrapped(*args, **kwargs)
 
-    follow = _following(library)
-    return [
+    networks = [
         Patch(library.HTTPTransport, "handle_request", handle),
         Patch(library.AsyncHTTPTransport, "handle_async_request", handle_async),
+    ]
+    follow = _following(library, networks)
+    return [
+        *networks,
         Patch(library.Client, "_transport_for_url", follow, vital=False),
         Patch(library.AsyncClient, "_transport_for_url", follow, vital=False),
     ]
@@ -68,6 +93,32 @@ def to_native(library: Any, response: Response) -> Any:
         stream=library.ByteStream(response.body),
         extensions={"http_version": b"HTTP/1.1", "reason_phrase": reason_of(status).encode()},
     )
+
+
+class _AnsweringPool:
+    """What the library's network transports need of a pool of httpcore. It holds one answer."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def handle_request(self, _: object) -> Any:
+        return self._answer
+
+    async def handle_async_request(self, _: object) -> Any:
+        return self._answer
+
+
+def answering(kind: Any, library: Any, response: Response) -> Any:
+    """A network transport without a network, for one answer: whoever has wrapped the library's own before us, to trace
+    it, sees the call and the answer pass."""
+    native = to_native(library, response)
+    transport = kind.__new__(kind)
+    transport._pool = _AnsweringPool(
+        SimpleNamespace(
+            status=native.status_code, headers=native.headers.raw, stream=native.stream, extensions=native.extensions
+        )
+    )
+    return transport
 
 
 def way_of(transport: Any) -> Way | None:
@@ -110,21 +161,30 @@ def _unreadable(library: Any, native: Any) -> str | None:
     return "its own server name (SNI)" if "sni_hostname" in native.extensions else None
 
 
-def _ask(library: Any, transport: Any, native: Any) -> Any:
+def _is_replaced(library: Any, transport: Any, wrapped: Any) -> bool:
+    """Whether what is below us is not the network: in a test with a mock, no batch may be submitted."""
+    if not is_of((library.__name__,), wrapped):
+        return True
+    kind = type(getattr(transport, "_pool", None))
+    return kind.__module__ in _CORES and not is_of(_CORES, getattr(kind, wrapped.__name__, None))
+
+
+def _ask(library: Any, transport: Any, native: Any, wrapped: Any) -> Any:
     """The future answer of a request; None when it goes real time."""
     url = str(native.url)
     gate = gate_for(native.method, url)
     if gate is None:
         return None
-    if reason := _unreadable(library, native):
+    reason = REPLACED if _is_replaced(library, transport, wrapped) else _unreadable(library, native)
+    if reason:
         refuse(gate, native.method, url, reason)
         return None
     return offer(gate, to_request(native, url), way_of(transport))
 
 
-def _following(library: Any) -> Any:
+def _following(library: Any, ours: list[Patch]) -> Any:
     """The wrapper of `_transport_for_url`: the program's own object, but for a wanted URL and a transport that may end
-    anywhere."""
+    anywhere: one of the program's own, or any at all once another library is in the place of one of `ours`."""
     in_process = (library.MockTransport, library.ASGITransport, library.WSGITransport)
     networks = (library.HTTPTransport, library.AsyncHTTPTransport)
     own: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
@@ -142,7 +202,11 @@ def _following(library: Any) -> Any:
 
     def transport_for_url(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         transport = wrapped(*args, **kwargs)
-        if not is_own(type(transport)) or isinstance(transport, in_process) or _is_test_client(transport):
+        if (
+            (not is_own(type(transport)) and all(each.is_outermost() for each in ours))
+            or isinstance(transport, in_process)
+            or _is_test_client(transport)
+        ):
             return transport
         gate = current()
         if gate is None or ourselves.get() or not gate.wants("POST", str(args[0] if args else kwargs["url"])):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import wrapt
@@ -11,6 +11,13 @@ import wrapt
 from batchling.hooks import gate
 
 _log = logging.getLogger(__name__)
+
+
+class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[misc]
+    """One that may be called as a plain function too, as by those who took it out of the class's `__dict__` (pook)."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs) if args else super().__call__(**kwargs)
 
 
 class Patch:
@@ -44,7 +51,7 @@ class Patch:
             return
         self._active = True
         self._original = original
-        self._ours = wrapt.FunctionWrapper(original, self._wrapper, enabled=self._enabled)
+        self._ours = _Wrapper(original, self._wrapper, enabled=self._enabled)
         setattr(owner, name, self._ours)
 
     def remove(self) -> None:
@@ -54,5 +61,21 @@ class Patch:
         if self._ours is not None and owner.__dict__.get(name) is self._ours:
             setattr(owner, name, self._original)
 
+    def beneath(self, instance: Any) -> Any:
+        """What is below us, as a method of `instance`."""
+        return self._original.__get__(instance, self.place[0])
+
+    def is_outermost(self) -> bool:
+        """Whether nobody has put a wrapper, or a mock, in our place since."""
+        owner, name = self.place
+        return owner.__dict__.get(name) is self._ours
+
     def _enabled(self) -> bool:
         return self._active and gate.enabled()
+
+
+def is_of(packages: Collection[str], function: Any) -> bool:
+    """Whether the code of a function is one of these packages' own: a mock has put nothing in its place. A wrapt
+    wrapper, as tracing libraries use, passes for what it wraps; one by `functools.wraps` does not, VCR.py's say."""
+    module: str = getattr(function, "__globals__", {}).get("__name__", "")
+    return module.partition(".")[0] in packages

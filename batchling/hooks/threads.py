@@ -20,7 +20,9 @@ from batchling.hooks.patching import Patch
 
 def patches() -> list[Patch]:
     """What to patch in the standard library. `ThreadPoolExecutor.map` and `loop.run_in_executor` submit too."""
-    return [Patch(ThreadPoolExecutor, "submit", _submit), Patch(threading.Thread, "start", _start)]
+    # gevent puts a subclass in the place of Thread, which has no `start` of its own.
+    thread = next(kind for kind in threading.Thread.__mro__ if "start" in kind.__dict__)
+    return [Patch(ThreadPoolExecutor, "submit", _submit), Patch(thread, "start", _start)]
 
 
 def run_with(gate: Gate | None, mark: Mark | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

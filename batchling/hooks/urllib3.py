@@ -20,10 +20,13 @@ from typing import Any
 from batchling.core.model import Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.answers import wire
-from batchling.hooks.gate import Gate, RealTime, current, gate_for, offer, ourselves, refuse
+from batchling.hooks.gate import REPLACED, Gate, RealTime, current, gate_for, offer, ourselves, refuse
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait
 from batchling.hooks.wireless import AnsweringSocket
+
+_TALKING = ("connect", "request", "getresponse")
+"""What a connection overrides that does not talk to a server, or in its own way."""
 
 _TUNNEL = "_batchling_tunnel"
 """The attribute of a connection whose tunnel is yet to be opened."""
@@ -55,7 +58,7 @@ def patches(connectionpool: ModuleType) -> list[Patch]:
     def make_request(wrapped: Any, pool: Any, args: Any, kwargs: Any) -> Any:
         conn, *others = args or [kwargs.pop("conn")]
         tunnel = conn.__dict__.pop(_TUNNEL, None)
-        future = _ask(pool, *others, **kwargs)
+        future = _ask(pool, conn, *others, **kwargs)
         if future is not None:
             try:
                 answer = wire(wait(future))
@@ -152,14 +155,14 @@ def _proxy(pool: Any, socks: Mapping[str, Any] | None) -> Proxy | None:
 
 
 def _ask(
-    pool: Any, method: str, url: str, timeout: Any = None, body: Any = None, headers: Any = None, **_: Any
+    pool: Any, conn: Any, method: str, url: str, timeout: Any = None, body: Any = None, headers: Any = None, **_: Any
 ) -> Future[Response] | None:
     """The future answer of a request; None when it goes real time."""
     url = _absolute(pool, url)
     gate = gate_for(method.upper(), url)
     if gate is None:
         return None
-    way: Way | str = _unreadable(headers, body) or way_of(pool)
+    way: Way | str = _replaced(conn) or _unreadable(headers, body) or way_of(pool)
     if isinstance(way, Way):
         return offer(gate, to_request(method, url, headers, body), way)
     refuse(gate, method, url, way)
@@ -168,6 +171,16 @@ def _ask(
 
 def _wants(gate: Gate, pool: Any, method: str, url: str, *_: Any, **__: Any) -> bool:
     return gate.wants(method.upper(), _absolute(pool, url))
+
+
+def _replaced(conn: Any) -> str:
+    """Why nobody else's connection does what this one does; empty when it is one of the library's. Asked of its classes,
+    since tracing libraries replace these methods in http.client itself."""
+    for name in _TALKING:
+        owner = next((kind for kind in type(conn).__mro__ if name in kind.__dict__), None)
+        if owner is not None and owner.__module__.partition(".")[0] not in ("urllib3", "http"):
+            return REPLACED
+    return ""
 
 
 def _unreadable(headers: Any, body: Any) -> str:
