@@ -10,7 +10,7 @@ from numbers import Real
 from typing import Literal, Never
 from urllib.parse import urlsplit
 
-from batchling import credentials, preload, registry
+from batchling import credentials, registry
 from batchling.batcher import Batcher, Options
 from batchling.batches import Terms
 from batchling.cache import open_footprints, open_store
@@ -110,7 +110,6 @@ def batchify(
 
     def prepare(provider: Provider) -> None:
         if not dry_run:
-            preload.calls()
             prices.load()
             if provider.renew is not None:
                 credentials.load(provider.renew)

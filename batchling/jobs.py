@@ -246,7 +246,6 @@ class _Desk:
         self, store: FileStore, listen: Listener, poll_interval: float, wait: Callable[[float], Awaitable[None]]
     ) -> None:
         preload.engine()
-        preload.calls()
         prices.load()
         self._store = store
         self._disk = ThreadPoolExecutor(1, "batchling-disk")

@@ -1,8 +1,9 @@
 """Imports what the engine's threads are going to need, in the threads of callers.
 
 No thread of ours imports a module. While it does, others find half of the module in `sys.modules`, and libraries look
-there: openai 3 asks `sys.modules["httpx"]` for the errors that it handles. What only some scopes need is imported by
-their first call, in its caller's thread, too: prices, the live display, the library of a cloud (see `api.batchify`).
+there: openai 3 asks `sys.modules["httpx"]` for the errors that it handles. What our own calls need is imported with
+`batchling.sender`. What only some scopes need is imported by their first call, in its caller's thread, too: prices, the
+live display, the library of a cloud (see `api.batchify`).
 """
 
 from __future__ import annotations
@@ -11,19 +12,14 @@ from contextlib import suppress
 from importlib import import_module
 
 _ALWAYS = (
-    # How our own calls connect on asyncio, whom they trust, and how a host name is looked up.
-    "anyio._backends._asyncio",
+    "batchling.sender",
     "certifi",
-    "encodings.idna",
     # A pool of threads, and what an exception in one looks like in a log.
     "concurrent.futures.thread",
     "linecache",
     "tokenize",
     "traceback",
 )
-_FOR_CALLS = ("httpx", "httpcore")
-"""What `sender` imports late. Not on entering a scope: httpx is a library that we hook, and a program that does not use
-it is not to find it there."""
 _IF_THERE = ("socksio",)
 """What those import late, if it is installed."""
 
@@ -31,12 +27,6 @@ _IF_THERE = ("socksio",)
 def engine() -> None:
     """Import what every scope's threads need. Any thread; the first call takes some milliseconds."""
     for name in _ALWAYS:
-        import_module(name)
-
-
-def calls() -> None:
-    """Import what it takes to call a provider. Any thread; the first call takes as long as the imports."""
-    for name in _FOR_CALLS:
         import_module(name)
     for name in _IF_THERE:
         with suppress(ImportError):
