@@ -13,7 +13,7 @@ from batchling.hooks import gate
 _log = logging.getLogger(__name__)
 
 
-class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[misc]
+class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     """One that may be called as a plain function too, as by those who took it out of the class's `__dict__` (pook)."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
