@@ -159,7 +159,7 @@ with batchling.batchify(cache=False):
     }}[{module!r}]
     thing = {module}
     for part in owner.split("."): thing = getattr(thing, part)
-    assert type(thing.__dict__[name]).__name__ == "FunctionWrapper", thing.__dict__[name]
+    assert hasattr(thing.__dict__[name], "__wrapped__"), thing.__dict__[name]
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
