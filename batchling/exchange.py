@@ -149,7 +149,7 @@ class Exchange:
             if not call.repeatable:
                 await errand.leaves()
             try:
-                response = await self._sender.send(call, errand.keep, way)
+                response = await self._sender.send(call, errand.keep, way, errand.access.site.target.base_url)
             except NetworkFault as fault:
                 unreached = not fault.acted
                 detour = unreached and errand.access.turn_back(way)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,15 +74,30 @@ class Pools:
             await lane.pool.aclose()
 
 
-def whole(way: Way | None, url: str) -> Way:
-    """A way with all that it leaves to the environment; None is the environment's. Raises `NetworkFault`."""
+def whole(way: Way | None, url: str, home: str = "") -> Way:
+    """The way to a URL, with all that it leaves to the environment; None is the environment's.
+
+    `home` is a URL of the host for which the client went this way. A client that follows the environment there does so
+    elsewhere, where NO_PROXY may say something else: providers keep files at other hosts. Raises `NetworkFault`.
+    """
     if way is None:
         try:
             return way_to(url)
         except ValueError:
             why = "the proxy's address cannot be read: check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
             raise NetworkFault(why, acted=False, final=True) from None
-    return way if way.tls is not None else Way(trust(), way.proxy, way.uds, way.local_address, way.socket_options)
+    proxy = way.proxy
+    if home and not way.uds and urlsplit(home).netloc != urlsplit(url).netloc:
+        with suppress(ValueError):
+            if _place(way_to(home).proxy) == _place(proxy):
+                proxy = way_to(url).proxy
+    if way.tls is not None and proxy is way.proxy:
+        return way
+    return Way(way.tls or trust(), proxy, way.uds, way.local_address, way.socket_options)
+
+
+def _place(proxy: Proxy | None) -> str:
+    return "" if proxy is None else proxy.url.rstrip("/")
 
 
 def _pool(way: Way, network: Network) -> httpcore.AsyncConnectionPool:

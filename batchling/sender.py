@@ -57,15 +57,16 @@ class Sender:
     def __init__(self) -> None:
         self._pools = Pools()
 
-    async def send(self, call: Call, keep: Keep | None = None, way: Way | None = None) -> Response:
-        """One attempt at a call, never repeated here, on this way; None means the environment's. A success of a `rows`
-        call goes to `keep`, piece by piece, and comes back without its body; of an `unpack` call the rows go there.
+    async def send(self, call: Call, keep: Keep | None = None, way: Way | None = None, home: str = "") -> Response:
+        """One attempt at a call, never repeated here, on this way; None means the environment's. `home` is a URL of the
+        host that the way was taken for. A success of a `rows` call goes to `keep`, piece by piece, and comes back
+        without its body; of an `unpack` call the rows go there.
 
         Raises `NetworkFault` when there is no whole answer.
         """
         request = call.request
         for _ in range(_REDIRECTS):
-            response = await self._exchange(request, call, keep, way)
+            response = await self._exchange(request, call, keep, whole(way, request.url, home))
             place = _redirected(request, response)
             if place is None:
                 if call.unpack is not None and keep is not None and response.ok:
@@ -74,9 +75,8 @@ class Sender:
             request = place
         raise NetworkFault("too many redirects", acted=True)
 
-    async def _exchange(self, request: Request, call: Call, keep: Keep | None, way: Way | None) -> Response:
+    async def _exchange(self, request: Request, call: Call, keep: Keep | None, way: Way) -> Response:
         url, host = _address(request.url)
-        way = whole(way, request.url)
         headers, content = _message(request, call.chunks)
         limits = {"timeout": {"connect": CONNECT_SECONDS, "read": IDLE_SECONDS, "write": IDLE_SECONDS, "pool": None}}
         try:

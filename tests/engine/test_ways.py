@@ -489,6 +489,38 @@ def test_a_proxy_that_is_set_and_not_used_by_the_client(
         assert submit(provider_server.openai_url, "a", Way()).result(20).status == 200
 
 
+@pytest.mark.parametrize("follows", [True, False])
+def test_files_at_another_host(provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, follows: bool) -> None:
+    """A gateway inside, reached directly, points to a storage outside, which only the company's proxy leads to. A client
+    that ignores the proxy has no way there."""
+
+    async def gateway(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        place = f"{INSIDE}/openai/v1/batches".encode()
+        writer.write(b"HTTP/1.1 302 Found\r\nlocation: %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % place)
+        writer.close()
+
+    proxy = ProxyServer(port_of(provider_server))
+    with listening(gateway) as home, listening(proxy) as front:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{front.port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1" if follows else "")
+        url = f"http://127.0.0.1:{home.port}/v1"
+
+        async def run() -> None:
+            sender = Sender()
+            try:
+                await sender.send(Call(Request("GET", url)), way=Way(), home=url)
+            finally:
+                await sender.close()
+
+        if follows:
+            asyncio.run(run())
+        else:
+            with pytest.raises(NetworkFault, match=r"llm\.internal\.example does not resolve"):
+                asyncio.run(run())
+    assert proxy.asked == ([f"GET {INSIDE}/openai/v1/batches HTTP/1.1"] if follows else [])
+
+
 @pytest.mark.parametrize("address", ["http://proxy:port", "http://"])
 def test_a_proxy_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", address)
