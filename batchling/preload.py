@@ -11,17 +11,20 @@ from contextlib import suppress
 from importlib import import_module
 
 _ALWAYS = (
-    # How our own calls connect on asyncio, whom they trust, and how a host name is looked up.
-    "anyio._backends._asyncio",
-    "certifi",
-    "encodings.idna",
     # A pool of threads, and what an exception in one looks like in a log.
     "concurrent.futures.thread",
     "linecache",
     "tokenize",
     "traceback",
 )
-_FOR_CALLS = ("httpx", "httpcore")
+_FOR_CALLS = (
+    "httpx",
+    "httpcore",
+    # How our own calls connect on asyncio, whom they trust, and how a host name is looked up.
+    "anyio._backends._asyncio",
+    "certifi",
+    "encodings.idna",
+)
 """What `sender` imports late. Not on entering a scope: httpx is a library that we hook, and a program that does not use
 it is not to find it there."""
 _IF_THERE = ("socksio",)
@@ -29,7 +32,7 @@ _IF_THERE = ("socksio",)
 
 
 def engine() -> None:
-    """Import what every scope's threads need. Any thread; the first call takes some milliseconds."""
+    """Import what every scope's threads need. Any thread; takes no time to speak of."""
     for name in _ALWAYS:
         import_module(name)
 
