@@ -57,5 +57,5 @@ def test_a_scope_in_a_program_whose_clock_stands_still(kind: str, when: str) -> 
     library, freeze = FREEZERS[kind]
     pytest.importorskip(library, reason=f"{library} is not installed")
     program = PROGRAM.format(freeze=freeze)
-    done = subprocess.run([sys.executable, "-c", program, when], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program, when], capture_output=True, text=True, timeout=50)
     assert done.stdout.strip() == "200 200 True True", done.stderr

@@ -21,6 +21,8 @@ import pytest
 
 from batchling.testing import ProviderServer
 
+pytestmark = pytest.mark.timeout(240)
+
 WATCH = """
 import atexit, json, os, sys, threading, time, traceback
 
@@ -193,7 +195,7 @@ def start(server: ProviderServer, cache: Path, program: str, *words: str, **more
 
 def imports(process: subprocess.Popen[str], status: int, words: str = "") -> list[str]:
     """What was imported where nothing should be, once the program is over."""
-    output, errors = process.communicate(words, timeout=50)
+    output, errors = process.communicate(words, timeout=120)
     assert process.returncode == status, errors
     found: list[str] = json.loads(output.splitlines()[-1])
     return found
