@@ -13,11 +13,16 @@ from batchling.hooks import gate
 _log = logging.getLogger(__name__)
 
 
-class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[type-arg]
+_FunctionWrapper: Any = wrapt.FunctionWrapper  # generic since wrapt 2, for type checkers
+
+
+class _Wrapper(_FunctionWrapper):  # type: ignore[misc]
     """One that may be called as a plain function too, as by those who took it out of the class's `__dict__` (pook)."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs) if args else super().__call__(**kwargs)
+        if not args:
+            return super().__call__(**kwargs)
+        return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs)
 
 
 class Patch:

@@ -174,8 +174,8 @@ def _wants(gate: Gate, pool: Any, method: str, url: str, *_: Any, **__: Any) -> 
 
 
 def _replaced(conn: Any) -> str:
-    """Why nobody else's connection does what this one does; empty when it is one of the library's. Asked of its
-    classes, since tracing libraries replace these methods in http.client itself."""
+    """Why no other connection does what this one does; empty when it is one of the library's. Its classes tell, since
+    tracing libraries replace these methods in http.client itself."""
     for name in _TALKING:
         owner = next((kind for kind in type(conn).__mro__ if name in kind.__dict__), None)
         if owner is not None and owner.__module__.partition(".")[0] not in ("urllib3", "http"):

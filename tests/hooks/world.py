@@ -19,7 +19,8 @@ ANSWER = b'{"answer": "\xc3\xa9\xe2\x80\xa8"}'
 class RecordingGate:
     """Wants POST calls whose path begins with /v1/answer; lets bodies pass that hold `"stream"`."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: bytes = ANSWER) -> None:
+        self.answer = answer
         self.outer: Gate | None = None
         self.closed = False
         self.requests: list[Request] = []
@@ -79,6 +80,13 @@ class _Echo(BaseHTTPRequestHandler):
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.path.endswith("/slow"):
             self.server.slow.wait(10)  # type: ignore[attr-defined]
+        if self.path.endswith(("/moved", "/to-answer")):
+            self.send_response(307)
+            self.send_header("location", "/arrived" if self.path.endswith("/moved") else "/v1/answer")
+            self.send_header("set-cookie", "seen=1; Path=/")
+            self.send_header("content-length", "0")
+            self.end_headers()
+            return
         said = {
             "path": self.path,
             "body": body.decode("latin-1"),
