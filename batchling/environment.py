@@ -49,16 +49,17 @@ _BUNDLES = (
 
 def way_to(url: str) -> Way:
     """How the environment says that this URL is reached, when asked: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY (also
-    with networks, 10.0.0.0/8) in either case, or the settings of macOS and Windows; and `trust`.
+    with networks, 10.0.0.0/8) in either case, or the settings of macOS and Windows; and, for https, `trust`.
 
     Raises `ValueError` when the proxy's address cannot be read. Any thread.
     """
     parts = urlsplit(url)
+    tls = trust() if parts.scheme == "https" else None
     proxies = getproxies()
     address = proxies.get(parts.scheme) or proxies.get("all")
     if not address or _is_direct(parts.hostname or "", parts.port, proxies.get("no", "")):
-        return Way(trust())
-    return Way(trust(), _proxy(address))
+        return Way(tls)
+    return Way(tls, _proxy(address))
 
 
 def _is_direct(host: str, port: int | None, exceptions: str) -> bool:

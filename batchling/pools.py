@@ -91,9 +91,11 @@ def whole(way: Way | None, url: str, home: str = "") -> Way:
         with suppress(ValueError):
             if _place(way_to(home).proxy) == _place(proxy):
                 proxy = way_to(url).proxy
-    if way.tls is not None and proxy is way.proxy:
+    # Reading whom the environment trusts takes a while, and plain http does not need it.
+    tls = way.tls or (trust() if urlsplit(url).scheme == "https" else None)
+    if tls is way.tls and proxy is way.proxy:
         return way
-    return Way(way.tls or trust(), proxy, way.uds, way.local_address, way.socket_options)
+    return Way(tls, proxy, way.uds, way.local_address, way.socket_options)
 
 
 def _place(proxy: Proxy | None) -> str:
