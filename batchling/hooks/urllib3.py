@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from batchling.core.model import Request, Response
 from batchling.core.way import Proxy, Way
@@ -27,6 +28,8 @@ from batchling.hooks.wireless import AnsweringSocket
 
 _TALKING = ("connect", "request", "getresponse")
 """What a connection overrides that does not talk to a server, or in its own way."""
+
+_reasons: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 _TUNNEL = "_batchling_tunnel"
 """The attribute of a connection whose tunnel is yet to be opened."""
@@ -174,13 +177,17 @@ def _wants(gate: Gate, pool: Any, method: str, url: str, *_: Any, **__: Any) -> 
 
 
 def _replaced(conn: Any) -> str:
-    """Why no other connection does what this one does; empty when it is one of the library's. Its classes tell, since
-    tracing libraries replace these methods in http.client itself."""
-    for name in _TALKING:
-        owner = next((kind for kind in type(conn).__mro__ if name in kind.__dict__), None)
-        if owner is not None and owner.__module__.partition(".")[0] not in ("urllib3", "http"):
-            return REPLACED
-    return ""
+    """Why no other connection does what this one does; empty when it is one of the library's."""
+    kind = type(conn)
+    if (known := _reasons.get(kind)) is None:
+        known = _reasons[kind] = "" if all(_is_native(kind, name) for name in _TALKING) else REPLACED
+    return known
+
+
+def _is_native(kind: type, name: str) -> bool:
+    # By the class that has the method, since tracing libraries replace it in http.client itself.
+    owner = next((each for each in kind.__mro__ if name in each.__dict__), None)
+    return owner is None or owner.__module__.partition(".")[0] in ("urllib3", "http")
 
 
 def _unreadable(headers: Any, body: Any) -> str:
