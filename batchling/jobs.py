@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from batchling import clock, credentials, preload, registry
 from batchling.access import Access
@@ -31,13 +31,13 @@ from batchling.cache.files import FileStore
 from batchling.cache.upkeep import Contents, Removed, Upkeep
 from batchling.core import events
 from batchling.core.lifecycle import Phase, Progress, Record
-from batchling.driver import Batch, Driver, NoBatches, NoRoom, Outcome
 from batchling.errors import CacheError
-from batchling.exchange import Errand, Exchange, GivenUp
 from batchling.money import prices
 from batchling.money.meter import Meter
 from batchling.providers.base import Provider, Refused, read_fault
-from batchling.sender import Sender
+
+if TYPE_CHECKING:  # looking at the cache needs no network
+    from batchling.driver import Batch, Outcome
 
 T = TypeVar("T")
 Listener = Callable[[events.Event], None]
@@ -245,6 +245,10 @@ class _Desk:
     def __init__(
         self, store: FileStore, listen: Listener, poll_interval: float, wait: Callable[[float], Awaitable[None]]
     ) -> None:
+        from batchling.driver import Driver
+        from batchling.exchange import Exchange
+        from batchling.sender import Sender
+
         preload.engine()
         prices.load()
         self._store = store
@@ -293,6 +297,8 @@ class _Desk:
 
     async def ask(self, record: Record) -> Result:
         """How its job stands, noted for all to see."""
+        from batchling.exchange import Errand, GivenUp
+
         access = await self._access(record)
         if isinstance(access, str) or record.job is None:
             return Result(record, "failed", str(access))
@@ -321,6 +327,9 @@ class _Desk:
         return await self._drive(record, "cancelled", work)
 
     async def _drive(self, record: Record, what: str, work: Callable[[Batch], Awaitable[Outcome | None]]) -> Result:
+        from batchling.driver import Batch, NoBatches, NoRoom
+        from batchling.exchange import GivenUp
+
         access = await self._access(record)
         if isinstance(access, str):
             return Result(record, "failed", access)
