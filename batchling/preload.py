@@ -7,6 +7,7 @@ their first call, in its caller's thread, too: prices, the live display, the lib
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from importlib import import_module
 
@@ -25,16 +26,19 @@ _FOR_CALLS = (
     "certifi",
     "encodings.idna",
 )
-"""What `sender` imports late. Not on entering a scope: httpx is a library that we hook, and a program that does not use
-it is not to find it there."""
+"""What `sender` imports late. In a program that uses httpx2 it is imported on entering the scope, since openai 3 looks for
+httpx in each of its calls, in whatever thread. In others not before a call: we hook httpx, and a program that does not
+use it is not to find it there."""
 _IF_THERE = ("socksio",)
 """What those import late, if it is installed."""
 
 
 def engine() -> None:
-    """Import what every scope's threads need. Any thread; takes no time to speak of."""
+    """Import what every scope's threads need. Any thread."""
     for name in _ALWAYS:
         import_module(name)
+    if "httpx2" in sys.modules:
+        calls()
 
 
 def calls() -> None:
