@@ -26,7 +26,7 @@ _FOR_CALLS = (
     "certifi",
     "encodings.idna",
 )
-"""What `sender` imports late. In a program that uses httpx2 it is imported on entering the scope, since openai 3 looks for
+"""What `sender` imports late. With httpx2 in the program it is imported on entering the scope, since openai 3 looks for
 httpx in each of its calls, in whatever thread. In others not before a call: we hook httpx, and a program that does not
 use it is not to find it there."""
 _IF_THERE = ("socksio",)
