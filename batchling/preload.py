@@ -25,7 +25,7 @@ _IF_THERE = ("socksio",)
 
 
 def engine() -> None:
-    """Import what every scope's threads need. Any thread; takes no time to speak of."""
+    """Import what every scope's threads need. Any thread."""
     for name in _ALWAYS:
         import_module(name)
     for name in _IF_THERE:
