@@ -10,14 +10,25 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import socket
 import sys
 
 _SECONDS = 100
 """After which the program has hung."""
 
 
+_connect = socket.socket.connect
+
+
+def _loopback_only(self: socket.socket, address: object) -> None:
+    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise AssertionError(f"a neighbour tried to reach {address[0]}")
+    _connect(self, address)  # type: ignore[arg-type]
+
+
 def main(name: str, order: str, place_json: str) -> None:
     faulthandler.dump_traceback_later(_SECONDS, exit=True)
+    socket.socket.connect = _loopback_only  # type: ignore[assignment,method-assign]
     from tests.neighbours.neighbours import NEIGHBOURS
 
     neighbour = NEIGHBOURS[name]()
