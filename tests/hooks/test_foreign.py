@@ -168,6 +168,7 @@ def test_uploads_with_a_bar_arrive_whole(path: str, gate: RecordingGate, echo: s
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's advice
 @pytest.mark.parametrize("path", ["other", "v1/answer"])
 @pytest.mark.parametrize("client", CLIENTS)
 def test_large_uploads_arrive_whole(client: str, path: str, gate: RecordingGate, echo: str, tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ assert httpx2.Client.__dict__["_transport_for_url"] is original
 def test_no_library_is_imported_before_the_program_does(module: str) -> None:
     program = f"""
 import sys
+import wrapt
 import batchling
 with batchling.batchify(cache=False):
     loaded = [name for name in ("httpx", "httpx2", "aiohttp", "requests") if name in sys.modules]
@@ -159,7 +160,7 @@ with batchling.batchify(cache=False):
     }}[{module!r}]
     thing = {module}
     for part in owner.split("."): thing = getattr(thing, part)
-    assert hasattr(thing.__dict__[name], "__wrapped__"), thing.__dict__[name]
+    assert isinstance(thing.__dict__[name], wrapt.FunctionWrapper), thing.__dict__[name]
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 

@@ -45,6 +45,9 @@ class Neighbour:
     run: Callable[[Any], Any] | None = staticmethod(asyncio.run)
     """What runs a program of asyncio; None where there is none."""
 
+    adds: ClassVar[dict[str, Any]] = {}
+    """What it puts into the bodies of some streams."""
+
     order = "before"
     """Whether it is set up before or after our hooks."""
 
@@ -224,6 +227,7 @@ class Logfire(OpenTelemetry):
 
 class Datadog(Observer):
     needs = ("ddtrace",)
+    adds: ClassVar = {"stream_options": {"include_usage": True}}
 
     def set_up(self) -> None:
         for name in ("DD_INSTRUMENTATION_TELEMETRY_ENABLED", "DD_REMOTE_CONFIGURATION_ENABLED", "DD_LLMOBS_ENABLED"):
