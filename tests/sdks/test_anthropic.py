@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from batchling.testing import ProviderServer
+from tests.engine.calls import together
 from tests.sdks.scopes import scope
 
 anthropic = pytest.importorskip("anthropic", reason="anthropic is not installed: tox -e sdk-newest")
@@ -35,7 +36,7 @@ def test_async(server: ProviderServer) -> None:
             bodies = ({**HI, "messages": [{"role": "user", "content": str(n)}]} for n in range(20))
             return await asyncio.gather(*(client.messages.create(**body) for body in bodies))
 
-    with scope():
+    with scope(**together(20)):
         assert all(answer.content[0].text for answer in asyncio.run(program()))
     assert len(server.creates()) == 1
 

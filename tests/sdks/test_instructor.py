@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from batchling.testing import ProviderServer
+from tests.engine.calls import together
 from tests.sdks.scopes import scope
 
 instructor = pytest.importorskip("instructor", reason="not installed: tox -e sdk-instructor")
@@ -77,7 +78,7 @@ def test_gemini_async(server: ProviderServer, mode: str) -> None:
             *(create(model="gemini-2.5-flash", messages=m, response_model=Label) for m in asked)
         )
 
-    with scope():
+    with scope(**together(5)):
         assert all(isinstance(label, Label) for label in asyncio.run(program()))
     assert len(server.creates()) == 1
 

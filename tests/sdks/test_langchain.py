@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from batchling.testing import ProviderServer
+from tests.engine.calls import together
 from tests.sdks.scopes import scope
 
 langchain_openai = pytest.importorskip("langchain_openai", reason="not installed: tox -e sdk-langchain")
@@ -26,7 +27,7 @@ def test_invoke(server: ProviderServer, model: Any) -> None:
 
 
 def test_batch(server: ProviderServer, model: Any) -> None:
-    with scope():
+    with scope(**together(6)):
         answers = model.batch([f"{n}" for n in range(6)], {"max_concurrency": 6})
 
     assert len({answer.content for answer in answers}) == 6

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from batchling.testing import ProviderServer
+from tests.engine.calls import together
 from tests.sdks.scopes import scope
 
 openai = pytest.importorskip("openai", reason="openai is not installed: tox -e sdk-newest")
@@ -35,7 +36,7 @@ def client(key: str = "sk-1") -> Any:
 
 def test_sync(server: ProviderServer) -> None:
     before = client()
-    with scope(), ThreadPoolExecutor(8) as pool:
+    with scope(**together(8)), ThreadPoolExecutor(8) as pool:
         answers = list(
             pool.map(
                 lambda n: before.chat.completions.create(model="m", messages=[{"role": "user", "content": str(n)}]),
@@ -56,7 +57,7 @@ def test_async(server: ProviderServer) -> None:
                 )
             )
 
-    with scope():
+    with scope(**together(20)):
         assert all(answer.choices[0].message.content for answer in asyncio.run(program()))
     assert len(server.creates()) == 1
 

@@ -104,9 +104,11 @@ def test_claude(with_tool: bool, vertex: bool) -> None:
     with client.messages.stream(**asked) as stream:
         streamed = stream.get_final_message()
 
-    assert streamed.model_dump(include={"content", "stop_reason"}) == client.messages.create(**asked).model_dump(
-        include={"content", "stop_reason"}
-    )
+    whole = client.messages.create(**asked)
+    assert streamed.stop_reason == whole.stop_reason
+    for got, expected in zip(streamed.content, whole.content, strict=True):
+        # The helper of older SDKs has a field more.
+        assert got.model_dump(exclude={"parsed_output"}) == expected.model_dump(exclude={"parsed_output"})
 
 
 def gemini(vertex: bool) -> Any:
