@@ -66,32 +66,18 @@ def installed(name: str) -> None:
             pytest.skip(f"{module} is not installed")
 
 
-def cases(names: list[str], failing: dict[tuple[str, str], str]) -> Any:
-    def marks(name: str, order: str) -> list[Any]:
-        known = failing.get((name, order))
-        expected = [] if known is None else [pytest.mark.xfail(reason=known, strict=True)]
-        return [pytest.mark.xdist_group(f"{name} {order}"), *expected]
-
+def cases(names: list[str]) -> Any:
     return pytest.mark.parametrize(
         ("name", "order"),
         [
-            pytest.param(name, order, marks=marks(name, order), id=f"{name}-{order}")
+            pytest.param(name, order, marks=pytest.mark.xdist_group(f"{name} {order}"), id=f"{name}-{order}")
             for name in names
             for order in ORDERS
         ],
     )
 
 
-FROZEN = "the engine's clocks are those that freezegun stops"
-RECORDED = "the engine's own calls are made with httpx, where other libraries see them"
-FAILING = {
-    **{("freezegun", order): FROZEN for order in ORDERS},
-    ("VCR.py", "after"): RECORDED,
-}
-TRACED = {(name, order): RECORDED for name in ("opentelemetry", "logfire", "ddtrace") for order in ORDERS}
-
-
-@cases(list(NEIGHBOURS), FAILING)
+@cases(list(NEIGHBOURS))
 def test_the_contract_holds_beside(name: str, order: str) -> None:
     installed(name)
 
@@ -111,7 +97,7 @@ def test_the_contract_holds_beside(name: str, order: str) -> None:
         assert billed == expected, how
 
 
-@cases([name for name, kind in NEIGHBOURS.items() if issubclass(kind, Observer)], TRACED)
+@cases([name for name, kind in NEIGHBOURS.items() if issubclass(kind, Observer)])
 def test_our_own_calls_are_seen_by_no(name: str, order: str) -> None:
     installed(name)
 

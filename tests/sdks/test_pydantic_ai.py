@@ -71,7 +71,6 @@ def test_tools(server: ProviderServer, model: Any) -> None:
     assert sum(server.jobs().values()) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="pydantic-ai makes up random ids for Gemini's tool calls: branch identity")
 def test_tools_of_gemini(server: ProviderServer) -> None:
     assert ask_an_agent_with_a_tool(google()) == 1
 
