@@ -29,7 +29,6 @@ class RecordingGate:
         self.lets_go = False
         """Whether it lets go of what it has taken."""
         self.status = 200
-        self.answer = ANSWER
         self.held: list[Future[Response]] | None = None
 
     def wants(self, method: str, url: str) -> bool:
