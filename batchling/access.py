@@ -19,6 +19,9 @@ _log = logging.getLogger(__name__)
 PATIENCE = 120.0
 """Seconds for which a fresh credential is waited for: whoever gives it may ask other hosts."""
 
+_BLOCKED = 7
+"""Ways that are remembered as blocked, beside the newest."""
+
 
 class Access:
     """How one target's provider is called. `site` and `way` are asked for anew for each call: credentials may run out,
@@ -30,17 +33,23 @@ class Access:
         self.way = way
         self._fallback = way
         """The way on which a call was last answered; before that, the first."""
+        self._blocked: list[Way | None] = []
+        """Ways on which calls have not arrived of late."""
 
     def prove(self, way: Way | None) -> None:
         """A call on this way was answered."""
         self._fallback = way
+        if way in self._blocked:
+            self._blocked.remove(way)
 
     def turn_back(self, way: Way | None) -> bool:
         """A call on this way never arrived: whether there is another one to try. A newer client, set up wrongly, must
         not keep the others' jobs from being asked for."""
+        if way not in self._blocked:
+            self._blocked = [*self._blocked[-_BLOCKED:], way]
         if self.way == way:
             self.way = self._fallback
-        return self.way != way
+        return self.way not in self._blocked
 
     async def renew(self, refused: Headers) -> bool:
         """The provider turned these headers away, with 401 or 403: whether there are others by now."""

@@ -16,6 +16,7 @@ import socket
 import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import anyio._backends._asyncio  # anyio imports it when a loop first needs it
@@ -24,7 +25,7 @@ import httpcore
 
 with suppress(ImportError):
     # httpcore asks it at each of its locks, where the program has it.
-    import sniffio  # noqa: F401
+    import_module("sniffio")
 
 try:
     import httpcore._async.socks_proxy

@@ -510,7 +510,7 @@ serve = server.run
 
 def run(program: str) -> tuple[int, str, str]:
     done = subprocess.run(
-        [sys.executable, "-c", HEAD + textwrap.dedent(program)], capture_output=True, text=True, timeout=50
+        [sys.executable, "-u", "-c", HEAD + textwrap.dedent(program)], capture_output=True, text=True, timeout=50
     )
     return done.returncode, done.stdout, done.stderr
 
