@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -13,24 +13,10 @@ import pytest
 
 from batchling import install_hooks
 from batchling.hooks.gate import active
-from tests.hooks.world import ANSWER, RecordingGate, echo_server, opened
+from tests.hooks.world import ANSWER, RecordingGate, echo_server
 
 URL = "https://api.example/v1/answer"
 PASS = {"stream": 1}
-
-
-@pytest.fixture
-def gate() -> Iterator[RecordingGate]:
-    install_hooks()
-    gate = RecordingGate()
-    with opened(gate):
-        yield gate
-
-
-@pytest.fixture
-def echo() -> Iterator[str]:
-    with echo_server() as (url, _):
-        yield url
 
 
 def run(work: Callable[[aiohttp.ClientSession], Awaitable[Any]], **settings: Any) -> Any:

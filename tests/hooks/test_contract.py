@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -18,20 +18,6 @@ Client = Callable[..., Got]
 @pytest.fixture(params=CLIENTS)
 def post(request: pytest.FixtureRequest) -> Client:
     return CLIENTS[request.param]
-
-
-@pytest.fixture
-def gate() -> Iterator[RecordingGate]:
-    install_hooks()
-    gate = RecordingGate()
-    with opened(gate):
-        yield gate
-
-
-@pytest.fixture
-def echo() -> Iterator[str]:
-    with echo_server() as (url, _):
-        yield url
 
 
 def test_a_taken_call_gets_a_native_answer(post: Client, gate: RecordingGate) -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from aiohttp import web
 
 from batchling import install_hooks
 from tests.hooks.clients import CLIENTS
-from tests.hooks.world import RecordingGate, echo_server, opened
+from tests.hooks.world import RecordingGate, opened
 
 MEGABYTES = 20_000_000
 CHANGES = ("host", "user-agent", "date", "content-type")
@@ -34,12 +34,6 @@ CHANGES = ("host", "user-agent", "date", "content-type")
 def gate() -> RecordingGate:
     install_hooks()
     return RecordingGate()
-
-
-@pytest.fixture
-def echo() -> Iterator[str]:
-    with echo_server() as (url, _):
-        yield url
 
 
 def outcome(call: Callable[[], Any]) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator
 from types import ModuleType
 from typing import Any
 
@@ -19,19 +19,6 @@ from batchling import install_hooks, uninstall_hooks
 from tests.hooks.world import ANSWER, RecordingGate, echo_server, opened
 
 URL = "https://api.example/v1/answer"
-
-
-@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
-def library(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture
-def gate() -> Iterator[RecordingGate]:
-    install_hooks()
-    gate = RecordingGate()
-    with opened(gate):
-        yield gate
 
 
 def test_auth_and_hooks_have_run(library: Any, gate: RecordingGate) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -22,14 +21,6 @@ from batchling.hooks.waiting import wait_async
 from tests.hooks.world import ANSWER, RecordingGate, opened
 
 URL = "https://api.example/v1/answer"
-
-
-@pytest.fixture
-def gate() -> Iterator[RecordingGate]:
-    install_hooks()
-    gate = RecordingGate()
-    with opened(gate):
-        yield gate
 
 
 def test_aiohttp_responses_can_be_used_every_way(gate: RecordingGate) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import aiohttp
 import httpcore
 import httpx
-import httpx2
 import pytest
 import requests
 import urllib3
@@ -20,11 +19,6 @@ from batchling.hooks.gate import OWN_TRANSPORT, REPLACED
 from tests.hooks.world import ANSWER, RecordingGate, echo_server, opened
 
 URL = "https://api.example/v1/answer"
-
-
-@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
-def library(request: pytest.FixtureRequest) -> Any:
-    return request.param
 
 
 def ask(library: Any, kind: str) -> Any:

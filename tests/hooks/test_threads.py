@@ -7,7 +7,6 @@ import multiprocessing
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
 from typing import Any
@@ -19,14 +18,6 @@ from batchling.errors import Detached
 from batchling.hooks.gate import active, current
 from batchling.hooks.threads import _submit
 from tests.hooks.world import RecordingGate, opened
-
-
-@pytest.fixture
-def gate() -> Iterator[RecordingGate]:
-    install_hooks()
-    gate = RecordingGate()
-    with opened(gate):
-        yield gate
 
 
 def test_run_stays_what_it_is(gate: RecordingGate) -> None:

@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
-import httpx
-import httpx2
 import pytest
 import requests
 import urllib3
 
-from batchling import install_hooks
 from batchling.hooks.gate import OWN_TRANSPORT
-from tests.hooks.world import ANSWER, RecordingGate, echo_server, opened
+from tests.hooks.world import ANSWER, RecordingGate
 
 URL = "https://api.example/v1/answer"
 PASS = {"stream": 1}
-
-
-@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
-def library(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture
-def gate() -> Iterator[RecordingGate]:
-    install_hooks()
-    gate = RecordingGate()
-    with opened(gate):
-        yield gate
-
-
-@pytest.fixture
-def echo() -> Iterator[str]:
-    with echo_server() as (url, _):
-        yield url
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,10 @@ import trustme
 import urllib3
 from urllib3.util import Retry
 
-from batchling import install_hooks
-from tests.hooks.world import ANSWER, RecordingGate, echo_server, opened
+from tests.hooks.world import ANSWER, RecordingGate, echo_server
 
 URL = "https://api.example/v1/answer"
 PASS = {"stream": 1}
-
-
-@pytest.fixture
-def gate() -> Iterator[RecordingGate]:
-    install_hooks()
-    gate = RecordingGate()
-    with opened(gate):
-        yield gate
 
 
 def post(url: str = URL, **arguments: Any) -> requests.Response:
