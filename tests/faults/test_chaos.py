@@ -114,7 +114,7 @@ def test_another_takes_over_when_the_driver_is_killed(tmp_path: Path) -> None:
         follower.join(SECONDS)
 
         assert follower.exitcode == 0
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 40
         assert len(server.creates()) == 1
         assert bills(server) == [1] * 3
 
