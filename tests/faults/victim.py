@@ -13,14 +13,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import batchling.api
 import batchling.batcher
 import batchling.cache.files
 import batchling.driver
 import batchling.sender  # loaded before the fork, with all that they import
 from batchling import loop
 from batchling.cache.files import FileStore
+from batchling.money import prices
 from batchling.testing import ProviderServer
 from tests.faults.calls import ask_all
+
+prices.load()  # takes longer than all else that a short scope does
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["__main__", "tests.faults.victim"])

@@ -61,6 +61,7 @@ PROGRAM = """
 from concurrent.futures import ThreadPoolExecutor
 SERVER = os.environ["SERVER"]
 MESSAGES = lambda text: [{"role": "user", "content": text}]
+budget = 1
 %(ask)s
 from batchling import batchify, events
 from batchling.telemetry import OpenTelemetry
@@ -93,13 +94,13 @@ def answers(texts, **more):
 
 killed = False
 if sys.argv[1] == "first":
-    answers(["a", "b"], budget_usd=1)
+    answers(["a", "b"], budget_usd=budget)
     print("whole", flush=True)
     sys.stdin.readline()
     killed = True
     answers(["c"])
 elif sys.argv[1] == "resumed":
-    answers(["a", "b"], budget_usd=1)
+    answers(["a", "b"], budget_usd=budget)
     answers(["c"])
     left = batchify(cache=False, display="off")
     left.__enter__()  # the end of the interpreter finds it open
@@ -166,6 +167,7 @@ def ask(text):
 """,
     "together": """
 from together import Together
+budget = None  # its prices are not known
 client = Together(api_key="sk-1", base_url=f"{SERVER}/together/v1")
 def ask(text):
     client.chat.completions.create(model="meta-llama/Llama-3.3-70B-Instruct-Turbo", max_tokens=9, messages=MESSAGES(text))
