@@ -168,7 +168,7 @@ def ask(text):
     "together": """
 from together import Together
 budget = None  # its prices are not known
-client = Together(api_key="sk-1", base_url=f"{SERVER}/together/v1")
+client = Together(api_key="sk-1", base_url=f"{SERVER}/together")
 def ask(text):
     client.chat.completions.create(model="meta-llama/Llama-3.3-70B-Instruct-Turbo", max_tokens=9, messages=MESSAGES(text))
 """,
