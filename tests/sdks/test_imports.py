@@ -28,14 +28,14 @@ import atexit, json, os, sys, threading, time
 
 class Watch:
     \"\"\"Sees every import of a module that is not there yet. The program's own threads are the main one and those that it
-    has named after itself.\"\"\"
+    has named after itself, or an SDK after itself.\"\"\"
     slow = 0.0
     ours = {"anyio", "batchling", "genai_prices", "httpcore", "httpx", "rich"}
     found = []
 
     def find_spec(self, name, path=None, target=None):
         thread = threading.current_thread().name
-        if thread == "MainThread" or thread.startswith("program"):
+        if thread == "MainThread" or thread.startswith(("program", "litellm")):
             if name.partition(".")[0] in self.ours:
                 time.sleep(self.slow)
         else:
