@@ -38,12 +38,17 @@ def headers_of(response: Response) -> list[tuple[bytes, bytes]]:
     found = [
         (name.encode(), value.encode())
         for name, value in response.headers[:_MOST]
-        if name not in _FRAMING and _NAME.fullmatch(name) and not _UNFIT.search(value) and len(value) < _LONGEST
+        if _is_name(name) and (value.isprintable() or not _UNFIT.search(value)) and len(value) < _LONGEST
     ]
     if not any(name == b"date" for name, _ in found):
         found.append((b"date", _date(int(time.time()))))
     found.append((b"content-length", b"%d" % len(response.body)))
     return found
+
+
+@lru_cache(maxsize=256)
+def _is_name(name: str) -> bool:
+    return name not in _FRAMING and _NAME.fullmatch(name) is not None
 
 
 @lru_cache(maxsize=1)

@@ -121,19 +121,25 @@ def answering(kind: Any, library: Any, response: Response) -> Any:
     return transport
 
 
+_ways: WeakKeyDictionary[Any, Way] = WeakKeyDictionary()
+"""The way of each pool that was met: thousands of calls wait with the same one."""
+
+
 def way_of(transport: Any) -> Way | None:
     """How one of the library's network transports reaches a server; None when it does not show that."""
     pool: Any = getattr(transport, "_pool", None)
     if not hasattr(pool, "_ssl_context"):
         return None
-    socket_options = getattr(pool, "_socket_options", None)
-    return Way(
-        pool._ssl_context,
-        _proxy(pool),
-        getattr(pool, "_uds", None),
-        getattr(pool, "_local_address", None),
-        tuple(map(tuple, socket_options)) if socket_options else (),
-    )
+    if (way := _ways.get(pool)) is None:
+        options = getattr(pool, "_socket_options", None)
+        way = _ways[pool] = Way(
+            pool._ssl_context,
+            _proxy(pool),
+            getattr(pool, "_uds", None),
+            getattr(pool, "_local_address", None),
+            tuple(map(tuple, options)) if options else (),
+        )
+    return way
 
 
 def _proxy(pool: Any) -> Proxy | None:
@@ -151,13 +157,20 @@ def _proxy(pool: Any) -> Proxy | None:
 
 
 def _unreadable(library: Any, native: Any) -> str | None:
-    """Why the request cannot be looked at, or sent by anybody else; None when it can."""
-    if native.headers.get("content-type", "").startswith("multipart/"):
-        return "multipart"
-    if not isinstance(native.stream, library.ByteStream):
-        return "streaming upload"
-    if "content-encoding" in native.headers:
-        return "compressed body"
+    """Why the body cannot be looked at without using it up; None when it can."""
+    if isinstance(native.stream, library.ByteStream):
+        return None
+    is_form = native.headers.get("content-type", "").startswith("multipart/")
+    return "multipart" if is_form else "streaming upload"
+
+
+def _unsendable(native: Any, request: Request) -> str | None:
+    """Why nobody else can send this request; None when anybody can."""
+    for name, value in request.headers:
+        if name == "content-encoding":
+            return "compressed body"
+        if name == "content-type" and value.startswith("multipart/"):
+            return "multipart"
     return "its own server name (SNI)" if "sni_hostname" in native.extensions else None
 
 
@@ -176,10 +189,12 @@ def _ask(library: Any, transport: Any, native: Any, wrapped: Any) -> Any:
     if gate is None:
         return None
     reason = REPLACED if _is_replaced(library, transport, wrapped) else _unreadable(library, native)
-    if reason:
-        refuse(gate, native.method, url, reason)
-        return None
-    return offer(gate, to_request(native, url), way_of(transport))
+    if reason is None:
+        request = to_request(native, url)
+        if (reason := _unsendable(native, request)) is None:
+            return offer(gate, request, way_of(transport))
+    refuse(gate, native.method, url, reason)
+    return None
 
 
 def _following(library: Any, ours: list[Patch]) -> Any:
