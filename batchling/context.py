@@ -188,7 +188,7 @@ class BatchingContext:
     def _look_back(self) -> None:
         """Say so when no call was intercepted, unless a scope that was opened in the meantime may have had them."""
         if self._hints.nothing_happened and next(_numbers) == self._number + 1:
-            _log.warning(nothing(sys.modules, hooked=hooked()))
+            _log.warning(nothing(sys.modules.keys() - preload.brought, hooked=hooked()))
 
     def abandon(self) -> None:
         """Interpreter exit with the scope still open: its jobs go on at the provider; say so."""
