@@ -26,7 +26,6 @@ from batchling.display.standing import Standing
 from batchling.errors import OptionError
 from batchling.hooks import install_hooks
 from batchling.listening import Call, Listeners
-from batchling.money import prices
 from batchling.money.meter import Meter
 from batchling.money.quote import quoting, total
 from batchling.program import program
@@ -109,10 +108,8 @@ def batchify(
     listeners = Listeners(_callables(on_event))
 
     def prepare(provider: Provider) -> None:
-        if not dry_run:
-            prices.load()
-            if provider.renew is not None:
-                credentials.load(provider.renew)
+        if not dry_run and provider.renew is not None:
+            credentials.load(provider.renew)
         shown.prepare()
 
     options = Options(

@@ -32,7 +32,6 @@ from batchling.cache.upkeep import Contents, Removed, Upkeep
 from batchling.core import events
 from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.errors import CacheError
-from batchling.money import prices
 from batchling.money.meter import Meter
 from batchling.providers.base import Provider, Refused, read_fault
 
@@ -250,7 +249,6 @@ class _Desk:
         from batchling.sender import Sender
 
         preload.engine()
-        prices.load()
         self._store = store
         self._disk = ThreadPoolExecutor(1, "batchling-disk")
         self._sender = Sender()

@@ -12,11 +12,11 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 
+from batchling.money import prices
+
 _ALWAYS = (
     "batchling.sender",
     "certifi",
-    # It brings httpx2 along, for which openai 2 and 3 look in each of their calls, in whatever thread.
-    "genai_prices",
     # A pool of threads, and what an exception in one looks like in a log.
     "concurrent.futures.thread",
     "linecache",
@@ -40,3 +40,5 @@ def engine() -> None:
     for name in _IF_THERE:
         with suppress(ImportError):
             import_module(name)
+    # It brings httpx2 along, for which openai 2 and 3 look in each of their calls, in whatever thread.
+    prices.load()

@@ -1,8 +1,7 @@
 """List prices, from genai-prices: the only module that imports it.
 
-Loading it takes up to half a second, so the first call that is intercepted loads it, in its caller's thread:
-a scope without calls never needs it, and no thread of ours imports anything. Prices are those of the providers' global
-endpoints as genai-prices knows them; it asks no network here.
+Loading it takes up to half a second, in the thread that enters a scope (`batchling.preload`): no thread of ours imports
+anything. Prices are those of the providers' global endpoints as genai-prices knows them; it asks no network here.
 """
 
 from __future__ import annotations
