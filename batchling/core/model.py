@@ -119,23 +119,28 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One complaint of a provider about a whole job: `line` is 1-based, or None when it names no row."""
+    """One complaint of a provider about a whole job: `line` is 1-based, or None when it names no row. `status` is the
+    HTTP status that its code stands for (500 for a failure of the provider's own), or None for one that concerns what
+    was sent."""
 
     message: str
     code: str | None = None
     param: str | None = None
     line: int | None = None
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One answer to a poll. `word` is the provider's own status word; `outputs` name the result files."""
+    """One answer to a poll. `word` is the provider's own status word; `outputs` name the result files, and `reasons`
+    those of them that hold no answers, only why rows failed."""
 
     state: State
     word: str
     done: int = 0
     total: int = 0
     outputs: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
     errors: tuple[Fault, ...] = ()
     expires_at: float | None = None
     """Unix seconds after which the provider gives the job up."""

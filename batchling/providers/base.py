@@ -62,6 +62,8 @@ class Verdict(Enum):
     """The account's queue holds too much: wait until running batches have ended, or send less at a time."""
     LARGE = "large"
     """Too much for one batch: send less at a time."""
+    SMALL = "small"
+    """Too little for one batch: real time has the answer to these requests."""
     REAL_TIME = "real time"
     """The model has no batch form, or does not exist: real time has the answer."""
     ABSENT = "absent"
