@@ -25,11 +25,15 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
+import msgspec
+
 from batchling.callers import Arrival
 from batchling.core import events
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import JSON, Response, Target, header
 from batchling.hooks.gate import RealTime
+from batchling.money.usage import Answer, read, tokens
+from batchling.providers.base import Provider
 
 try:
     from opentelemetry import context, metrics, trace
@@ -135,7 +139,7 @@ class OpenTelemetry:
         waiter = call.waiter
         batch = waiter.batch if waiter is not None else ""
         cached = waiter is not None and waiter.cached
-        usage = _usage(body)
+        usage = _usage(call.provider, call.target, body)
         span = self._tracer.start_span(
             f"{facts['gen_ai.operation.name']} {call.target.model}",
             around,
@@ -195,30 +199,19 @@ def _identity(body: Mapping[str, JSON]) -> dict[str, str]:
     return {"gen_ai.response.id": name} if isinstance(name, str) else {}
 
 
-def _usage(body: Mapping[str, JSON]) -> dict[str, int]:
-    """The tokens of an answer's own usage: input with what the cache gave or took, output with reasoning."""
-    usage = body.get("usage") or body.get("usageMetadata")
-    if not isinstance(usage, dict):
+def _usage(provider: Provider, target: Target, body: Mapping[str, JSON]) -> dict[str, int]:
+    """The tokens of an answer, as its cost is made of: input with what the cache gave or took, output with reasoning.
+    Empty when the answer does not tell them."""
+    if not body:
         return {}
-
-    def count(*names: str) -> int | None:
-        found = [usage[name] for name in names if isinstance(usage.get(name), int)]
-        return sum(found) if found else None
-
-    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
-    read = count("cache_read_input_tokens", "cachedContentTokenCount")
-    if read is None and isinstance(details, dict) and isinstance(details.get("cached_tokens"), int):
-        read = details["cached_tokens"]
+    try:
+        found = tokens(read(provider.facts.prices, target.endpoint, msgspec.convert(body, Answer)))
+    except Exception:  # whatever an answer holds, it is the caller's
+        return {}
     counts = {
-        "input_tokens": count(
-            "prompt_tokens",
-            "promptTokenCount",
-            "input_tokens",
-            "cache_read_input_tokens",
-            "cache_creation_input_tokens",
-        ),
-        "output_tokens": count("completion_tokens", "candidatesTokenCount", "thoughtsTokenCount", "output_tokens"),
-        "cache_read.input_tokens": read,
-        "cache_creation.input_tokens": count("cache_creation_input_tokens"),
+        "input_tokens": found.input,
+        "output_tokens": found.output,
+        "cache_read.input_tokens": found.cached,
+        "cache_creation.input_tokens": found.written,
     }
-    return {f"gen_ai.usage.{name}": value for name, value in counts.items() if value is not None}
+    return {f"gen_ai.usage.{name}": count for name, count in counts.items() if count or "." not in name}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 import batchling
-from batchling import errors
+from batchling import errors, events
+from batchling.core import events as core_events
 
 
 def test_the_public_names() -> None:
@@ -41,3 +43,10 @@ def test_errors_can_be_pickled(error: BaseException) -> None:
 
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
     assert isinstance(error, Exception) != isinstance(error, errors.Detached)
+
+
+def test_every_event_that_listeners_hear_is_public() -> None:
+    told = {kind.__name__ for kind in get_args(core_events.Event)} - {"Settled"}
+
+    assert told <= set(events.__all__)
+    assert all(hasattr(events, name) for name in events.__all__)

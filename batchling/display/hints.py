@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Container
 from dataclasses import dataclass, field
 
 from batchling.core import events, footprint
+from batchling.hooks.gate import OUTSIDE
 
-SMALL = 5
-"""Requests: a batch of no more than these is a small one."""
-ENOUGH = 3
-"""Small batches one after the other that are no accident any more."""
+SMALL = 64
+"""Requests: a batch of no more than these may be all that a pool of threads or a semaphore lets through at once."""
 DAY = 86_400.0
 
 _OUT_OF_REACH = {
@@ -25,6 +25,25 @@ _OUT_OF_REACH = {
 """Modules whose calls go below or beside the libraries that we hook."""
 _KEEP_ANSWERS = {"dspy": "dspy", "litellm": "litellm", "langchain_core": "langchain"}
 """Modules that may answer from caches of their own, so that no call is made."""
+_REMEDIES: dict[str, dict[str, str]] = {
+    "streaming": {
+        "": "Ask without stream=True to have it batched",
+        "pydantic_ai": "pydantic-ai streams from Claude unless max_tokens is set: "
+        'model_settings={"max_tokens": 4096}, and run instead of run_stream',
+        "inspect_ai": "inspect_ai streams from Claude unless max_tokens is below 8192: max_tokens=4096",
+        "llama_index.core.agent": "llama-index: FunctionAgent(streaming=False)",
+        "llm": "llm: --no-stream",
+        "langgraph": 'LangGraph: ainvoke, or another stream_mode than "messages"',
+        "agents": "openai-agents: Runner.run instead of run_streamed",
+    },
+    OUTSIDE: {
+        "": "Open the scope around the code that makes the calls, or start that task or thread inside it",
+        "fastapi": "With FastAPI, a scope in the lifespan does not reach requests: open one in the endpoint",
+        "starlette": "With Starlette, a scope in the lifespan does not reach requests: open one in the endpoint",
+    },
+}
+"""Ways to have such calls batched, by the reason why they were not and the module of the framework that they are for;
+see the report on a hundred programs and the frameworks' own documentation. An empty name is for every program."""
 _OTHER_PROCESSES = ("concurrent.futures.process", "multiprocessing.pool", "joblib")
 _HOOKED = ("httpx", "httpx2", "aiohttp", "requests")
 
@@ -39,7 +58,6 @@ class _Line:
     answered: bool = True
     """Whether the last batch has given somebody a good answer."""
     largest: int = 0
-    count: int = 0
 
 
 class Hints:
@@ -48,6 +66,8 @@ class Hints:
     def __init__(self) -> None:
         self._lines: dict[tuple[str, str, str], _Line] = {}
         self._owners: dict[str, _Line] = {}
+        self._last: tuple[str, str, str] | None = None
+        """The queue of the last batch."""
         self._said: set[str] = set()
         self.nothing_happened = True
 
@@ -55,6 +75,8 @@ class Hints:
         """Take one event in. What is to be said now, if anything."""
         self.nothing_happened = False
         match event:
+            case events.Bypassed():
+                return self._once(f"full price {event.reason}", full_price(event, sys.modules))
             case events.Queued():
                 self._line(event.target.queue).fresh += 1
                 return self._of_call(event)
@@ -89,24 +111,24 @@ class Hints:
         line.answered = False
 
     def _of_batch(self, queue: tuple[str, str, str], batch: str, rows: int) -> str | None:
-        """Serialised work: batches that are small, not smaller than those before, and made only of requests which came
-        after the answers of the one before. Re-asked requests shrink, or answer nobody in between; a wave that was
-        large once is no line."""
+        """Serialised work: a small batch, as large as the largest before, and made only of requests which came after
+        the answers of the one before. Re-asked requests shrink, or answer nobody in between; a wave that was large
+        once is no line."""
         line = self._line(queue)
-        in_line = not line.running and line.answered and line.fresh >= rows
+        in_line = self._last == queue and not line.running and line.answered and line.fresh >= rows
+        before = line.largest if in_line else 0
+        self._last = queue
         line.running.add(batch)
         line.fresh = 0
-        line.count = (line.count if in_line else 0) + (rows >= line.largest)
         line.largest = max(line.largest, rows)
-        if line.count < ENOUGH or line.largest > SMALL:
+        if rows != before or line.largest > SMALL:
             return None
-        size = "one request each" if line.largest == 1 else f"at most {line.largest} requests each"
+        size = "one request each" if rows == 1 else f"{rows} requests each"
         return self._once(
             "line",
-            f"batchling: {ENOUGH} batches of {queue[2]} in a row held {size}, and each was made only when the one "
-            "before had been answered. A batch may take hours, so ask at once what can be asked at once: "
-            "asyncio.gather instead of a loop, and a semaphore, max_concurrency or number of threads as large as the "
-            "number of calls.",
+            f"batchling: 2 batches of {queue[2]} in a row held {size}, and the second was made only when the first had "
+            "been answered. A batch may take hours, so ask at once what can be asked at once: asyncio.gather instead "
+            "of a loop, and a semaphore, max_concurrency or number of threads as large as the number of calls.",
         )
 
     def _of_call(self, event: events.Queued) -> str | None:
@@ -137,6 +159,16 @@ class Hints:
             return None
         self._said.add(what)
         return text
+
+
+def full_price(event: events.Bypassed, modules: Container[str]) -> str:
+    """What is said of the first call that goes real time for a reason, by the modules that are loaded."""
+    ways = [way for name, way in _REMEDIES.get(event.reason, {}).items() if not name or name in modules]
+    way = f" {'; '.join(ways)}." if ways else ""
+    return (
+        f"batchling: a call to {event.host}{event.path} goes real time, at full price: {event.reason}.{way} Further "
+        "calls of this kind are counted in the report at the end."
+    )
 
 
 _PARTS = {

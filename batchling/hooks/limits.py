@@ -1,17 +1,21 @@
 """How long the caller of an intercepted call waits at most, as far as that can be seen.
 
 The HTTP libraries' own timeouts do not tick for a call that is batched; what the program put around it does. Seen are
-`asyncio.timeout`, `asyncio.wait_for`, and anyio's and trio's scopes, around the call in its own task. A limit around a
-group of tasks, or one of another thread that waits for this one, cannot be seen.
+`asyncio.timeout`, `asyncio.wait_for`, and anyio's and trio's scopes, around the call in its own task or around a task
+that waits for it. A limit of another thread that waits for this one cannot be seen.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import Any
 
 import anyio
+
+_FAR = 1_000
+"""Futures and tasks around a call that are looked at."""
 
 
 def limit() -> float | None:
@@ -25,27 +29,48 @@ def limit() -> float | None:
 
 
 def _of_task() -> float | None:
-    """By asyncio's own timers: those that end in this task."""
+    """By asyncio's own timers: those that end in this task, or in one that waits for it."""
     loop: Any = asyncio._get_running_loop()
     if loop is None or (task := asyncio.current_task()) is None:
         return None
-    # In Python 3.11 `wait_for` makes a task of its own, and hears of its end by a callback that holds what it waits on.
-    released = [
-        call.args[0] for call, _ in getattr(task, "_callbacks", None) or () if hasattr(call, "func") and call.args
-    ]
+    waiting = _waiting_for(task)
     ends = [
-        timer.when()
-        for timer in getattr(loop, "_scheduled", ())
-        if not timer.cancelled() and _ends(timer, task, released)
+        timer.when() for timer in getattr(loop, "_scheduled", ()) if not timer.cancelled() and _ends(timer, waiting)
     ]
     return min(ends) - loop.time() if ends else None
 
 
-def _ends(timer: Any, task: object, released: list[object]) -> bool:
+def _ends(timer: Any, waiting: dict[int, object]) -> bool:
     owner = getattr(timer._callback, "__self__", None)
     if isinstance(owner, asyncio.Timeout):
-        return getattr(owner, "_task", None) is task
-    return any(argument is future for argument in timer._args for future in released)
+        return id(getattr(owner, "_task", None)) in waiting
+    # In Python 3.11 `wait_for` makes a task of its own, and its timer releases a future.
+    return any(id(argument) in waiting for argument in timer._args)
+
+
+def _waiting_for(task: object) -> dict[int, object]:
+    """This task and the futures and tasks that wait for its end, by their ids: through gather, groups of tasks,
+    `asyncio.wait`, `as_completed` and whatever else hears of an end by a callback."""
+    found: dict[int, object] = {}
+    ahead = [task]
+    while ahead and len(found) < _FAR:
+        one = ahead.pop()
+        if id(one) not in found:
+            found[id(one)] = one
+            ahead += _told_by(one)
+    return found
+
+
+def _told_by(one: Any) -> list[Any]:
+    """The futures, tasks, groups and queues that hear of the end of one of them."""
+    names = ("_parent_task", "_on_completed_fut", "_done")
+    told = [getattr(one, name, None) for name in names] + list(getattr(one, "_getters", None) or ())
+    for call, _ in getattr(one, "_callbacks", None) or ():
+        told += [getattr(call, "__self__", None), *getattr(call, "args", ())]
+        for cell in getattr(call, "__closure__", None) or ():
+            with suppress(ValueError):  # an empty cell
+                told.append(cell.cell_contents)
+    return [each for each in told if asyncio.isfuture(each) or type(each).__module__.startswith("asyncio.")]
 
 
 def _of_scopes() -> float | None:

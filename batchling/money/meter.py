@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from batchling.core.cost import Cost
 from batchling.core.model import Response, Target
 from batchling.money import prices
+from batchling.money.usage import Answer, read, tokens
 from batchling.providers.base import Provider
 
 if TYPE_CHECKING:
@@ -20,17 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class _Answer(msgspec.Struct):
-    """What a meter reads of an answer; the rest is skipped, undecoded."""
-
-    model: Any = None
-    modelVersion: Any = None  # noqa: N815  # Gemini's word
-    usage: Any = None
-    usageMetadata: Any = None  # noqa: N815
-    usage_info: Any = None
-
-
-_answers = msgspec.json.Decoder(_Answer)
+_answers = msgspec.json.Decoder(Answer)
 
 
 @dataclass(slots=True)
@@ -86,20 +77,16 @@ class Meter:
         self._counts[0] += 1
         try:
             answer = _answers.decode(response.body)
-            read = prices.reader(self.provider.facts.prices, self.target.endpoint)
-            if read is None:
-                raise ValueError("no list of prices")
-            usage = read(_readable(answer))
-            name = answer.modelVersion or answer.model
-            self._sum(name if isinstance(name, str) else "").add(usage)
+            usage = read(self.provider.facts.prices, self.target.endpoint, answer)
+            self._sum(answer.name).add(usage)
             self._note(usage)
         except Exception as fault:  # whatever an answer holds, it is the caller's, and the batch goes on
             self._silent += 1
             _log.debug("an answer does not tell its usage (%s)", type(fault).__name__)
 
     def _note(self, usage: Usage) -> None:
-        for place, name in enumerate(("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens"), 1):
-            self._counts[place] += int(usage.reported_value(name))
+        for place, count in enumerate(tokens(usage), 1):
+            self._counts[place] += count
 
     def _sum(self, name: str) -> _Sum:
         found = self._sums.get(name)
@@ -118,24 +105,6 @@ class Meter:
         paid = [None if self._silent else Decimal(0), *(each.paid for each in self._sums.values())]
         answers, taken, cached, written, made = self._counts
         return Cost(answers, self._silent, taken, cached, written, made, _total(full), _total(paid))
-
-
-def _readable(answer: _Answer) -> dict[str, Any]:
-    usage = answer.usage
-    if (
-        isinstance(usage, dict)
-        and "total_tokens" in usage
-        and len(usage.keys() & {"prompt_tokens", "input_tokens"}) == 0
-    ):
-        # Voyage counts nothing else, and all of it is input.
-        usage = {**usage, "prompt_tokens": usage["total_tokens"]}
-    return {
-        "model": answer.model,
-        "modelVersion": answer.modelVersion,
-        "usage": usage,
-        "usageMetadata": answer.usageMetadata,
-        "usage_info": answer.usage_info,
-    }
 
 
 def _total(amounts: list[Decimal | None]) -> float | None:

@@ -8,7 +8,8 @@ import pytest
 
 from batchling.core import events
 from batchling.core.events import Answered, Bypassed, Died, Ended, Event, Held, Queued, Rehearsed, Submitted, Withdrawn
-from batchling.display.hints import Hints, nothing
+from batchling.display.hints import Hints, full_price, nothing
+from batchling.hooks.gate import OUTSIDE
 from tests.display.test_receipt import CHAT, CLAUDE
 
 
@@ -32,16 +33,18 @@ def runs(*rows: int, ok: bool = True) -> list[Event]:
     return [event for number, size in enumerate(rows) for event in run(number, size, ok)]
 
 
-def test_a_loop_is_told_once_at_its_third_batch() -> None:
-    assert said(*runs(1, 1)) == []
-    (text,) = said(*runs(1, 1, 1, 1, 1, 1, 1))
-    assert "3 batches of gpt-5-mini in a row held one request each" in text
+def test_a_loop_is_told_once_at_its_second_batch() -> None:
+    assert said(*run(0)) == []
+    (text,) = said(*run(0), *run(1)[:2])
+    assert "2 batches of gpt-5-mini in a row held one request each" in text
     assert "asyncio.gather" in text
+    assert said(*runs(1, 1, 1, 1)) == [text]
 
 
-def test_a_semaphore_is_told() -> None:
-    (text,) = said(*runs(5, 5, 5, 5))
-    assert "held at most 5 requests each" in text
+@pytest.mark.parametrize("width", [2, 6, 12, 24, 64])
+def test_a_blocked_pool_is_told_at_its_second_wave(width: int) -> None:
+    (text,) = said(*runs(width, width, width, 3))
+    assert f"held {width} requests each" in text
 
 
 def test_a_loop_in_a_dry_run_is_told_before_it_costs_anything() -> None:
@@ -54,7 +57,7 @@ def test_a_loop_in_a_dry_run_is_told_before_it_costs_anything() -> None:
     [
         pytest.param(runs(1000, 5, 2, 1, 1, 1), id="validation asks a few again, after a wave"),
         pytest.param(runs(5, 3, 1, 1), id="a small program asks a few again"),
-        pytest.param(runs(6, 6, 6, 6), id="batches that are not small"),
+        pytest.param(runs(65, 65, 65), id="batches that are not small"),
         pytest.param(runs(1, 1, 1, 1, ok=False), id="a call that fails is asked again"),
         pytest.param([*run(1), *run(2, target=CLAUDE), *run(3), *run(4, target=CLAUDE)], id="a step of each model"),
         pytest.param(
@@ -157,3 +160,21 @@ def test_what_is_paid_again_is_told_once_for_each_queue() -> None:
     )
     assert "`messages[0].content` differs from the last run" in text
     assert "the credential (or, at a gateway, a header) and `seed` differ from the last run" in other
+
+
+@pytest.mark.parametrize(
+    ("reason", "module", "way"),
+    [
+        ("streaming", "pydantic_ai", "max_tokens"),
+        ("streaming", "inspect_ai", "max_tokens=4096"),
+        ("streaming", "llama_index.core.agent", "FunctionAgent(streaming=False)"),
+        ("streaming", "llm", "--no-stream"),
+        (OUTSIDE, "fastapi", "open one in the endpoint"),
+    ],
+)
+def test_a_reason_for_full_price_is_told_once_with_the_frameworks_way_out(reason: str, module: str, way: str) -> None:
+    event = Bypassed("api.example", "/v1/messages", reason)
+
+    assert way in full_price(event, [module])
+    assert way not in full_price(event, [])
+    assert len(said(event, event, replace(event, reason="multipart"))) == 2

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -15,7 +16,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from batchling.core.model import Target
+from batchling.core.model import Response, Target
+from batchling.money.meter import Meter
+from batchling.providers import PROVIDERS
 from batchling.telemetry import OpenTelemetry, _facts, _usage
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, ask_claude, scope, together
@@ -149,13 +152,6 @@ def test_anthropic_input_includes_what_came_from_the_cache(provider_server: Prov
     assert call.attributes is not None
     assert call.attributes["gen_ai.provider.name"] == "anthropic"
     assert call.attributes["gen_ai.usage.output_tokens"] == usage["output_tokens"]
-    read = {"input_tokens": 3, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 5, "output_tokens": 1}
-    assert _usage({"usage": read}) == {
-        "gen_ai.usage.input_tokens": 28,
-        "gen_ai.usage.output_tokens": 1,
-        "gen_ai.usage.cache_read.input_tokens": 20,
-        "gen_ai.usage.cache_creation.input_tokens": 5,
-    }
 
 
 @pytest.mark.parametrize(
@@ -181,14 +177,48 @@ def test_the_conventions_names(provider: str, endpoint: str, operation: str, nam
     assert (facts["server.address"], facts["server.port"]) == ("host", 443)
 
 
-def test_gemini_counts_thoughts_as_output() -> None:
-    told = {"promptTokenCount": 7, "candidatesTokenCount": 2, "thoughtsTokenCount": 3, "cachedContentTokenCount": 4}
+ANSWERS: list[tuple[str, str, dict[str, Any], dict[str, int]]] = [
+    (
+        "gemini",
+        ":generateContent",
+        {
+            "usageMetadata": {
+                "promptTokenCount": 10,
+                "toolUsePromptTokenCount": 5,
+                "candidatesTokenCount": 4,
+                "thoughtsTokenCount": 3,
+            }
+        },
+        {"input_tokens": 15, "output_tokens": 7},
+    ),
+    ("voyage", "/v1/embeddings", {"usage": {"total_tokens": 7}}, {"input_tokens": 7, "output_tokens": 0}),
+    (
+        "anthropic",
+        "/v1/messages",
+        {
+            "usage": {
+                "input_tokens": 3,
+                "cache_read_input_tokens": 20,
+                "cache_creation_input_tokens": 5,
+                "output_tokens": 1,
+            }
+        },
+        {"input_tokens": 28, "output_tokens": 1, "cache_read.input_tokens": 20, "cache_creation.input_tokens": 5},
+    ),
+]
 
-    assert _usage({"usageMetadata": told}) == {
-        "gen_ai.usage.input_tokens": 7,
-        "gen_ai.usage.output_tokens": 5,
-        "gen_ai.usage.cache_read.input_tokens": 4,
-    }
+
+@pytest.mark.parametrize(("provider", "endpoint", "body", "counts"), ANSWERS)
+def test_spans_and_costs_count_the_same_tokens(
+    provider: str, endpoint: str, body: dict[str, Any], counts: dict[str, int]
+) -> None:
+    served, target = PROVIDERS[provider], Target(provider, "https://host", endpoint, "m", "a")
+    meter = Meter(served, target)
+    meter.add(Response(200, (), msgspec.json.encode(body)))
+    cost = meter.cost()
+
+    assert _usage(served, target, body) == {f"gen_ai.usage.{name}": count for name, count in counts.items()}
+    assert (cost.input, cost.output) == (counts["input_tokens"], counts["output_tokens"])
 
 
 def test_without_the_extra_the_way_out_is_named() -> None:

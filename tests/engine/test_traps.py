@@ -44,7 +44,7 @@ def test_a_semaphore(provider_server: ProviderServer, caplog: pytest.LogCaptureF
         asyncio.run(program())
 
     (text,) = warnings(caplog)
-    assert "held at most 2 requests each" in text
+    assert "held 2 requests each" in text
 
 
 def test_a_program_that_asks_at_once_is_told_nothing(
@@ -93,7 +93,38 @@ async def unlimited(server: ProviderServer) -> None:
     await others
 
 
-@pytest.mark.parametrize("program", [by_wait_for, by_timeout, by_anyio])
+async def around_gather(server: ProviderServer) -> None:
+    async def metric() -> None:
+        await asyncio.gather(_post(server, "a"), asyncio.sleep(0))
+
+    await asyncio.wait_for(metric(), 1000)
+
+
+async def around_group(server: ProviderServer) -> None:
+    async with asyncio.timeout(1000), asyncio.TaskGroup() as group:
+        group.create_task(_post(server, "a"))
+
+
+async def around_wait(server: ProviderServer) -> None:
+    async with asyncio.timeout(1000):
+        await asyncio.wait([asyncio.create_task(_post(server, "a"))])
+
+
+async def around_task(server: ProviderServer) -> None:
+    async with asyncio.timeout(1000):
+        await asyncio.create_task(_post(server, "a"))
+
+
+async def around_as_completed(server: ProviderServer) -> None:
+    async with asyncio.timeout(1000):
+        for one in asyncio.as_completed([_post(server, "a")]):
+            await one
+
+
+IN_CHILD_TASKS = [around_gather, around_group, around_wait, around_task, around_as_completed]
+
+
+@pytest.mark.parametrize("program", [by_wait_for, by_timeout, by_anyio, *IN_CHILD_TASKS])
 def test_a_time_limit_is_told_before_the_wait(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture, program: Any
 ) -> None:
@@ -148,6 +179,7 @@ def test_short_cache_marks(provider_server: ProviderServer, caplog: pytest.LogCa
 
     with scope(provider_server):
         ask_claude(provider_server, "a", system=system(ttl="1h"))
+    with scope(provider_server):
         ask_claude(provider_server, 'b "cache_control" {"type": "ephemeral"}')
     assert warnings(caplog) == []
     with scope(provider_server, **together(2)):
@@ -196,9 +228,21 @@ def test_what_is_no_empty_scope(provider_server: ProviderServer, caplog: pytest.
     with scope(provider_server):  # the inner one had them
         with scope(provider_server):
             ask(provider_server, "a")
-    with scope(provider_server):  # all went real time, and were reported
-        ask(provider_server, "b", stream=True)
     with pytest.raises(ZeroDivisionError), batchify():  # it did not come so far
         raise ZeroDivisionError
 
     assert warnings(caplog) == []
+
+
+def test_the_first_call_at_full_price_is_told_before_the_scope_ends(
+    provider_server: ProviderServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with scope(provider_server):
+        for text in "ab":
+            ask(provider_server, text, stream=True)
+        ask(provider_server, "c")
+        told = warnings(caplog)
+
+    (text,) = told
+    assert "goes real time, at full price: streaming. Ask without stream=True to have it batched" in text
+    assert warnings(caplog) == told
