@@ -20,6 +20,7 @@ from batchling.core.fingerprint import digest
 from batchling.core.model import (
     JSON,
     Bypass,
+    Call,
     Fault,
     Flow,
     Headers,
@@ -41,6 +42,19 @@ class Refused(Exception):
     def __init__(self, response: Response) -> None:
         super().__init__(f"HTTP {response.status}")
         self.response = response
+
+
+class Unread(Refused):
+    """A part of a job's results cannot be read, and the rest was. `vital` says that it may hold answers; otherwise it
+    only says why rows failed."""
+
+    def __init__(self, response: Response, *, vital: bool = True) -> None:
+        super().__init__(response)
+        self.vital = vital
+
+
+class BrokenOff(Exception):
+    """Sent into a flow in place of a response: the answer to a call for results broke off."""
 
 
 class Garbled(Exception):
@@ -287,6 +301,34 @@ def _plain_text(body: bytes) -> str | None:
     """An error that a provider says in plain words (Doubleword, Parasail); None for the HTML of a proxy."""
     text = " ".join(body[:500].decode(errors="replace").split())
     return text if text.isprintable() and not text.startswith("<") else None
+
+
+def read_rows(asked: Request) -> Flow[None]:
+    """Read a file of results. Raises `Refused`."""
+    response = yield Call(asked, rows=True)
+    if not response.ok:
+        raise Refused(response)
+
+
+def every(files: Iterable[tuple[Flow[None], bool]]) -> Flow[None]:
+    """Read result files, each by a flow of its own, with whether it may hold answers: one that cannot be read keeps no
+    other from being read. Raises what the first of those with answers raised when nothing could be read, and `Unread`
+    when something could, or nothing is missing but reasons."""
+    lost: list[tuple[Refused | BrokenOff, bool]] = []
+    read = 0
+    for flow, vital in files:
+        try:
+            yield from flow
+        except (Refused, BrokenOff) as fault:
+            lost.append((fault, vital))
+        else:
+            read += 1
+    lost.sort(key=lambda each: not each[1])
+    if lost:
+        worst, vital = lost[0]
+        if vital and not read:
+            raise worst
+        raise Unread(worst.response if isinstance(worst, Refused) else Response(502, (), b""), vital=vital) from worst
 
 
 def read_id(job: dict[str, JSON], name: str = "id") -> str:

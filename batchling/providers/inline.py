@@ -155,15 +155,15 @@ class InlineDialect:
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         said = read_json((yield Call(request("GET", at, f"/batches/{segment(job.id)}"))))
         status = read_status(_sference(said))
-        outputs = ("results",) if status.state is State.ENDED else ()
+        outputs = ("results",) if status.state is State.ENDED or said.get("results") else ()
         return Status(
             status.state,
             status.word,
             status.done,
             status.total,
-            outputs,
-            status.errors,
-            status.expires_at,
+            outputs=outputs,
+            errors=status.errors,
+            expires_at=status.expires_at,
             known=status.known,
         )
 

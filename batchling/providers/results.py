@@ -13,11 +13,20 @@ Rows = dict[str, Row]
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """What result lines say: the rows of the wanted keys, the members with a good answer, how many have any."""
+    """What result lines say: the rows of the wanted keys, the members with a good answer, those with any; how many
+    lines are nobody's of these, how many are no JSON, and whose format they have, if it is a known one."""
 
     rows: Rows
     good: frozenset[str]
-    lines: int
+    seen: frozenset[str]
+    others: int = 0
+    unreadable: int = 0
+    foreign: str = ""
+
+    @property
+    def lines(self) -> int:
+        """How many members have a line."""
+        return len(self.seen)
 
 
 def sort_rows(
@@ -32,12 +41,16 @@ def sort_rows(
     rows: Rows = {}
     good: set[str] = set()
     seen: set[str] = set()
+    others = unreadable = 0
     for line in lines:
         try:
             row = provider.row(line)
         except ValueError:
+            others += line.startswith(b"{")
+            unreadable += not line.startswith(b"{")
             continue
         if row.key not in members:
+            others += 1
             continue
         seen.add(row.key)
         if row.key in good:
@@ -47,4 +60,4 @@ def sort_rows(
             count(row.response)
         if row.key in wanted:
             rows[row.key] = row
-    return Sorted(rows, frozenset(good), len(seen))
+    return Sorted(rows, frozenset(good), frozenset(seen), others, unreadable)

@@ -194,8 +194,7 @@ def test_finished_without_files_is_waited_for_briefly(
     assert run(provider_server, "openai") == [200] * 3
     assert len(provider_server.jobs()) == 1
 
-    monkeypatch.setattr(driver, "PATIENCE_FOR_ID", 0.05)
-    monkeypatch.setattr(driver, "SHORT_FILES", 0)
+    monkeypatch.setattr(driver, "PATIENCE_FOR_FILES", 0.05)
     provider_server.change_reply("GET", "/batches/", hidden, times=10_000)
     with scope(provider_server, batch_poll_interval_seconds=0.01, batch_window_seconds=0.02):
         lost = ask(provider_server, "nowhere to be seen")
@@ -282,7 +281,7 @@ def test_results_that_have_lapsed_are_bought_anew(
     for path in batchling_cache.glob("results/*"):
         path.unlink()
     monkeypatch.setattr(driver, "GRACE", -200_000.0)
-    monkeypatch.setattr(driver, "PATIENCE_FOR_ID", 0.0)
+    monkeypatch.setattr(driver, "PATIENCE_FOR_FILES", 0.0)
     provider_server.fail_call("GET", "/batches/", 404, b"{}", times=2)
     with scope(provider_server):
         assert ask(provider_server, "x").status_code == 200
