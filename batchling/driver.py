@@ -270,12 +270,12 @@ class Driver:
             verdict = judge(response)
             unknown = response.status in _UNKNOWN_CALL or 300 <= response.status < 400
             if verdict is Verdict.ABSENT or (verdict is Verdict.NO and unknown and not batch.site.official):
-                raise NoBatches("the gateway has no batch API", place=True) from no
+                raise _absent(batch.site) from no
             fault = read_fault(response)
             if verdict is Verdict.LATER or (verdict is Verdict.NO and response.status in (400, 413, 422)):
                 repeats = AGAIN_UNNAMED if verdict is Verdict.LATER else 0
                 raise self._spoiled(batch, f"refused with HTTP {response.status}", fault, response, repeats) from no
-            _turn_away(verdict, fault.code or str(no))
+            _turn_away(batch.site, verdict, fault.code or str(no))
             raise
         except GivenUp as end:
             await self._die(batch, f"not submitted: {end}")
@@ -388,7 +388,8 @@ class Driver:
         know a job whose time is over, or that was `stopped`, it has forgotten it: raises `Lapsed`; the refusal for
         everything else that stays."""
         unknown = refusal.response.status in (404, 410)
-        if not (unknown and stopped) and not refusals.are_enough(refusal.response):
+        enough = refusals.are_enough(refusal.response) or (stopped and refusals.count >= REFUSALS)
+        if not enough and not (unknown and stopped):
             return
         if unknown and (stopped or clock.time() > _deadline(batch)):
             await self._die(batch, "the provider knows it no longer")
@@ -505,7 +506,7 @@ class Driver:
         await self._die(batch, f"failed: {first.code or status.word[:40]}")
         code = first.status or 400
         verdict = batch.provider.judge(code, first)
-        _turn_away(verdict, first.code or "")
+        _turn_away(batch.site, verdict, first.code or "")
         answers = _answers(batch, (first, *others))
         response = batch.provider.failure(code, first)
         if not answers and verdict is Verdict.NO and code not in (400, 413, 422):
@@ -599,11 +600,15 @@ def _is_page(response: Response) -> bool:
     return 300 <= response.status < 400 or response.body.lstrip()[:1] == b"<"
 
 
-def _turn_away(verdict: Verdict, why: str) -> None:
+def _absent(site: Site) -> NoBatches:
+    return NoBatches(f"the {'account' if site.official else 'gateway'} has no batch API", place=True)
+
+
+def _turn_away(site: Site, verdict: Verdict, why: str) -> None:
     """Raise what a verdict means for a whole batch, unless it is up to its rows."""
     match verdict:
         case Verdict.ABSENT:
-            raise NoBatches("the account has no batch API here", place=True)
+            raise _absent(site)
         case Verdict.REAL_TIME:
             raise NoBatches("model without a batch form")
         case Verdict.SMALL:

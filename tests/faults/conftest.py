@@ -15,6 +15,8 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The waits of a real network, shortened; their order stays: a listing takes longer than a poll."""
     monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 0.15)
     monkeypatch.setattr(driver, "PATIENCE_FOR_ROWS", 0.0)
+    monkeypatch.setattr(driver, "PATIENCE_WITH_REFUSALS", 0.0)
+    monkeypatch.setattr(driver, "PATIENCE_WITH_PAGES", 0.0)
     monkeypatch.setattr(sender, "IDLE_SECONDS", 0.3)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from batchling.core.model import Bypass, Fault, Item, Job, Request, Site, State, Status, Target
 from batchling.providers import Routes
-from batchling.providers.base import Garbled, Refused
+from batchling.providers.base import Garbled, Refused, Unsettled
 from batchling.providers.compatible import TOGETHER
 from batchling.providers.files import read_status
 from batchling.providers.openai import OPENAI
@@ -280,9 +280,19 @@ def test_find_pages_until_the_tag() -> None:
 
 def test_find_stops_at_older_jobs() -> None:
     assert play(OPENAI.find(site(), "mine", ["k"], 1000.0, frozenset()), jobs("b1", created=100, more=True))[1] is None
-    assert (
-        play(OPENAI.find(site(), "mine", ["k"], 1000.0, frozenset()), answer({"data": [], "has_more": True}))[1] is None
-    )
+    assert play(OPENAI.find(site(), "mine", ["k"], 1000.0, frozenset()), answer({"data": []}))[1] is None
+
+
+def test_an_empty_page_with_more_after_it_tells_nothing() -> None:
+    """As where somebody in between leaves out what is not the caller's (litellm#38738)."""
+    with pytest.raises(Unsettled):
+        play(OPENAI.find(site(), "mine", ["k"], 1000.0, frozenset()), answer({"data": [], "has_more": True}))
+
+
+def test_a_list_that_does_not_advance_is_at_its_end() -> None:
+    page = jobs("b1", created=2_000, more=True)
+    calls, job = play(OPENAI.find(site(), "mine", ["k"], 1000.0, frozenset()), page, page)
+    assert (len(calls), job) == (2, None)
 
 
 def test_a_job_without_metadata_is_found_by_any_of_its_files() -> None:
