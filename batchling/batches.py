@@ -311,24 +311,28 @@ class Batches:
         that the provider names apart, or in halves. Who is refused alone gets the refusal."""
         search = self._searches.pop(batch_id, None) or Search()
         followers = self._followers[batch_id]
-        named = [name for name in spoiled.answers if name in followers]
-        for name in named:
+        answered = [name for name in spoiled.answers if name in followers]
+        for name in answered:
             followers.discard(name)
-            self._answer_from(batch_id, name, spoiled.answers[name])
-        waiters = {name: waiter for name in sorted(followers) if (waiter := self._callers.get(name)) is not None}
+            if spoiled.answers[name] is None:
+                self._let_go(target, [name], "a batch cannot carry this request")
+            else:
+                self._answer_from(batch_id, name, spoiled.answer(name))
+        waiting = (self._callers.get(name) for name in spoiled.members if name in followers)
+        waiters = {waiter.item.key: waiter for waiter in waiting if waiter is not None}
         followers.clear()
         repeats = min(spoiled.repeats, self._terms.resubmissions)
-        if named:
+        if answered:
             parts = search.go_on(tuple(waiters))
         else:
             parts = search.split(tuple(waiters), spoiled.suspects, repeats, by_jobs=spoiled.by_job)
         if not parts:
             for name in waiters:
-                self._answer_from(batch_id, name, spoiled.without_names(waiters.keys() - {name}))
+                self._answer_from(batch_id, name, spoiled.answer(name))
             return
         for waiter in waiters.values():
             waiter.unsent = True
-        if repeats and len(parts) == 1 and not named:
+        if repeats and len(parts) == 1 and not answered:
             pause = retry.pause(search.repeats, min(1.0, self._terms.poll_interval), random.random(), None)
             self._emit(events.Delayed(batch_id, "submit", str(spoiled), pause, search.repeats))
             await asyncio.sleep(pause)

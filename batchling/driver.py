@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,12 +21,12 @@ from batchling.access import Access
 from batchling.cache import Store
 from batchling.core import events, retry
 from batchling.core.cost import Meter, NoMeter
-from batchling.core.isolation import suspects, unnamed
+from batchling.core.isolation import named, suspects, unnamed
 from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.model import Fault, Item, Job, Response, Row, Site, State, Status, Target
 from batchling.errors import CacheError
 from batchling.exchange import Errand, Exchange, GivenUp, ReplyLost, Wait
-from batchling.providers.base import Provider, Refused, Unread, Unsettled, Verdict, read_fault
+from batchling.providers.base import Provider, Refused, Unlisted, Unread, Unsettled, Verdict, read_fault
 from batchling.providers.results import Rows, Sorted, sort_rows
 from batchling.sender import NetworkFault, Sender
 
@@ -56,13 +56,15 @@ PATIENCE_FOR_ROWS = 15.0
 download: a connection may have ended early, or a store not show all rows yet."""
 PATIENCE_WITH_RESULTS = 600.0
 """Seconds after which results are taken as they are although they change all the time, one of several files with
-answers cannot be read, or nothing in them can."""
+answers cannot be read, or nothing in them can; and after which a list that tells nothing is given up."""
 AGAIN_AFTER_TROUBLE = 2
 AGAIN_UNNAMED = 1
 """How often the same batch is submitted again after its job failed as a whole: by the provider's own trouble, or
 without naming a row. Nothing ran, and a failed job bills nothing (docs of OpenAI, Google and Mistral)."""
 _BOUND_TO_US = frozenset({405, 406, 410, 411, 413, 414, 415, 416, 421})
 """What a status says of the address or the form of one of our own calls, and not of the caller's request."""
+_OF_A_ROW = frozenset({400, 413, 422})
+"""With what a provider refuses a whole batch for one of its rows; 401, 402, 403 and 429 concern the account."""
 _FAILED = "batchling_failed"
 _MOST_TEXT = 20_000
 """Characters of a refusal that are looked at for the row that is to blame."""
@@ -105,40 +107,35 @@ class NoRoom(NotRun):
         self.verdict = verdict
 
 
+@dataclass(eq=False)
 class Spoiled(NotRun):
     """The provider refused the batch, or failed its job, for what may be the fault of one row, or its own.
 
-    `response` is the answer of a row that suffers it alone, `answers` those of rows that the provider names in a field
-    of its own, `suspects` the keys that its words name. `repeats` says how often the same batch is worth another try,
-    `by_job` whether its job was there already.
+    `members` are its keys in the order of their rows; `response` is the answer of a row that suffers it alone, and
+    `answers` has those of rows that the provider has named, None for one that is to go real time; `suspects` as in
+    `isolation`. `repeats` says how often the same batch is worth another try, `by_job` whether its job was there.
     """
 
-    def __init__(
-        self,
-        why: str,
-        provider: Provider,
-        response: Response,
-        answers: Mapping[str, Response],
-        suspects: frozenset[str],
-        repeats: int,
-        *,
-        by_job: bool,
-    ) -> None:
-        super().__init__(why)
-        self.response = response
-        self.answers = answers
-        self.suspects = suspects
-        self.repeats = repeats
-        self.by_job = by_job
-        self._provider = provider
+    why: str
+    provider: Provider
+    members: tuple[str, ...]
+    response: Response
+    answers: Mapping[str, Response | None]
+    suspects: Sequence[frozenset[str]]
+    repeats: int
+    by_job: bool
 
-    def without_names(self, keys: Collection[str]) -> Response:
-        """The answer of a row that shares the refusal with these, which it is not to read of."""
-        text = self.response.body.decode(errors="replace")
-        if unnamed(text, keys) == text:
-            return self.response
-        fault = read_fault(self.response)
-        return self._provider.failure(self.response.status, replace(fault, message=unnamed(fault.message, keys)))
+    def __str__(self) -> str:
+        return self.why
+
+    def answer(self, key: str) -> Response:
+        """The answer of a row, without the keys of others."""
+        response = self.answers.get(key) or self.response
+        text, others = response.body.decode(errors="replace"), frozenset(self.members) - {key}
+        if unnamed(text, others) == text:
+            return response
+        fault = read_fault(response)
+        return self.provider.failure(response.status, replace(fault, message=unnamed(fault.message, others)))
 
 
 @dataclass(slots=True)
@@ -272,9 +269,9 @@ class Driver:
             if verdict is Verdict.ABSENT or (verdict is Verdict.NO and unknown and not batch.site.official):
                 raise _absent(batch.site) from no
             fault = read_fault(response)
-            if verdict is Verdict.LATER or (verdict is Verdict.NO and response.status in (400, 413, 422)):
-                repeats = AGAIN_UNNAMED if verdict is Verdict.LATER else 0
-                raise self._spoiled(batch, f"refused with HTTP {response.status}", fault, response, repeats) from no
+            why = f"refused with HTTP {response.status}"
+            text = response.body.decode(errors="replace")
+            self._blame(batch, why, verdict, text, response, AGAIN_UNNAMED if verdict is Verdict.LATER else 0)
             _turn_away(batch.site, verdict, fault.code or str(no))
             raise
         except GivenUp as end:
@@ -302,6 +299,7 @@ class Driver:
         what = "settle its lost submission"
         attempt = 0
         refusals = _Refusals()
+        mute = _Patience(PATIENCE_WITH_RESULTS)
         while True:
             attempt += 1
             try:
@@ -309,6 +307,9 @@ class Driver:
             except (Unsettled, Refused) as doubt:
                 if isinstance(doubt, Refused) and refusals.are_enough(doubt.response):
                     raise
+                if isinstance(doubt, Unlisted) and mute.over():
+                    why = f"whether its job exists, and is paid for, cannot be told ({doubt})"
+                    raise GivenUp(f"{why}; nothing is bought again: run again later", None) from doubt
                 if clock.time() > _deadline(batch):
                     await self._die(batch, f"never settled: {doubt}")
                     return
@@ -502,33 +503,47 @@ class Driver:
     async def _fail(self, batch: Batch, status: Status) -> NoReturn:
         """The provider refused the job after its creation, and no row ran."""
         nothing = Fault(f"the job ended as {status.word[:40] or 'failed'}, and no row ran", status=500)
-        first, *others = status.errors or (nothing,)
-        await self._die(batch, f"failed: {first.code or status.word[:40]}")
+        faults = status.errors or (nothing,)
+        first = faults[0]
+        what = first.code or status.word[:40]
+        await self._die(batch, f"failed: {what}")
         code = first.status or 400
         verdict = batch.provider.judge(code, first)
-        _turn_away(batch.site, verdict, first.code or "")
-        answers = _answers(batch, (first, *others))
         response = batch.provider.failure(code, first)
-        if not answers and verdict is Verdict.NO and code not in (400, 413, 422):
-            raise Refused(response)
         repeats = AGAIN_AFTER_TROUBLE if verdict is Verdict.LATER else AGAIN_UNNAMED
-        text = Fault("\n".join(fault.message for fault in (first, *others)), first.code)
-        raise self._spoiled(batch, f"failed ({first.code or status.word[:40]})", text, response, repeats, answers)
+        text = "\n".join(fault.message for fault in faults)
+        answers = _answers(batch, faults) if verdict is Verdict.NO else {}
+        self._blame(batch, f"failed ({what})", verdict, text, response, repeats, answers)
+        _turn_away(batch.site, verdict, first.code or "")
+        raise Refused(response)
 
-    def _spoiled(
+    def _blame(
         self,
         batch: Batch,
         why: str,
-        fault: Fault,
+        verdict: Verdict,
+        text: str,
         response: Response,
         repeats: int,
-        answers: Mapping[str, Response] = MappingProxyType({}),
-    ) -> Spoiled:
-        text = f"{fault.message}\n{response.body.decode(errors='replace')}"
-        named = suspects(text[:_MOST_TEXT], batch.record.members)
-        return Spoiled(
-            why, batch.provider, response, answers, named, 0 if named else repeats, by_job=batch.record.job is not None
-        )
+        answers: Mapping[str, Response | None] = MappingProxyType({}),
+    ) -> None:
+        """Raise `Spoiled` where a batch that came to nothing may have done so for some of its rows, or may not do so
+        again: `answers` are those of rows that the provider has named in a field of its own."""
+        members = batch.record.members
+        keys = named(text, members) if verdict in (Verdict.NO, Verdict.REAL_TIME) else frozenset()
+        if 0 < len(keys) < len(members):
+            alone = None if verdict is Verdict.REAL_TIME else response
+            answers = {**dict.fromkeys(keys, alone), **answers}
+        elif (
+            not answers
+            and verdict is not Verdict.LATER
+            and (verdict is not Verdict.NO or response.status not in _OF_A_ROW)
+        ):
+            return
+        doubted = suspects(text[:_MOST_TEXT], members)
+        repeats = 0 if any(doubted) else repeats
+        by_job = batch.record.job is not None
+        raise Spoiled(why, batch.provider, members, response, answers, doubted, repeats, by_job)
 
     def _all(self, batch: Batch, response: Response) -> Outcome:
         """One answer for all, that names none of them; what says something of our own call only is nobody's answer."""
@@ -617,7 +632,7 @@ def _turn_away(site: Site, verdict: Verdict, why: str) -> None:
             raise NoRoom(verdict, why)
 
 
-def _answers(batch: Batch, faults: Iterable[Fault]) -> dict[str, Response]:
+def _answers(batch: Batch, faults: Iterable[Fault]) -> dict[str, Response | None]:
     """The answers of the rows that faults name by their line."""
     members = batch.record.members
     lines = {fault.line: fault for fault in faults if fault.line and fault.line <= len(members)}

@@ -15,24 +15,27 @@ MOST_REFUSED = 128
 """Refused parts of one batch, with none accepted, after which the refusal is taken to concern every row."""
 
 _WORD = re.compile(r"[\w.:-]+")
-_INDEX = re.compile(
-    r"""(?<![A-Za-z]) (?:  # requests[1], "requests", 1; line 2, "line": 2, row #2, request number 2, Request at line 2
-        (?:requests|rows|items|lines|records|entries) \W{0,3} [\[,.] \s? (\d{1,9}) \b
-      | (?:line|row|request|item|record|index|entry|position) s? \W{1,4}
-        (?: (?:number|no|at|line|index) \W{1,3} ){0,2} (\d{1,9}) \b
-    )""",
+_FROM_ZERO = re.compile(
+    r"""(?<![A-Za-z]) (?:requests?|rows?|items?|lines?|records?|entries) \W{0,3} [\[,.] \s? (\d{1,9}) \b  # requests[1]
+      | "(?:line|row|request|item|record|index|entry|position)" \s? : \s? (\d{1,9}) \b
+      | \b index \W{1,3} (\d{1,9}) \b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_FROM_ONE = re.compile(
+    r"""(?<![A-Za-z"]) (?:line|row|request|item|record|entry|position) s? [^\w\[]{1,4}  # Request at line 2, row no. 2
+        (?: (?:number|no|at|line) \W{1,3} ){0,2} (\d{1,9}) \b""",
     re.IGNORECASE | re.VERBOSE,
 )
 
 
 @dataclass(slots=True)
 class _State:
-    """What the parts of one search share."""
+    """What the parts of one search share; `misled` is how often a text named rows that were good ones."""
 
     repeats: int = 0
     refused: int = 0
     accepted: bool = False
-    misled: bool = False
+    misled: int = 0
     by_jobs: bool = False
 
 
@@ -56,11 +59,12 @@ class Search:
     def accept(self) -> None:
         """The provider has taken this part; if a text named it, the text was wrong."""
         self._shared.accepted = True
-        self._shared.misled |= self._suspected
+        self._shared.misled += self._suspected
 
-    def split(self, keys: Keys, suspects: Collection[str], repeats: int, *, by_jobs: bool) -> Parts:
+    def split(self, keys: Keys, suspects: Sequence[Collection[str]], repeats: int, *, by_jobs: bool) -> Parts:
         """The batches that are to be submitted instead of this part, which came to nothing; none when the refusal is
-        its keys' own. Whole, it is tried again up to `repeats` times first."""
+        its keys' own. Whole, it is tried again up to `repeats` times first. Of the `suspects`, the likeliest first, the
+        next are taken when the ones before were wrong, and halves after the last."""
         shared = self._shared
         shared.refused += 1
         shared.by_jobs = by_jobs
@@ -69,11 +73,11 @@ class Search:
             return ((keys, self),)
         if len(keys) < 2 or self._gives_up():
             return ()
-        named = frozenset(suspects).intersection(keys)
-        if named and len(named) < len(keys) and not shared.misled:
+        for named in suspects[shared.misled :]:
             apart = tuple(key for key in keys if key in named)
-            rest = tuple(key for key in keys if key not in named)
-            return ((apart, Search(shared, suspected=True)), (rest, Search(shared)))
+            if 0 < len(apart) < len(keys):
+                rest = tuple(key for key in keys if key not in named)
+                return ((apart, Search(shared, suspected=True)), (rest, Search(shared)))
         middle = (len(keys) + 1) // 2
         return ((keys[:middle], Search(shared)), (keys[middle:], Search(shared)))
 
@@ -90,14 +94,22 @@ Keys = tuple[str, ...]
 Parts = tuple[tuple[Keys, Search], ...]
 
 
-def suspects(text: str, keys: Sequence[str]) -> frozenset[str]:
-    """The keys that a refusal names, itself or by a number. A number is taken to count from 1 and from 0: it says where
+def named(text: str, keys: Collection[str]) -> frozenset[str]:
+    """The keys that a text has in it."""
+    return frozenset(_WORD.findall(text)).intersection(keys)
+
+
+def suspects(text: str, keys: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The keys that a text names by a number: as such texts mostly count, and as they may count as well. It says where
     to look first, and proves nothing."""
-    found = frozenset(_WORD.findall(text)).intersection(keys)
-    if found:
-        return found
-    numbers = {int(first or second) for first, second in _INDEX.findall(text)}
-    return frozenset(keys[place] for number in numbers for place in (number - 1, number) if 0 <= place < len(keys))
+    zero = {int(next(filter(None, groups))) for groups in _FROM_ZERO.findall(text)}
+    one = {int(number) for number in _FROM_ONE.findall(text)}
+
+    def at(places: set[int]) -> frozenset[str]:
+        return frozenset(keys[place] for place in places if 0 <= place < len(keys))
+
+    down = {number - 1 for number in zero}, {number - 1 for number in one}
+    return at(zero | down[1]), at(down[0] | one)
 
 
 def unnamed(text: str, keys: Collection[str]) -> str:

@@ -65,6 +65,10 @@ class Unsettled(Exception):
     """`find` cannot tell yet whether a job exists; ask again later. The text says why."""
 
 
+class Unlisted(Unsettled):
+    """`find` cannot tell since the list of jobs tells nothing, and waiting for jobs changes nothing."""
+
+
 class Verdict(Enum):
     """What a provider's refusal of a batch means for us."""
 
@@ -217,8 +221,9 @@ class Provider(Protocol):
         """A plausible synthetic answer, for the dry run."""
 
 
-CLOCK_SLACK = 300.0
-"""Seconds by which the provider's clock may differ from ours when a lost job is looked for."""
+CLOCK_SLACK = 800.0
+"""Seconds by which the clock that dates a provider's jobs may differ from what its Date headers show when a lost job is
+looked for. Its tag or its keys prove whose it is."""
 
 LONGEST_CREATE = 7_200.0
 """Seconds after which a create call that left is over, however large: a job that is younger is another's."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from batchling.core.model import JSON, Fault, Response, State, Status
 from batchling.providers.base import (
-    Unsettled,
+    Unlisted,
     read_count,
     read_id,
     read_json,
@@ -55,12 +55,12 @@ def read_page(response: Response) -> dict[str, JSON]:
 
 
 def following(page: dict[str, JSON], items: list[dict[str, JSON]]) -> str | None:
-    """The query of a list's next page; None when this is the last. Raises `Unsettled` for an empty page that is none
+    """The query of a list's next page; None when this is the last. Raises `Unlisted` for an empty page that is none
     (litellm#38738: a filter in between leaves nothing of a page)."""
     if cursor := read_text(read_object(page.get("paging")).get("next_cursor")):
         return f"cursor={segment(cursor)}"
     if not items and page.get("has_more"):
-        raise Unsettled("its list has an empty page, and more after it")
+        raise Unlisted("its list has an empty page, and more after it")
     return f"after={segment(read_id(items[-1]))}" if items and page.get("has_more") else None
 
 

@@ -15,7 +15,7 @@ from batchling.providers.base import (
     Facts,
     Limits,
     Refused,
-    Unsettled,
+    Unlisted,
     every,
     read_id,
     read_json,
@@ -55,7 +55,7 @@ class GeminiCompatible(FileDialect):
             return (yield from FileDialect.find(self, at, tag, keys, 0.0, taken))
         except Refused as refusal:
             if refusal.response.status in (404, 405, 501):
-                raise Unsettled("this API has no list of jobs, and the job may exist") from refusal
+                raise Unlisted("this API has no list of jobs, and the job may exist") from refusal
             raise
 
     def find_files(self, at: Site, tag: str) -> Flow[frozenset[str]]:

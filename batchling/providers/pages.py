@@ -11,6 +11,7 @@ from batchling.providers.base import (
     LONGEST_CREATE,
     MOST_PAGES,
     Garbled,
+    Unlisted,
     Unsettled,
     read_id,
     read_json,
@@ -92,7 +93,7 @@ def find_untagged(
             elif status.state is State.ENDED and (yield from is_ours(job_id)):
                 return Job(job_id)
         if not jobs and page.get("has_more"):
-            raise Unsettled("its list has an empty page, and more after it")
+            raise Unlisted("its list has an empty page, and more after it")
         if not page.get("has_more") or len(recent) < len(jobs) or not is_new(jobs, known):
             if running:
                 raise Unsettled(f"{running} running jobs of {rows} rows could be ours; their results will tell")
