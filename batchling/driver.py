@@ -250,7 +250,8 @@ class Driver:
         def judge(response: Response) -> Verdict:
             verdict = batch.provider.judge(response.status, read_fault(response))
             # The page of somebody in between, who let nothing through.
-            return Verdict.LATER if verdict is Verdict.NO and _is_page(response) else verdict
+            between = response.status >= 400 and _is_page(response)
+            return Verdict.LATER if verdict is Verdict.NO and between else verdict
 
         until = clock.time() + PATIENCE_BEFORE_JOB
         errand = Errand(batch.record.id, "submit", until, batch.access, submits=True, leaves=leaves, judge=judge)

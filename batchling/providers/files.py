@@ -258,7 +258,7 @@ class FileDialect:
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         answer = yield Call(request("GET", at, self.path(at, f"/batches/{segment(job.id)}")))
         status = read_status(read_json(answer), self.first_line)
-        if self.results and status.state is State.ENDED:
+        if self.results and (status.state is State.ENDED or (status.state is State.FAILED and status.done)):
             return replace(status, outputs=(self.results,))
         return status
 
