@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -13,7 +13,6 @@ import httpx
 from batchling import registry
 from batchling.core.model import Call, Flow, Item, Job, Request, Response, Site, State, Status, Target
 from batchling.providers import Routes
-from batchling.testing import ProviderServer
 from tests.engine.calls import TLS
 from tests.providers.kits import Kit
 
@@ -21,9 +20,9 @@ T = TypeVar("T")
 
 
 class Program:
-    """What asks one provider. `rows` holds the result lines of the last job read."""
+    """What asks one provider, below its name at a server that has a `url` and `gateways`. `rows` holds the result lines of the last job read."""
 
-    def __init__(self, server: ProviderServer, kit: Kit) -> None:
+    def __init__(self, server: Any, kit: Kit) -> None:
         self._url, self._kit = f"{server.url}/{kit.name}{kit.path}", kit
         known = registry.providers(kit.providers(server))
         found = Routes(server.gateways, known).match("POST", self._url)
@@ -38,13 +37,15 @@ class Program:
         self._tag, self._since = uuid4().hex, time.time()
         return self._run(self.provider.submit(self._site(requests[0]), items, self._tag))
 
-    def watch(self, job: Job) -> Status:
-        """Poll until the job is over, or for twenty times."""
-        for _ in range(20):
+    def watch(self, job: Job, patience: float = 0.0) -> Status:
+        """Poll until the job is over: for twenty times, and for so many seconds."""
+        end, polls = time.monotonic() + patience, 0
+        while True:
             status = self._run(self.provider.poll(self._site(self._asked("")), job))
-            if status.state is not State.RUNNING:
-                break
-        return status
+            polls += 1
+            if status.state is not State.RUNNING or (polls >= 20 and time.monotonic() > end):
+                return status
+            time.sleep(min(patience, 0.1))
 
     def read(self, job: Job, status: Status) -> set[str]:
         """The keys in the results of a job."""
@@ -52,6 +53,9 @@ class Program:
         for _ in range(2):  # xAI shows nothing at first
             self._run(self.provider.fetch(self._site(self._asked("")), job, status))
         return {self.provider.row(line).key for line in self.rows}
+
+    def cancel(self, job: Job) -> None:
+        self._run(self.provider.cancel(self._site(self._asked("")), job))
 
     def find(self) -> Job | None:
         """The last job that was submitted, as if its id were lost."""
