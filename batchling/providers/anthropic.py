@@ -74,7 +74,7 @@ _NO_MONEY = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_rea
 """Details of a 429 that no waiting of hours mends."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Anthropic:
     """The Message Batches API, at Anthropic or at a gateway that offers it."""
 

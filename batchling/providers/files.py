@@ -80,7 +80,7 @@ TAG = "batchling"
 """The metadata key that carries our batch id."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FileDialect:
     """One provider that speaks OpenAI's file dialect.
 

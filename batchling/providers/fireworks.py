@@ -56,7 +56,7 @@ _RUNNING = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fireworks(FileDialect):
     """OpenAI's real-time API; a control plane of its own."""
 

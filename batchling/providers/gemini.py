@@ -82,7 +82,7 @@ INLINE_TEXTS = 1_000
 _RUNNING = frozenset({"unspecified", "pending", "running", "queued", "cancelling"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Gemini:
     """See the module. `base_url` of its targets is the host: real time and batches live below several paths of it."""
 

@@ -66,7 +66,7 @@ _UNSAID = "="
 """Begins the name of an option that rows of a batch must have in common, and that only the rows say."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InlineDialect:
     """One such provider.
 

@@ -87,7 +87,7 @@ _RESULTS = re.compile(r"predictions[^/]*\.jsonl")
 _LABEL = "batchling"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Vertex:
     """Vertex AI. `gcs_prefix` is where inputs and results are kept: `gs://bucket/folder`, which the caller and Vertex's
     service agent may read and write, for Claude in the region of its jobs. `storage` is Cloud Storage's address.

@@ -65,7 +65,7 @@ _ALIKE = 3
 _PAUSE = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Grok(FileDialect):
     """OpenAI's rows and files; jobs of its own."""
 
@@ -74,7 +74,7 @@ class Grok(FileDialect):
             return Bypass(f"model {body['model']:.40} without a batch form")
         if body.get("deferred"):
             return Bypass("deferred completion")
-        return FileDialect.target(self, route, request, body)
+        return super().target(route, request, body)
 
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
         file_id = yield from self.upload(at, items, tag)
@@ -139,7 +139,7 @@ class Grok(FileDialect):
     def judge(self, status: int, fault: Fault) -> Verdict:
         if status == 400 and "batch" in fault.message and "model" in fault.message:
             return Verdict.REAL_TIME
-        return FileDialect.judge(self, status, fault)
+        return super().judge(status, fault)
 
     def failure(self, status: int, fault: Fault) -> Response:
         body = {"code": fault.code or HTTPStatus(status).phrase, "error": fault.message}
