@@ -10,7 +10,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from batchling.core.model import Headers, Request, Site, Target, header
+from batchling.core import retry
+from batchling.core.model import Headers, Request, Response, Site, Target, header
 from batchling.core.way import Way
 from batchling.providers.base import Provider, Route
 
@@ -18,6 +19,9 @@ _log = logging.getLogger(__name__)
 
 PATIENCE = 120.0
 """Seconds for which a fresh credential is waited for: whoever gives it may ask other hosts."""
+
+_EXACT = 5.0
+"""Seconds by which a Date header may differ from our clock and say nothing: it has whole seconds, and travels."""
 
 _BLOCKED = 7
 """Ways that are remembered as blocked, beside the newest."""
@@ -31,6 +35,8 @@ class Access:
         self.provider = provider
         self.site = site
         self.way = way
+        self.ahead = 0.0
+        """Seconds by which the provider's clock is ahead of ours, as its last answer shows."""
         self._fallback = way
         """The way on which a call was last answered; before that, the first."""
         self._blocked: list[Way | None] = []
@@ -41,6 +47,12 @@ class Access:
         self._fallback = way
         if way in self._blocked:
             self._blocked.remove(way)
+
+    def hear_clock(self, response: Response, now: float) -> None:
+        """Take the time from an answer's Date header; what stands in caches, and says an Age, shows an old one."""
+        if header(response.headers, "age") is None and (moment := retry.moment(header(response.headers, "date"))):
+            ahead = moment - now
+            self.ahead = ahead if abs(ahead) > _EXACT else 0.0
 
     def turn_back(self, way: Way | None) -> bool:
         """A call on this way never arrived: whether there is another one to try. A newer client, set up wrongly, must

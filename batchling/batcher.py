@@ -96,7 +96,7 @@ class Batcher:
         """The state of a scope that has seen nothing yet; also that of a forked child."""
         self._mailbox = Mailbox(self._check_drained, _as_ourselves)
         self._accesses = Accesses(self._routes.providers)
-        self._without: dict[str | Target, str] = {}
+        self._without: dict[Target | tuple[str, str], str] = {}
         self._per_call = PerCallHeaders()
         self._callers = Callers()
         self._windows: dict[tuple[str, str, str], Window] = {}
@@ -175,8 +175,8 @@ class Batcher:
             self._brief = arrival.brief = True
 
     def _unbatched(self, target: Target) -> Bypass | None:
-        """Why a gateway, or a model, takes no batches, as it has shown."""
-        reason = self._without.get(target.base_url) or self._without.get(target)
+        """Why an account, or a model, takes no batches, as the provider has shown."""
+        reason = self._without.get((target.base_url, target.account)) or self._without.get(target)
         return None if reason is None else Bypass(reason)
 
     def _hear_of_cancel(self, arrival: Arrival) -> None:
@@ -403,9 +403,15 @@ class Batcher:
             self._emit(events.Answered(waiter.target, response.ok, waiter.cached))
         self._check_drained()
 
-    def _let_go(self, target: Target, names: Iterable[str], reason: str, without: str | Target | None = None) -> None:
+    def _let_go(
+        self,
+        target: Target,
+        names: Iterable[str],
+        reason: str,
+        without: Target | tuple[str, str] | None = None,
+    ) -> None:
         """Have requests go real time after all, reported; and so all that are yet to come `without` a batch form: those
-        of a gateway, by its base URL, or of a target."""
+        of an account at a root, or of a target."""
         if without is not None:
             self._without[without] = reason
         for name in names:

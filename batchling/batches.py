@@ -22,9 +22,10 @@ from batchling.cache import Store
 from batchling.callers import Callers, Waiter
 from batchling.core import events, retry
 from batchling.core.budget import Budget
+from batchling.core.isolation import Search
 from batchling.core.lifecycle import Phase, Record
 from batchling.core.model import Fault, Item, Response, Row, Target
-from batchling.driver import Batch, Driver, NoBatches, NoRoom, Outcome
+from batchling.driver import Batch, Driver, NoBatches, NoRoom, NotRun, Outcome, Spoiled
 from batchling.errors import CacheError, outline
 from batchling.providers.base import Provider, Verdict, read_fault
 
@@ -82,16 +83,19 @@ class Batches:
         self._budget = budget
         self._admission = Admission(terms.in_flight, terms.per_hour, emit)
         self._followers: dict[str, set[str]] = {}
+        self._searches: dict[str, Search] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._driven: dict[str, Target] = {}
         self._stopped = False
 
     # What the scope asks.
 
-    def launch(self, target: Target, items: Sequence[Item]) -> None:
-        """Submit items as one batch, as far as nobody else has."""
+    def launch(self, target: Target, items: Sequence[Item], search: Search | None = None) -> None:
+        """Submit items as one batch, as far as nobody else has; it may be a part of a search for a bad row."""
         batch_id = f"{int(clock.time()):x}{secrets.token_hex(8)}"
         self._followers[batch_id] = set()
+        if search is not None:
+            self._searches[batch_id] = search
         self._start(batch_id, self._launch(batch_id, target, items))
 
     def follow(self, batch_id: str, names: Iterable[str]) -> None:
@@ -147,6 +151,7 @@ class Batches:
     def _over(self, name: str, task: asyncio.Task[None]) -> None:
         del self._tasks[name]
         self._emit(events.Settled(name))
+        self._searches.pop(name, None)
         if not task.cancelled() and (fault := task.exception()) is not None:
             # The boundary of a batch: a bug of ours or a broken cache must not leave its callers waiting.
             _log.error("batchling: batch %s failed inside batchling: %s", name, outline(fault))
@@ -162,8 +167,8 @@ class Batches:
         """Claim the keys of a batch that leaves; drive what is ours, follow what others have."""
         followers = self._followers[batch_id]
         followers.update(item.key for item in items)
-        await self._admission.enter(target, self._accesses[target].provider.limits)
-        full: NoRoom | None = None
+        place = await self._admission.enter(target, self._accesses[target].provider.limits)
+        setback: NotRun | None = None
         try:
             if self._budget is not None:
                 await self._deny(self._budget, batch_id, target, items)
@@ -186,11 +191,11 @@ class Batches:
                     if (waiter := self._callers.get(name)) is not None:
                         waiter.unsent = False
                 mine = frozenset(record.members)
-                full = await self._drive(record, [item for item in items if item.key in mine])
+                setback = await self._drive(record, [item for item in items if item.key in mine], place.created)
         finally:
-            self._admission.leave(target)
-        if full is not None:
-            await self._find_room(target, batch_id, full)
+            place.leave()
+        if setback is not None:
+            await self._recover(target, batch_id, setback)
 
     async def _deny(self, budget: Budget, batch_id: str, target: Target, items: Sequence[Item]) -> None:
         """Reserve what the items of a batch may cost; answer those that there is no room for."""
@@ -238,8 +243,8 @@ class Batches:
             raise
         if record is None or record.phase is Phase.DEAD:
             await self._on_disk(self._store.release, batch_id)
-        elif (full := await self._drive(record, [])) is not None:
-            await self._find_room(record.target, batch_id, full)
+        elif (setback := await self._drive(record, [])) is not None:
+            await self._recover(record.target, batch_id, setback)
 
     async def _look(self, batch_id: str, names: tuple[str, ...]) -> Record | None:
         """Answer what is stored of a batch, let go of what it does not hold, and return its record if there is more to
@@ -261,29 +266,87 @@ class Batches:
             await self._on_disk(self._store.drop_rows, batch_id)
         return record
 
-    async def _drive(self, record: Record, items: Sequence[Item]) -> NoRoom | None:
-        """Drive a batch whose lock is ours to its end, and answer everyone who waits for it; unless the provider had
-        no room for it, which is returned."""
-        batch = Batch(self._accesses[record.target], record, items)
+    async def _drive(
+        self, record: Record, items: Sequence[Item], created: Callable[[], None] = lambda: None
+    ) -> NotRun | None:
+        """Drive a batch whose lock is ours to its end, and answer everyone who waits for it; unless none of its rows
+        ran, for the reason that is returned."""
+
+        def exists() -> None:
+            created()
+            if (search := self._searches.get(record.id)) is not None and not search.by_jobs:
+                search.accept()
+
+        batch = Batch(self._accesses[record.target], record, items, exists)
         followers = self._followers[record.id]
         self._driven[record.id] = record.target
         try:
             outcome = await self._driver.drive(batch, lambda: followers)
-        except NoRoom as full:
+        except NotRun as setback:
             del self._driven[record.id]
-            return full
-        except NoBatches as no:
-            del self._driven[record.id]
-            names = tuple(followers)
-            followers.clear()
-            without = None if no.passing else record.target.base_url if no.place else record.target
-            self._let_go(record.target, names, str(no), without)
-            return None
+            return setback
         finally:
             await self._release(record.id)
         del self._driven[record.id]
+        if (search := self._searches.get(record.id)) is not None:
+            search.accept()
         self._again(record.id, outcome, tuple(followers))
         return None
+
+    async def _recover(self, target: Target, batch_id: str, setback: NotRun) -> None:
+        """Do for the requests of a batch that never ran what its provider's word asks for."""
+        match setback:
+            case NoBatches():
+                names = tuple(self._followers[batch_id])
+                self._followers[batch_id].clear()
+                place = (target.base_url, target.account) if setback.place else target
+                self._let_go(target, names, str(setback), None if setback.passing else place)
+            case Spoiled():
+                await self._isolate(target, batch_id, setback)
+            case NoRoom():
+                await self._find_room(target, batch_id, setback)
+
+    async def _isolate(self, target: Target, batch_id: str, spoiled: Spoiled) -> None:
+        """Submit the requests of a batch once more that came to nothing for what may be the fault of one of them: those
+        that the provider names apart, or in halves. Who is refused alone gets the refusal."""
+        search = self._searches.pop(batch_id, None) or Search()
+        followers = self._followers[batch_id]
+        answered = [name for name in spoiled.answers if name in followers]
+        for name in answered:
+            followers.discard(name)
+            if spoiled.answers[name] is None:
+                self._let_go(target, [name], "a batch cannot carry this request")
+            else:
+                self._answer_from(batch_id, name, spoiled.answer(name))
+        waiting = (self._callers.get(name) for name in spoiled.members if name in followers)
+        waiters = {waiter.item.key: waiter for waiter in waiting if waiter is not None}
+        followers.clear()
+        repeats = min(spoiled.repeats, self._terms.resubmissions)
+        if answered:
+            parts = search.go_on(tuple(waiters))
+        else:
+            parts = search.split(tuple(waiters), spoiled.suspects, repeats, by_jobs=spoiled.by_job)
+        if not parts:
+            for name in waiters:
+                self._answer_from(batch_id, name, spoiled.answer(name))
+            return
+        for waiter in waiters.values():
+            waiter.unsent = True
+        if repeats and len(parts) == 1 and not answered:
+            pause = retry.pause(search.repeats, min(1.0, self._terms.poll_interval), random.random(), None)
+            self._emit(events.Delayed(batch_id, "submit", str(spoiled), pause, search.repeats))
+            await asyncio.sleep(pause)
+        for names, part in parts:
+            self._launch_part(target, [waiters[name] for name in names], part)
+
+    def _launch_part(self, target: Target, waiters: Iterable[Waiter], search: Search | None = None) -> None:
+        """Launch what is left of a larger batch, if its provider takes one as small."""
+        items = [waiter.item for waiter in waiters if self._callers.get(waiter.item.key) is waiter]
+        least = self._accesses[target].provider.limits.least
+        if items and len(items) < least:
+            self._let_go(target, [item.key for item in items], f"a batch needs {least} requests")
+        elif items:
+            self.launch(target, items, search)
 
     async def _find_room(self, target: Target, batch_id: str, full: NoRoom) -> None:
         """Submit once more what the provider had no room for: when batches of its model have ended, or in halves if
@@ -306,12 +369,14 @@ class Batches:
                 self._emit(events.Delayed(batch_id, "submit", str(full), pause))
                 await asyncio.sleep(pause)
         elif len(followers) == 1:
-            self._fail(tuple(followers), f"{full}: the provider takes no batch with this request")
+            names = tuple(followers)
+            followers.clear()
+            self._let_go(target, names, f"too large for a batch ({full})")
+            return
         waiters = [waiter for name in sorted(followers) if (waiter := self._callers.get(name)) is not None]
         followers.clear()
         for start in range(parts):
-            if items := [waiter.item for waiter in waiters[start::parts]]:
-                self.launch(target, items)
+            self._launch_part(target, waiters[start::parts])
 
     async def _finish(self, batch_id: str, target: Target) -> None:
         """Bring a batch to its end that fills the account of a target, if nobody drives it: an earlier run left it."""
@@ -321,7 +386,7 @@ class Batches:
             record = await self._on_disk(self._store.load, batch_id)
             if record is not None and record.phase in (Phase.PLANNED, Phase.RUNNING):
                 await self._driver.drive(Batch(self._accesses.lend(record.target, target), record), tuple)
-        except (NoRoom, NoBatches):
+        except NotRun:
             pass  # it has ended like that
         finally:
             await self._release(batch_id)
@@ -388,7 +453,12 @@ class Batches:
             waiter.batch = batch_id
             row = outcome.rows.get(name)
             response = row.response if row is not None else None
-            if response is not None and (outcome.final or self._is_final(waiter, response)):
+            waiter.doubts += outcome.doubtful
+            verdict = Verdict.NO if response is None or response.ok or outcome.final else self._judge(waiter, response)
+            if response is not None and verdict is Verdict.REAL_TIME:
+                self._let_go(waiter.target, [name], "model without a batch form", waiter.target)
+            elif response is not None and (verdict is not Verdict.LATER or not retry.passing(response.status)):
+                # "Later" with a status that says "no" is a matter of files and ids, and none of a row.
                 self._answer(name, response)
             elif self._may_try_again(waiter, innocent=outcome.innocent):
                 waiter.cached = False
@@ -396,14 +466,15 @@ class Batches:
             elif response is not None:
                 self._answer(name, response)
             else:
-                why = row.reason if row is not None and row.reason else "no row in the results"
-                tries = waiter.attempts + waiter.spared + 1
-                self._fail([name], f"never ran ({why:.80}; tries: {tries}), last in batch {batch_id}")
+                self._fail([name], _never_ran(waiter, row, batch_id))
 
-    def _is_final(self, waiter: Waiter, response: Response) -> bool:
-        """Whether a row's answer would be the same in another batch."""
-        provider = self._accesses[waiter.target].provider
-        return response.ok or provider.judge(response.status, read_fault(response)) is not Verdict.LATER
+    def _answer_from(self, batch_id: str, name: str, response: Response) -> None:
+        if (waiter := self._callers.get(name)) is not None:
+            waiter.batch = batch_id
+            self._answer(name, response)
+
+    def _judge(self, waiter: Waiter, response: Response) -> Verdict:
+        return self._accesses[waiter.target].provider.judge(response.status, read_fault(response))
 
     def _may_try_again(self, waiter: Waiter, *, innocent: bool) -> bool:
         """Count one more try of a request that got no final answer; false when there were enough."""
@@ -428,3 +499,16 @@ def _key_of(provider: Provider, line: bytes) -> str:
         return provider.row(line).key
     except ValueError:
         return ""
+
+
+def _never_ran(waiter: Waiter, row: Row | None, batch_id: str) -> str:
+    """Why a request has no answer after so many tries, and what that may have cost."""
+    why = row.reason if row is not None and row.reason else "no row in the results"
+    tries = waiter.attempts + waiter.spared + 1
+    if not waiter.doubts:
+        return f"never ran ({why:.80}; tries: {tries}), last in batch {batch_id}"
+    return (
+        f"no answer (tries: {tries}, last in batch {batch_id}): {waiter.doubts} calls that create a job left and were "
+        "answered with an error, or not at all, and the provider lists no such job. Each of them may have run and been "
+        "billed: look at the provider's own list of batches before you run again"
+    )

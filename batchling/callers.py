@@ -66,7 +66,9 @@ class Waiter:
     attempts: int = 0
     """How often a batch ended without the request having run."""
     spared: int = 0
-    """How often its batch failed for a reason that was not its own."""
+    """How often its batch was never sent, or lost."""
+    doubts: int = 0
+    """How often a job may have run and been billed that the provider does not list."""
     unsent: bool = True
     """Whether no batch with the request is under way."""
     cached: bool = False

@@ -15,7 +15,7 @@ from batchling import clock
 from batchling.access import Access
 from batchling.core import events, retry
 from batchling.core.model import Call, Flow, Response
-from batchling.providers.base import Garbled, Refused, Verdict
+from batchling.providers.base import BrokenOff, Garbled, Refused, Verdict
 from batchling.sender import Keep, NetworkFault, Sender
 
 PATIENCE_WITH_LIMITS = 86_400.0
@@ -23,6 +23,9 @@ PATIENCE_WITH_LIMITS = 86_400.0
 
 PATIENCE_FOR_IDS = 60.0
 """Seconds for which a provider may not know yet what it has just been given, and say so with a 4xx."""
+
+PATIENCE_WITH_FILES = 15.0
+"""Seconds for which a provider may have trouble with one file of results; whoever reads the results tries on."""
 
 T = TypeVar("T")
 
@@ -44,6 +47,10 @@ class GivenUp(Exception):
 
 def _passing(response: Response) -> Verdict:
     return Verdict.LATER if retry.passing(response.status) else Verdict.NO
+
+
+def _reads_results(call: Call) -> bool:
+    return call.rows or call.unpack is not None
 
 
 async def _nothing() -> None:
@@ -94,15 +101,26 @@ class Exchange:
             steps = flow()
             used = errand.access.site.headers
             call: Call | None = None
+            broken: NetworkFault | None = None
             try:
                 call = next(steps)
                 while True:
-                    response = await self._send(errand, call, ends=errand.submits and not created)
+                    try:
+                        response = await self._send(errand, call, ends=errand.submits and not created)
+                    except NetworkFault as fault:
+                        if not _reads_results(call):
+                            raise
+                        broken = fault
+                        call = steps.throw(BrokenOff(str(fault)))
+                        continue
                     created = created or (response.ok and not call.repeatable)
                     call = steps.send(response)
             except StopIteration as end:
                 value: T = end.value
                 return value
+            except BrokenOff:
+                assert broken is not None
+                raise broken from None
             except Refused as refusal:
                 # Whoever is turned away did nothing, so that the flow may begin anew, as whoever we are by then.
                 renewals += 1
@@ -155,11 +173,12 @@ class Exchange:
                 detour = unreached and errand.access.turn_back(way)
                 if fault.acted and not call.repeatable:
                     raise ReplyLost from fault
-                if call.rows or call.unpack or (ends and fault.final and unreached and not detour):
+                if _reads_results(call) or (ends and fault.final and unreached and not detour):
                     raise
                 why = str(fault)
             else:
                 errand.access.prove(way)
+                errand.access.hear_clock(response, clock.time())
                 if response.ok or errand.judge(response) is not Verdict.LATER:
                     return response
                 passing = retry.passing(response.status)
@@ -167,9 +186,12 @@ class Exchange:
                     raise ReplyLost
                 why = f"HTTP {response.status}"
                 asked = retry.retry_after(response, clock.time())
+                reads = _reads_results(call)
                 if response.status == 429:
                     until = max(until, errand.until + PATIENCE_WITH_LIMITS)
-                elif not passing and clock.time() > began + PATIENCE_FOR_IDS:
+                elif (reads or not passing) and clock.time() > began + (
+                    PATIENCE_WITH_FILES if reads else PATIENCE_FOR_IDS
+                ):
                     return response
             if clock.time() > until:
                 raise GivenUp(f"cannot {errand.what} ({why})", response)

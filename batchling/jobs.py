@@ -325,7 +325,7 @@ class _Desk:
         return await self._drive(record, "cancelled", work)
 
     async def _drive(self, record: Record, what: str, work: Callable[[Batch], Awaitable[Outcome | None]]) -> Result:
-        from batchling.driver import Batch, NoBatches, NoRoom
+        from batchling.driver import Batch, NotRun
         from batchling.exchange import GivenUp
 
         access = await self._access(record)
@@ -342,7 +342,7 @@ class _Desk:
             outcome = await work(batch)
         except _NotYet:
             return self._waits(batch.record)
-        except (NoRoom, NoBatches) as no:
+        except NotRun as no:
             return Result(batch.record, "dead", str(no))
         except Refused as refusal:
             return Result(batch.record, "failed", _refused(refusal))

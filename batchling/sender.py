@@ -129,10 +129,12 @@ def _address(url: str) -> tuple[httpcore.URL, str]:
 
 
 def _redirected(request: Request, response: Response) -> Request | None:
-    """The call that a redirect asks for; None when the response is none that we follow. Only reading calls are
-    redirected, none from https to http, and to another origin none of our headers goes along."""
+    """The call that a redirect asks for; None when the response is none that we follow. Reading calls are never
+    redirected from https to http, and to another origin none of our headers goes along. All others stay on their
+    origin, and follow only what says that nothing was done yet, as servers do about a slash at the end of a path."""
     location = header(response.headers, "location")
-    if request.method != "GET" or response.status not in (301, 302, 303, 307, 308) or not location:
+    reads = request.method == "GET"
+    if not location or response.status not in ((301, 302, 303, 307, 308) if reads else (301, 307, 308)):
         return None
     try:
         url = urljoin(request.url, location)
@@ -140,9 +142,12 @@ def _redirected(request: Request, response: Response) -> Request | None:
         origins = [(parts.scheme, parts.hostname, parts.port) for parts in (here, there)]
     except ValueError:
         return None
+    same = origins[0] == origins[1]
+    if not reads:
+        return Request(request.method, url, request.headers, request.body) if same else None
     if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
         return None
-    return Request("GET", url, request.headers if origins[0] == origins[1] else ())
+    return Request("GET", url, request.headers if same else ())
 
 
 def _message(

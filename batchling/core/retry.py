@@ -18,7 +18,7 @@ RESUBMISSIONS = 2
 """How often a request that got no final answer is put into another batch, unless the scope says otherwise."""
 
 SPARED = 20
-"""How often a request may lose its batch to the fault of another row: providers name one bad row at a time."""
+"""How often a request may lose a batch that was never sent, or whose record is gone."""
 
 
 def passing(status: int) -> bool:
@@ -49,9 +49,15 @@ def retry_after(response: Response, now: float) -> float | None:
         return max(0.0, seconds) if isfinite(seconds) else None
     except ValueError:
         pass
+    at = moment(value)
+    return None if at is None else max(0.0, at - now)
+
+
+def moment(value: str | None) -> float | None:
+    """The Unix seconds of an HTTP date; None for what is none."""
     try:
-        moment = parsedate_to_datetime(value)
+        found = parsedate_to_datetime(value or "")
         # HTTP's dates are in GMT, whether or not they say so.
-        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from batchling.core.lenient import fields, value
 from batchling.core.model import (
     JSON,
     Bypass,
@@ -47,12 +48,14 @@ from batchling.providers.base import (
     read_json,
     read_moment,
     read_object,
+    read_text,
     request,
     row_pieces,
     segment,
 )
 from batchling.providers.claude import NEUTRAL, STATUS_OF_TYPE, TYPE_OF_STATUS
 from batchling.providers.headers import lasting
+from batchling.providers.rows import answered, status_of
 from batchling.samples import anthropic as samples
 
 _ENDPOINT = "/v1/messages"
@@ -144,19 +147,33 @@ class Anthropic:
             raise Refused(response)
 
     def row(self, line: bytes) -> Row:
-        try:
-            said = msgspec.json.decode(line, type=_Line)
-            result = said.result
-            if result.type == "succeeded" and bytes(result.message):
-                return Row(said.custom_id, Response(200, (JSON_TYPE,), bytes(result.message)))
-            if result.type == "errored" and bytes(result.error):
-                error = msgspec.json.decode(result.error, type=_Error)
-                headers = (JSON_TYPE, ("request-id", error.request_id)) if error.request_id else (JSON_TYPE,)
-                status = STATUS_OF_TYPE.get(error.error.type, 500)
-                return Row(said.custom_id, Response(status, headers, bytes(result.error)))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-            raise ValueError("not a result line") from fault
-        return Row(said.custom_id, None, result.type)
+        said = fields(line)
+        key = read_text(value(said.get("custom_id")))
+        if key is None:
+            raise ValueError("a row without a key")
+        raw = said.get("result", b"")
+        result = fields(raw) if raw.startswith(b"{") else {}
+        kind = read_text(value(result.get("type"))) or "no answer"
+        if kind == "succeeded":
+            return answered(key, result.get("message", b""), lambda status, text: self.failure(status, Fault(text)))
+        if kind == "errored" and (body := result.get("error", b"null")) != b"null":
+            return Row(key, self._errored(body))
+        return Row(key, None, kind)
+
+    def _errored(self, body: bytes) -> Response:
+        """The answer of an error: as in real time, without its wrapping, or as text."""
+        fault = value(body)
+        whole = read_object(fault)
+        error = read_object(whole.get("error")) or whole
+        status = STATUS_OF_TYPE.get(read_text(error.get("type")) or "", 500)
+        request_id = whole.get("request_id")
+        headers = (JSON_TYPE, ("request-id", str(request_id))) if request_id else (JSON_TYPE,)
+        if isinstance(whole.get("error"), dict):
+            return Response(status, headers, body)
+        text = read_text(error.get("message")) or read_text(whole.get("error")) or read_text(fault)
+        if read_text(error.get("type")) is None:
+            status = status_of("", text or "")
+        return Response(status, headers, self.failure(status, Fault(text or "the row failed")).body)
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         return (
@@ -202,26 +219,6 @@ class Anthropic:
 
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         return Response(200, (JSON_TYPE,), msgspec.json.encode(samples.answer(body)))
-
-
-class _Result(msgspec.Struct):
-    type: str
-    message: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-
-
-class _Line(msgspec.Struct):
-    custom_id: str
-    result: _Result
-
-
-class _Inner(msgspec.Struct):
-    type: str = ""
-
-
-class _Error(msgspec.Struct):
-    error: _Inner
-    request_id: str | None = None
 
 
 def _as_keys(identity: Headers) -> Headers:

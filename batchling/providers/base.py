@@ -20,6 +20,7 @@ from batchling.core.fingerprint import digest
 from batchling.core.model import (
     JSON,
     Bypass,
+    Call,
     Fault,
     Flow,
     Headers,
@@ -43,12 +44,29 @@ class Refused(Exception):
         self.response = response
 
 
+class Unread(Refused):
+    """A part of a job's results cannot be read, and the rest was. `vital` says that it may hold answers; otherwise it
+    only says why rows failed."""
+
+    def __init__(self, response: Response, *, vital: bool = True) -> None:
+        super().__init__(response)
+        self.vital = vital
+
+
+class BrokenOff(Exception):
+    """Sent into a flow in place of a response: the answer to a call for results broke off."""
+
+
 class Garbled(Exception):
     """The provider answered a call with a success that cannot be read (HTML of a proxy, cut-off JSON)."""
 
 
 class Unsettled(Exception):
     """`find` cannot tell yet whether a job exists; ask again later. The text says why."""
+
+
+class Unlisted(Unsettled):
+    """`find` cannot tell since the list of jobs tells nothing, and waiting for jobs changes nothing."""
 
 
 class Verdict(Enum):
@@ -203,8 +221,9 @@ class Provider(Protocol):
         """A plausible synthetic answer, for the dry run."""
 
 
-CLOCK_SLACK = 300.0
-"""Seconds by which the provider's clock may differ from ours when a lost job is looked for."""
+CLOCK_SLACK = 800.0
+"""Seconds by which the clock that dates a provider's jobs may differ from what its Date headers show when a lost job is
+looked for. Its tag or its keys prove whose it is."""
 
 LONGEST_CREATE = 7_200.0
 """Seconds after which a create call that left is over, however large: a job that is younger is another's."""
@@ -287,6 +306,34 @@ def _plain_text(body: bytes) -> str | None:
     """An error that a provider says in plain words (Doubleword, Parasail); None for the HTML of a proxy."""
     text = " ".join(body[:500].decode(errors="replace").split())
     return text if text.isprintable() and not text.startswith("<") else None
+
+
+def read_rows(asked: Request) -> Flow[None]:
+    """Read a file of results. Raises `Refused`."""
+    response = yield Call(asked, rows=True)
+    if not response.ok:
+        raise Refused(response)
+
+
+def every(files: Iterable[tuple[Flow[None], bool]]) -> Flow[None]:
+    """Read result files, each by a flow of its own, with whether it may hold answers: one that cannot be read keeps no
+    other from being read. Raises what the first of those with answers raised when nothing could be read, and `Unread`
+    when something could, or nothing is missing but reasons."""
+    lost: list[tuple[Refused | BrokenOff, bool]] = []
+    read = 0
+    for flow, vital in files:
+        try:
+            yield from flow
+        except (Refused, BrokenOff) as fault:
+            lost.append((fault, vital))
+        else:
+            read += 1
+    lost.sort(key=lambda each: not each[1])
+    if lost:
+        worst, vital = lost[0]
+        if vital and not read:
+            raise worst
+        raise Unread(worst.response if isinstance(worst, Refused) else Response(502, (), b""), vital=vital) from worst
 
 
 def read_id(job: dict[str, JSON], name: str = "id") -> str:

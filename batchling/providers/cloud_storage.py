@@ -9,7 +9,7 @@ import re
 
 from batchling.core.model import JSON, Call, Flow, Headers, Request
 from batchling.providers import pages
-from batchling.providers.base import Refused, read_objects, read_text, segment
+from batchling.providers.base import Refused, every, read_objects, read_rows, read_text, segment
 
 _IS_THERE = 412
 """What `ifGenerationMatch=0` answers for an object that exists: an upload that is repeated does no harm."""
@@ -29,11 +29,12 @@ def download(address: str, headers: Headers, folder: str, wanted: re.Pattern[str
     """Yield a `Call(rows=True)` for each object in a folder or below it whose last name is wanted."""
     bucket, prefix = _place(folder)
     objects = f"{address}/storage/v1/b/{segment(bucket)}/o"
-    for name in (yield from _names(objects, headers, f"{prefix}/" if prefix else "")):
-        if wanted.fullmatch(name.rpartition("/")[2]):
-            response = yield Call(Request("GET", f"{objects}/{segment(name)}?alt=media", headers), rows=True)
-            if not response.ok:
-                raise Refused(response)
+    names = yield from _names(objects, headers, f"{prefix}/" if prefix else "")
+    yield from every(
+        (read_rows(Request("GET", f"{objects}/{segment(name)}?alt=media", headers)), True)
+        for name in names
+        if wanted.fullmatch(name.rpartition("/")[2])
+    )
 
 
 def _names(objects: str, headers: Headers, prefix: str) -> Flow[list[str]]:

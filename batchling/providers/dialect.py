@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from batchling.core.model import JSON, Fault, Response, State, Status
 from batchling.providers.base import (
+    Unlisted,
     read_count,
     read_id,
     read_json,
@@ -54,9 +55,12 @@ def read_page(response: Response) -> dict[str, JSON]:
 
 
 def following(page: dict[str, JSON], items: list[dict[str, JSON]]) -> str | None:
-    """The query of a list's next page; None when this is the last."""
+    """The query of a list's next page; None when this is the last. Raises `Unlisted` for an empty page that is none
+    (litellm#38738: a filter in between leaves nothing of a page)."""
     if cursor := read_text(read_object(page.get("paging")).get("next_cursor")):
         return f"cursor={segment(cursor)}"
+    if not items and page.get("has_more"):
+        raise Unlisted("its list has an empty page, and more after it")
     return f"after={segment(read_id(items[-1]))}" if items and page.get("has_more") else None
 
 
@@ -101,6 +105,7 @@ def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
     if not faults and state is State.FAILED and (text := read_text(errors)):
         faults = [{"message": text}]
     outputs = tuple(filter(None, map(read_text, (job.get("output_file_id"), job.get("error_file_id")))))
+    reasons = tuple(filter(None, (read_text(job.get("error_file_id")),)))
     if state is State.FAILED and not faults and outputs and read_count(counts.get("failed")):
         state = State.ENDED  # Doubleword's word for a job whose rows ran and all failed
     expires = read_moment(job.get("expires_at") or job.get("job_deadline"))
@@ -110,6 +115,7 @@ def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
         done=read_count(counts.get("completed")) + read_count(counts.get("failed")),
         total=read_count(counts.get("total")),
         outputs=outputs,
+        reasons=reasons,
         errors=tuple(_fault(fault, first_line) for fault in faults),
         expires_at=expires or None,
         complete=word in _COMPLETE,

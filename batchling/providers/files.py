@@ -45,12 +45,14 @@ from batchling.providers.base import (
     Verdict,
     account_of,
     chosen,
+    every,
     read_fault,
     read_id,
     read_json,
     read_moment,
     read_object,
     read_objects,
+    read_rows,
     read_text,
     request,
     row_pieces,
@@ -58,6 +60,7 @@ from batchling.providers.base import (
 )
 from batchling.providers.dialect import following, generates_nothing, last_role, read_page, read_status, unbatchable
 from batchling.providers.headers import lasting
+from batchling.providers.pages import is_new
 from batchling.providers.rows import read_row
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
@@ -255,16 +258,16 @@ class FileDialect:
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         answer = yield Call(request("GET", at, self.path(at, f"/batches/{segment(job.id)}")))
         status = read_status(read_json(answer), self.first_line)
-        if self.results and status.state is State.ENDED:
+        if self.results and (status.state is State.ENDED or (status.state is State.FAILED and status.done)):
             return replace(status, outputs=(self.results,))
         return status
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
-        for name in status.outputs:
-            path = f"/batches/{segment(job.id)}{name}" if self.results else f"/files/{segment(name)}/content"
-            response = yield Call(request("GET", at, self.path(at, path)), rows=True)
-            if not response.ok:
-                raise Refused(response)
+        yield from every((self._file(at, job, name), name not in status.reasons) for name in status.outputs)
+
+    def _file(self, at: Site, job: Job, name: str) -> Flow[None]:
+        path = f"/batches/{segment(job.id)}{name}" if self.results else f"/files/{segment(name)}/content"
+        yield from read_rows(request("GET", at, self.path(at, path)))
 
     def row(self, line: bytes) -> Row:
         return read_row(line)
@@ -275,6 +278,7 @@ class FileDialect:
         if not self.tag and not (files := (yield from self.find_files(at, tag))):
             return None
         place = ""
+        known: set[str] = set()
         for _ in range(MOST_PAGES):
             query = "&".join(filter(None, (listing, place)))
             path = self.path(at, f"/batches{'?' if query else ''}{query}")
@@ -287,26 +291,23 @@ class FileDialect:
                 if not self.echo and read_id(job) not in taken and (yield from self._has_our_file(at, job, tag, since)):
                     return Job(read_id(job), {"input_file_id": input_file})
             next_page = following(page, jobs)
-            if next_page is None or _goes_past(jobs, since - CLOCK_SLACK):
+            if next_page is None or _goes_past(jobs, since - CLOCK_SLACK) or not is_new(jobs, known):
                 return None
-            if next_page == place:
-                break
             place = next_page
         raise Garbled("a list of jobs that does not come to its end")
 
     def find_files(self, at: Site, tag: str) -> Flow[frozenset[str]]:
         """The ids of the input files of a submission: an upload that was repeated made another one."""
         found: set[str] = set()
+        known: set[str] = set()
         place = ""
         for _ in range(MOST_PAGES):
             page = read_page((yield Call(request("GET", at, self.path(at, f"/files{'?' if place else ''}{place}")))))
             files = read_objects(page.get("data"))
             found.update(read_id(file) for file in files if file.get("filename") == _file_name(tag))
             next_page = following(page, files)
-            if next_page is None:
+            if next_page is None or not is_new(files, known):
                 return frozenset(found)
-            if next_page == place:
-                break
             place = next_page
         raise Garbled("a list of files that does not come to its end")
 

@@ -21,12 +21,14 @@ from batchling.providers.base import (
     Garbled,
     Limits,
     Refused,
+    every,
     read_count,
     read_id,
     read_json,
     read_moment,
     read_object,
     read_objects,
+    read_rows,
     read_text,
     segment,
 )
@@ -101,13 +103,13 @@ class Fireworks(FileDialect):
         for output in status.outputs:
             path = "/".join(map(segment, output.split("/")))
             links = read_json((yield Call(_request("GET", at, f"{path}:getDownloadEndpoint"))))
-            for link in read_object(links.get("filenameToSignedUrls")).values():
-                if not isinstance(link, str) or not link.startswith(("http://", "https://")):
-                    raise Garbled("a link that is none")
-                # Signed: it needs no credential, and is to see none.
-                response = yield Call(Request("GET", link), rows=True)
-                if not response.ok:
-                    raise Refused(response)
+            found = read_object(links.get("filenameToSignedUrls"))
+            if not all(isinstance(link, str) and link.startswith(("http://", "https://")) for link in found.values()):
+                raise Garbled("a link that is none")
+            # Signed: it needs no credential, and is to see none.
+            yield from every(
+                (read_rows(Request("GET", str(link))), "error" not in name.lower()) for name, link in found.items()
+            )
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         account = yield from _account(at)
@@ -155,7 +157,7 @@ def _status(job: dict[str, JSON]) -> Status:
         done=done,
         total=read_count(progress.get("totalInputRequests")),
         # A job that finished nothing has no output; one that is completed has, whether it counts its rows or not.
-        outputs=(output,) if output and state is State.ENDED and (done or word == "completed") else (),
+        outputs=(output,) if output and state is not State.RUNNING and (done or word == "completed") else (),
         errors=(Fault(message or "the job failed"),) if state is State.FAILED else (),
         expires_at=read_moment(job.get("expireTime")) or None,
         complete=word == "completed",

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, parse_qsl
 
 import msgspec
 
+from batchling.core.lenient import fields, value
 from batchling.core.model import (
     JSON,
     Bypass,
@@ -56,7 +57,7 @@ from batchling.providers.base import (
 from batchling.providers.gemini_texts import joined, parts
 from batchling.providers.headers import lasting
 from batchling.providers.neutral import GEMINI_IDS
-from batchling.providers.rows import rows_within
+from batchling.providers.rows import answered, rows_within
 from batchling.samples import gemini as samples
 
 _CALL = re.compile(r"(?P<root>.+)/(?P<version>v1|v1beta)/models/(?P<model>[^/:]+):(?P<method>\w+)")
@@ -168,17 +169,15 @@ class Gemini:
                 raise Refused(response)
 
     def row(self, line: bytes) -> Row:
-        try:
-            said = msgspec.json.decode(line, type=_Line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-            raise ValueError("not a result line") from fault
-        key = said.key or read_text(read_object(said.metadata).get("key"))
+        said = fields(line)
+        key = read_text(value(said.get("key"))) or read_text(read_object(value(said.get("metadata"))).get("key"))
         if key is None:
             raise ValueError("a row without a key")
-        if bytes(said.response).startswith(b"{"):
-            return Row(key, Response(200, (JSON_TYPE,), bytes(said.response)))
-        error = read_object(said.error)
-        if not error or read_count(error.get("code")) == google.CANCELLED:
+        if (answer := said.get("response", b"")).startswith(b"{"):
+            return answered(key, answer, lambda status, text: self.failure(status, Fault(text)))
+        fault = value(said.get("error"))
+        error = {"message": fault} if isinstance(fault, str) and fault else read_object(fault)
+        if not error or error.get("code") in (google.CANCELLED, str(google.CANCELLED), "CANCELLED"):
             return Row(key, None, "cancelled" if error else "no answer")
         return Row(key, google.row_error(error))
 
@@ -209,13 +208,6 @@ class Gemini:
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         said = samples.answer(target.endpoint.removeprefix(":"), target.model, body)
         return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
-
-
-class _Line(msgspec.Struct):
-    key: str | None = None
-    metadata: JSON = None
-    response: msgspec.Raw = msgspec.Raw()
-    error: JSON = None
 
 
 def _size(items: Sequence[Item]) -> int:

@@ -15,10 +15,12 @@ from batchling.providers.base import (
     Facts,
     Limits,
     Refused,
-    Unsettled,
+    Unlisted,
+    every,
     read_id,
     read_json,
     read_objects,
+    read_rows,
     request,
     segment,
 )
@@ -39,12 +41,13 @@ class GeminiCompatible(FileDialect):
         return read_status(read_json((yield Call(request("GET", at, _job(job))))))
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
-        for name in status.outputs:
-            file = segment(name.removeprefix("files/"))
-            url = _native(at, f"/download/v1beta/files/{file}:download?alt=media")
-            response = yield Call(Request("GET", url, _as_native(at)), rows=True)
-            if not response.ok:
-                raise Refused(response)
+        def address(name: str) -> str:
+            return _native(at, f"/download/v1beta/files/{segment(name.removeprefix('files/'))}:download?alt=media")
+
+        yield from every(
+            (read_rows(Request("GET", address(name), _as_native(at))), name not in status.reasons)
+            for name in status.outputs
+        )
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         try:
@@ -52,7 +55,7 @@ class GeminiCompatible(FileDialect):
             return (yield from super().find(at, tag, keys, 0.0, taken))
         except Refused as refusal:
             if refusal.response.status in (404, 405, 501):
-                raise Unsettled("this API has no list of jobs, and the job may exist") from refusal
+                raise Unlisted("this API has no list of jobs, and the job may exist") from refusal
             raise
 
     def find_files(self, at: Site, tag: str) -> Flow[frozenset[str]]:

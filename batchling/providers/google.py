@@ -23,6 +23,7 @@ from batchling.providers.base import (
     read_object,
     read_text,
 )
+from batchling.providers.rows import status_of
 
 _CODES = {
     1: (499, "CANCELLED"),
@@ -79,8 +80,10 @@ def error_body(status: int, message: str) -> bytes:
 
 def row_error(error: dict[str, JSON]) -> Response:
     """The answer that a row's google.rpc.Status stands for; its message may be missing."""
-    status = http_status(read_count(error.get("code")))
-    return Response(status, (JSON_TYPE,), error_body(status, read_text(error.get("message")) or "the row failed"))
+    code, message = error.get("code"), read_text(error.get("message")) or ""
+    word = code if isinstance(code, str) and not code.isdecimal() else read_text(error.get("status")) or ""
+    status = http_status(read_count(code)) if read_count(code) else status_of(word, message)
+    return Response(status, (JSON_TYPE,), error_body(status, message or "the row failed"))
 
 
 def job_fault(job: dict[str, JSON]) -> Fault:

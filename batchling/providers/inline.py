@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from batchling.core.fingerprint import decode_body
+from batchling.core.lenient import fields, value
 from batchling.core.model import (
     JSON,
     Bypass,
@@ -55,7 +56,7 @@ from batchling.providers.base import (
 from batchling.providers.dialect import read_status, unbatchable
 from batchling.providers.headers import lasting
 from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
-from batchling.providers.rows import error_answer, read_row, rows_within
+from batchling.providers.rows import answered, error_answer, read_row, rows_within, status_of
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
 
@@ -155,15 +156,15 @@ class InlineDialect:
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         said = read_json((yield Call(request("GET", at, f"/batches/{segment(job.id)}"))))
         status = read_status(_sference(said))
-        outputs = ("results",) if status.state is State.ENDED else ()
+        outputs = ("results",) if status.state is State.ENDED or said.get("results") else ()
         return Status(
             status.state,
             status.word,
             status.done,
             status.total,
-            outputs,
-            status.errors,
-            status.expires_at,
+            outputs=outputs,
+            errors=status.errors,
+            expires_at=status.expires_at,
             known=status.known,
         )
 
@@ -175,17 +176,18 @@ class InlineDialect:
         return Call(call, unpack=_unpack)
 
     def row(self, line: bytes) -> Row:
-        try:
-            said = msgspec.json.decode(line, type=_Line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-            raise ValueError("not a result line") from fault
-        if bytes(said.result_json).startswith(b"{"):
-            return Row(said.custom_id, Response(200, (JSON_TYPE,), bytes(said.result_json)))
-        if said.error_json is not None:
-            error = read_object(said.error_json)
+        said = fields(line)
+        key = read_text(value(said.get("custom_id")))
+        if key is None:
+            raise ValueError("a row without a key")
+        if (answer := said.get("result_json", b"")).startswith(b"{"):
+            return answered(key, answer)
+        if (fault := value(said.get("error_json"))) is not None:
+            error = read_object(fault)
             status = read_count(error.get("status_code"))
-            text = read_text(said.error_json) or str(error.get("message") or "the row failed")
-            return Row(said.custom_id, error_answer(status if 400 <= status <= 599 else 500, text))
+            text = read_text(fault) or str(error.get("message") or "the row failed")
+            word = read_text(error.get("code")) or read_text(error.get("type")) or ""
+            return Row(key, error_answer(status if 400 <= status <= 599 else status_of(word, text), text))
         return read_row(line)
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
@@ -229,12 +231,6 @@ class InlineDialect:
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         said = claude.answer(body) if target.endpoint == "/v1/messages" else samples.answer(target.endpoint, body)
         return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
-
-
-class _Line(msgspec.Struct):
-    custom_id: str
-    result_json: msgspec.Raw = msgspec.Raw()
-    error_json: JSON = None
 
 
 def _unpack(body: bytes) -> bytes:

@@ -160,6 +160,7 @@ def _status(job: dict[str, JSON]) -> Status:
         done=read_count(job.get("completed_requests")),
         total=read_count(job.get("total_requests")),
         outputs=outputs,
+        reasons=tuple(filter(None, (read_text(job.get("error_file")),))),
         errors=tuple(faults) if state is State.FAILED else (),
         complete=word == "success",
         known=state is not State.RUNNING or word in _RUNNING,

@@ -11,6 +11,7 @@ from batchling.providers.base import (
     LONGEST_CREATE,
     MOST_PAGES,
     Garbled,
+    Unlisted,
     Unsettled,
     read_id,
     read_json,
@@ -25,6 +26,15 @@ T = TypeVar("T")
 Page = dict[str, JSON]
 
 
+def is_new(listed: list[Page], known: set[str]) -> bool:
+    """Whether a page has anything that no page before it had; one that has not is the end of a list that does not
+    advance (litellm#37150). Adds its ids to those that are `known`."""
+    ids = {read_id(each) for each in listed}
+    new = ids - known
+    known |= ids
+    return bool(new) or not ids
+
+
 def search(
     request: Callable[[str], Request],
     found: Callable[[Page], T | None],
@@ -37,6 +47,7 @@ def search(
     end, since few providers say how they sort it: a job that is overlooked would be bought again.
     """
     after = ""
+    places = {after}
     for _ in range(MOST_PAGES):
         page = read_json((yield Call(request(after))))
         if (value := found(page)) is not None:
@@ -44,9 +55,9 @@ def search(
         later = read_text(page.get(following))
         if later is None:
             return None
-        if (last := f"&{place}={segment(later)}") == after:
-            break
-        after = last
+        if (last := f"&{place}={segment(later)}") in places:
+            return None
+        places.add(after := last)
     raise Garbled("a list that does not come to its end")
 
 
@@ -66,6 +77,7 @@ def find_untagged(
     has ended. Raises `Unsettled` while running jobs could be it.
     """
     place, running = "", 0
+    known: set[str] = set()
     for _ in range(MOST_PAGES):
         page = read_json((yield Call(request(place))))
         jobs = read_objects(page.get(listed))
@@ -80,11 +92,11 @@ def find_untagged(
                 running += 1
             elif status.state is State.ENDED and (yield from is_ours(job_id)):
                 return Job(job_id)
-        if not jobs or not page.get("has_more") or len(recent) < len(jobs):
+        if not jobs and page.get("has_more"):
+            raise Unlisted("its list has an empty page, and more after it")
+        if not page.get("has_more") or len(recent) < len(jobs) or not is_new(jobs, known):
             if running:
                 raise Unsettled(f"{running} running jobs of {rows} rows could be ours; their results will tell")
             return None
-        if (last := f"&{cursor}={segment(read_id(jobs[-1]))}") == place:
-            break
-        place = last
+        place = f"&{cursor}={segment(read_id(jobs[-1]))}"
     raise Garbled("a list of jobs that does not come to its end")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from batchling.core.lenient import fields, value
 from batchling.core.model import Response, Row
 from batchling.providers.base import Provider
 
@@ -13,11 +14,20 @@ Rows = dict[str, Row]
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """What result lines say: the rows of the wanted keys, the members with a good answer, how many have any."""
+    """What result lines say: the rows of the wanted keys, the members with a good answer, those with any; how many
+    lines are somebody else's, how many cannot be read, and whose format they have, if it is a known one."""
 
     rows: Rows
     good: frozenset[str]
-    lines: int
+    seen: frozenset[str]
+    others: int = 0
+    unreadable: int = 0
+    foreign: str = ""
+
+    @property
+    def lines(self) -> int:
+        """How many members have a line."""
+        return len(self.seen)
 
 
 def sort_rows(
@@ -32,12 +42,19 @@ def sort_rows(
     rows: Rows = {}
     good: set[str] = set()
     seen: set[str] = set()
+    others = unreadable = 0
+    foreign = ""
     for line in lines:
         try:
             row = provider.row(line)
         except ValueError:
+            named = foreign_format(line)
+            unreadable += not named
+            others += bool(named)
+            foreign = foreign or named or ""
             continue
         if row.key not in members:
+            others += 1
             continue
         seen.add(row.key)
         if row.key in good:
@@ -47,4 +64,22 @@ def sort_rows(
             count(row.response)
         if row.key in wanted:
             rows[row.key] = row
-    return Sorted(rows, frozenset(good), len(seen))
+    return Sorted(rows, frozenset(good), frozenset(seen), others, unreadable, foreign)
+
+
+def foreign_format(line: bytes) -> str | None:
+    """The name of the format of a line without a key that we can read; empty when it has none that we know, None when
+    it is no JSON. LiteLLM hands these out untranslated (1.110.2, files/transformation.py of bedrock and vertex_ai)."""
+    try:
+        names = fields(line).keys()
+    except ValueError:
+        try:
+            value(line)
+        except ValueError:
+            return None
+        return ""
+    if "recordId" in names and names & {"modelInput", "modelOutput", "error"}:
+        return "Amazon Bedrock's own batch lines"
+    if {"request", "response"} <= names or {"instance", "prediction"} <= names or {"request", "status"} <= names:
+        return "Vertex AI's own batch lines"
+    return ""

@@ -6,12 +6,14 @@ is derived; or it never ran.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
 
+from batchling.core.lenient import fields, value
 from batchling.core.model import JSON, Headers, Response, Row
-from batchling.providers.base import JSON_TYPE, read_object, read_text
+from batchling.providers.base import JSON_TYPE, read_count, read_object, read_text
 
 NEVER_RAN = frozenset(
     {"batch_expired", "batch_cancelled", "request_timeout", "timeout", "expired", "cancelled", "canceled"}
@@ -52,20 +54,86 @@ Failed = Callable[[int, str], Response]
 
 def read_row(line: bytes, failed: Failed = error_answer) -> Row:
     """What one result line says. Raises `ValueError` when it says nothing that can be read."""
-    try:
-        said = msgspec.json.decode(line, type=_Line)
-        response = _answer(said, failed)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-        raise ValueError("not a result line") from fault
+    said = fields(line)
+    key = read_text(value(said.get("custom_id")))
+    if key is None:
+        raise ValueError("a row without a key")
+    fault = value(said.get("error"))
+    response = _answer(said, fault, failed)
     if response is not None:
-        return Row(said.custom_id, response)
-    error = read_object(said.error)
-    code = str(error.get("code") or "")
-    message = read_text(said.error) or read_text(error.get("message")) or ""
-    status = read_text(said.status) or ""
+        return Row(key, response)
+    error = read_object(fault)
+    code = _word(error)
+    message = read_text(fault) or read_text(error.get("message")) or ""
+    status = read_text(value(said.get("status"))) or ""
     if status in NEVER_RAN or code in NEVER_RAN or not (code or message):
-        return Row(said.custom_id, None, code or status or "no answer")
-    return Row(said.custom_id, _from_error(error, code, message))
+        return Row(key, None, code or status or "no answer")
+    return Row(key, _from_error(error, code, message))
+
+
+def answered(key: str, body: bytes, failed: Failed = error_answer) -> Row:
+    """The row of a success with this body, which may be no answer: nothing, an error, or the request come back (seen
+    at AIBrix, issues 1802 and 1645)."""
+    if body in (b"", b"null", b'""', b"{}", b"[]"):
+        return Row(key, None, "no answer")
+    try:
+        said = fields(body)
+    except ValueError:
+        return Row(key, Response(200, (JSON_TYPE,), body))
+    if said.keys() and said.keys() <= {"error", "type", "request_id"} and said.get("error", b"null") != b"null":
+        fault = value(said["error"])
+        error = read_object(fault)
+        message = read_text(fault) or read_text(error.get("message")) or "the row failed"
+        status = status_of(_word(error), message)
+        answer = failed(status, message)
+        return Row(key, Response(status, (JSON_TYPE,), body) if error else answer)
+    if said.keys() & _ASKED and not said.keys() & _ANSWERED:
+        return Row(key, failed(502, "the provider sent the request back instead of an answer"))
+    return Row(key, Response(200, (JSON_TYPE,), body))
+
+
+_ASKED = frozenset({"messages", "input", "inputs", "prompt", "contents", "query", "documents", "requests"})
+_ANSWERED = frozenset(
+    {"id", "object", "choices", "output", "data", "content", "candidates", "results", "embeddings", "embedding"}
+    | {"usage", "created", "text", "outputs", "promptFeedback", "usageMetadata", "pages"}
+)
+"""Keys of request bodies, and keys of which every answer has one."""
+
+
+def _word(error: dict[str, JSON]) -> str:
+    """The word or number by which an error says what it is."""
+    names = ("code", "status_code", "error_type", "status", "type")
+    return next((str(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]), "")
+
+
+_WORDS = {
+    400: (
+        "invalid_request invalid_prompt string_too_long max_tokens_exceeded context_length_exceeded "
+        "token_limit_exceeded invalid_argument failed_precondition out_of_range invalid_request_error "
+        "bad_request content_filter"
+    ),
+    401: "authentication authentication_error unauthenticated invalid_api_key",
+    402: "payment_required billing_error",
+    403: "permission_denied permission_error content_policy_violation refusal",
+    404: "not_found not_found_error model_not_found unknown_model",
+    408: "timeout",
+    409: "conflict_error already_exists aborted",
+    412: "precondition_failed",
+    413: "payload_too_large request_too_large",
+    422: "unprocessable",
+    429: "rate_limit_exceeded rate_limit_error resource_exhausted insufficient_quota too_many_requests",
+    500: "server server_error api_error internal internal_error unknown",
+    501: "unimplemented",
+    503: "provider_overloaded provider_unavailable unavailable",
+    504: "timeout_error deadline_exceeded",
+    529: "overloaded_error",
+}
+STATUS_OF_WORD = {word: status for status, words in _WORDS.items() for word in words.split()}
+"""The HTTP status of the words for an error: OpenRouter's `error_type` (SDK 1.3.84, apierrortype.py), google.rpc.Code,
+Anthropic's types, OpenAI's types and codes."""
+
+_SAID_STATUS = re.compile(r"\b(?:error code|status code|status|http)[: ]+([45]\d\d)\b", re.IGNORECASE)
+"""A status within a text: OGX writes "Error code: 401 - {...}"."""
 
 
 def status_of(code: str, message: str) -> int:
@@ -73,6 +141,12 @@ def status_of(code: str, message: str) -> int:
     words = f"{code} {message}".lower()
     if code.isdecimal() and 400 <= int(code) <= 599:
         return int(code)
+    if (known := STATUS_OF_WORD.get(code.lower())) is not None:
+        return known
+    if "image" in code.lower():
+        return 400
+    if said := _SAID_STATUS.search(message):
+        return int(said[1])
     if "internal server error" in words:
         return 500
     if "not_found" in words or "unknown_model" in words or "does not exist" in words:
@@ -84,41 +158,32 @@ def status_of(code: str, message: str) -> int:
     return 500
 
 
-class _Answer(msgspec.Struct):
-    status_code: int | None = None
-    request_id: str | None = None
-    body: msgspec.Raw = msgspec.Raw()
-    message: str | None = None
-
-
-class _Line(msgspec.Struct):
-    custom_id: str
-    response: msgspec.Raw = msgspec.Raw()
-    error: JSON = None
-    status: JSON = None
-
-
-def _answer(said: _Line, failed: Failed) -> Response | None:
+def _answer(said: dict[str, bytes], fault: JSON, failed: Failed) -> Response | None:
     """The row's own answer; None when it has none."""
-    raw = bytes(said.response)
+    raw = said.get("response", b"")
     if not raw.startswith(b"{"):
         return None
-    answer = msgspec.json.decode(raw, type=_Answer)
-    body = bytes(answer.body)
-    if answer.status_code is None:
+    answer = fields(raw)
+    body = answer.get("body", b"")
+    if "status_code" not in answer or answer["status_code"] == b"null":
         # The answer stands there without a wrapping (Fireworks, Cerebras), or with half of one.
-        return Response(200, (JSON_TYPE,), body or raw) if raw != b"{}" else None
-    if not 200 <= answer.status_code <= 599:
+        return answered("", body or raw, failed).response
+    status = read_count(value(answer["status_code"]))
+    if not 200 <= status <= 599:
         return None
     if body.startswith(b'"'):  # JSON within JSON (OGX)
-        body = msgspec.json.decode(body, type=str).encode()
-    if body in (b"", b"null"):
-        text = answer.message or read_text(said.error) or read_text(read_object(said.error).get("message"))
-        return failed(answer.status_code, text or f"HTTP {answer.status_code}")
-    headers: Headers = (JSON_TYPE,)
-    if answer.request_id:
-        headers = (JSON_TYPE, ("x-request-id", answer.request_id))
-    return Response(answer.status_code, headers, body)
+        body = str(value(body)).encode(errors="surrogatepass")
+    response: Response | None = Response(status, (JSON_TYPE,), body)
+    if status < 300:
+        response = answered("", body, failed).response
+    elif body in (b"", b"null"):
+        texts = (value(answer.get("message")), fault, read_object(fault).get("message"))
+        response = failed(status, next(filter(None, map(read_text, texts)), f"HTTP {status}"))
+    request_id = value(answer.get("request_id"))
+    if response is not None and isinstance(request_id, str | int) and request_id:
+        headers: Headers = (*response.headers, ("x-request-id", str(request_id)))
+        return Response(response.status, headers, response.body)
+    return response
 
 
 def _from_error(error: dict[str, JSON], code: str, message: str) -> Response:

@@ -10,31 +10,32 @@ from http import HTTPStatus
 
 import msgspec
 
-from batchling.core.model import JSON, Response, Row
+from batchling.core.lenient import fields, value
+from batchling.core.model import Response, Row
 from batchling.providers import google
 from batchling.providers.base import JSON_TYPE, read_object, read_text
 from batchling.providers.claude import STATUS_OF_TYPE
+from batchling.providers.rows import answered
 
 _STATUS_OF_PHRASE = {status.phrase.lower(): status.value for status in HTTPStatus if status >= 400}
 
 
 def read_row(line: bytes) -> Row:
     """What one result line says. Raises `ValueError` when it says nothing that can be read."""
-    try:
-        said = msgspec.json.decode(line, type=_Line)
-        answer = msgspec.json.decode(said.response, type=_Answer) if bytes(said.response)[:1] == b"{" else None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-        raise ValueError("not a result line") from fault
-    if not said.custom_id.startswith("r"):
+    said = fields(line)
+    name = read_text(value(said.get("custom_id"))) or ""
+    if not name.startswith("r"):
         raise ValueError("not a result line")
-    key = said.custom_id[1:]
-    if answer is not None and answer.type == "error":
-        kind = read_text(read_object(answer.error).get("type")) or ""
-        return Row(key, Response(STATUS_OF_TYPE.get(kind, 500), (JSON_TYPE,), bytes(said.response)))
-    if answer is not None and bytes(said.response).strip(b"{} \t\r"):
-        return Row(key, Response(200, (JSON_TYPE,), bytes(said.response)))
-    text = read_text(said.status) or (msgspec.json.encode(said.status).decode() if said.status else "")
-    return _failed(key, text)
+    key = name[1:]
+    raw = said.get("response", b"")
+    answer = fields(raw) if raw.startswith(b"{") else {}
+    if value(answer.get("type")) == "error":
+        kind = read_text(read_object(value(answer.get("error"))).get("type")) or ""
+        return Row(key, Response(STATUS_OF_TYPE.get(kind, 500), (JSON_TYPE,), raw))
+    if answer:
+        return answered(key, raw, lambda status, text: Response(status, (JSON_TYPE,), google.error_body(status, text)))
+    status = value(said.get("status"))
+    return _failed(key, read_text(status) or (msgspec.json.encode(status).decode() if status else ""))
 
 
 def _failed(key: str, text: str) -> Row:
@@ -54,14 +55,3 @@ def _failed(key: str, text: str) -> Row:
         return Row(key, None, "cancelled" if text else "no answer")
     body = raw.encode() if error else google.error_body(status, text)
     return Row(key, Response(status, (JSON_TYPE,), body))
-
-
-class _Line(msgspec.Struct):
-    custom_id: str
-    status: JSON = None
-    response: msgspec.Raw = msgspec.Raw()
-
-
-class _Answer(msgspec.Struct):
-    type: JSON = None
-    error: JSON = None

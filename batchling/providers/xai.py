@@ -14,6 +14,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from batchling.core.lenient import fields, value
 from batchling.core.model import (
     JSON,
     Bypass,
@@ -50,7 +51,7 @@ from batchling.providers.base import (
 )
 from batchling.providers.files import FileDialect
 from batchling.providers.neutral import OPENAI_DIALECT
-from batchling.providers.rows import rows_within, status_of
+from batchling.providers.rows import answered, rows_within, status_of
 
 _NO_BATCH = ("grok-4.5", "grok-4.6", "grok-build")
 """Beginnings of the names of models that refuse batches."""
@@ -104,22 +105,23 @@ class Grok(FileDialect):
         raise Garbled("results that do not come to their end")
 
     def row(self, line: bytes) -> Row:
-        try:
-            said = msgspec.json.decode(line, type=_Line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-            raise ValueError("not a result") from fault
-        result = said.batch_result
-        answer = bytes(result.response.chat_get_completion)
+        said = fields(line)
+        key = read_text(value(said.get("batch_request_id")))
+        if key is None:
+            raise ValueError("a row without a key")
+        result = _inner(said, "batch_result")
+        answer = _inner(result, "response").get("chat_get_completion", b"")
         if answer.startswith(b"{"):
-            return Row(said.batch_request_id, Response(200, (JSON_TYPE,), answer))
-        text = read_text(result.error) or read_text(result.error_message) or read_text(said.error_message)
+            return answered(key, answer, lambda status, text: self.failure(status, Fault(text)))
+        places = (result.get("error"), result.get("error_message"), said.get("error_message"))
+        text = next(filter(None, map(_told, places)), None)
         if text is None:
-            return Row(said.batch_request_id, None, "no answer")
+            return Row(key, None, "no answer")
         if _NOT_YET in text:
             raise ValueError("a row that cannot be seen yet")
         if "cancel" in text.lower():
-            return Row(said.batch_request_id, None, "cancelled")
-        return Row(said.batch_request_id, self.failure(status_of("", text), Fault(text)))
+            return Row(key, None, "cancelled")
+        return Row(key, self.failure(status_of("", text), Fault(text)))
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         def found(page: dict[str, JSON]) -> Job | None:
@@ -175,20 +177,15 @@ def _status(job: dict[str, JSON]) -> Status:
     return Status(state, word, done=done, total=total, outputs=("results",) if over else ())
 
 
-class _Completion(msgspec.Struct):
-    chat_get_completion: msgspec.Raw = msgspec.Raw()
+def _inner(said: dict[str, bytes], name: str) -> dict[str, bytes]:
+    """The object under this name; empty when there is none."""
+    raw = said.get(name, b"")
+    return fields(raw) if raw.startswith(b"{") else {}
 
 
-class _Result(msgspec.Struct):
-    response: _Completion = msgspec.field(default_factory=_Completion)
-    error: JSON = None
-    error_message: JSON = None
-
-
-class _Line(msgspec.Struct):
-    batch_request_id: str
-    batch_result: _Result = msgspec.field(default_factory=_Result)
-    error_message: JSON = None
+def _told(raw: bytes | None) -> str | None:
+    said = value(raw)
+    return read_text(said) or read_text(read_object(said).get("message"))
 
 
 def _unpack(body: bytes) -> bytes:

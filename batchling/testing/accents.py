@@ -99,7 +99,8 @@ def _in_words_401(status: int, said: Words) -> Words | str:
     return "Unauthorized. Invalid token format." if status == 401 else said
 
 
-def _in_detail(status: int, said: Words) -> Words:
+def in_detail(status: int, said: Words) -> Words:
+    """The message, where Pydantic's servers have it."""
     return {"detail": said["error"]["message"]}
 
 
@@ -316,7 +317,7 @@ ACCENTS: Mapping[str, Accent] = {
             "/v1/openai",
             (_CHAT, "/completions", "/embeddings"),
             first_line=0,
-            complaint=_in_detail,
+            complaint=in_detail,
             job=_deepinfra,
             line=_deepinfra_line,
         ),
@@ -401,7 +402,7 @@ ACCENTS: Mapping[str, Accent] = {
             order=frozenset({"input_file_id", "endpoint", "completion_window", "metadata", "request_params"}),
             keyed=frozenset({"custom_id", "body"}),
             needs=frozenset({"custom_id", "body"}),
-            complaint=_in_detail,
+            complaint=in_detail,
             job=_voyage,
             line=_voyage_line,
         ),

@@ -12,13 +12,12 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as samples
 from batchling.testing.hosts import outer_url
 from batchling.testing.streams import claude_stream
-from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
+from batchling.testing.world import Refusal, Served, World, encode, page_size, place_after
 
 _KEY = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MAX_ROWS = 100_000
@@ -109,7 +108,9 @@ class AnthropicApi:
             rows.append((key, params))
         if not rows or len(rows) > _MAX_ROWS:
             raise _refusal(400, f"requests: List should have between 1 and {_MAX_ROWS} items")
-        job = Served(f"msgbatch_{self._world.number():024d}", account, "/v1/messages", rows, clock.time())
+        if objection := self._world.objection(rows, "upload", "create", "job"):
+            raise _refusal(objection.status, objection.message)
+        job = Served(f"msgbatch_{self._world.number():024d}", account, "/v1/messages", rows, self._world.now())
         self.jobs[job.id] = job
         return _json(self._shown(request, job))
 
@@ -132,13 +133,10 @@ class AnthropicApi:
         jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
         for job in jobs:
             self._go_on(job)
-        if after := request.query.get("after_id"):
-            place = next((n for n, job in enumerate(jobs) if job.id == after), len(jobs))
-            jobs = jobs[place + 1 :]
-        limit = page_size(request)
-        page = [self._shown(request, job) for job in jobs[:limit]]
+        found, more = self._world.listed(jobs, place_after(jobs, request.query.get("after_id")), page_size(request))
+        page = [self._shown(request, job) for job in found]
         first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
-        return _json({"data": page, "has_more": len(jobs) > limit, "first_id": first, "last_id": last})
+        return _json({"data": page, "has_more": more, "first_id": first, "last_id": last})
 
     async def _results(self, request: web.Request) -> web.Response:
         job = self._job(request)
@@ -179,7 +177,7 @@ class AnthropicApi:
                 result = self._run(job, key, {**params, "user": key} if self._world.varied else params)
             job.counts[result["type"]] += 1
             lines.append((key, encode({"custom_id": key, "result": result})))
-        job.lines = shuffled(lines)
+        job.lines = self._world.written(job, lines)
 
     def _run(self, job: Served, key: str, params: dict[str, JSON]) -> dict[str, JSON]:
         status, answer = self._answer(params)
@@ -195,13 +193,15 @@ class AnthropicApi:
         return {
             "id": job.id,
             "type": "message_batch",
-            "processing_status": job.over or ("canceling" if job.cancelled else "in_progress"),
+            "processing_status": self._world.ended(job.over)
+            if job.over
+            else ("canceling" if job.cancelled else "in_progress"),
             "request_counts": {"processing": 0 if job.over else len(job.rows), **counts},
-            "ended_at": _time(clock.time()) if job.over else None,
+            "ended_at": _time(self._world.now()) if job.over else None,
             "created_at": _time(job.created_at),
             "expires_at": _time(job.created_at + _DAY),
             "archived_at": None,
-            "cancel_initiated_at": _time(clock.time()) if job.cancelled else None,
+            "cancel_initiated_at": _time(self._world.now()) if job.cancelled else None,
             "results_url": url if job.over else None,
         }
 

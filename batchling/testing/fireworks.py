@@ -11,14 +11,13 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import openai as samples
 from batchling.testing.hosts import outer_url
 from batchling.testing.openai_files import error, json_object, reply
 from batchling.testing.streams import openai_stream
-from batchling.testing.world import Refusal, Served, World, encode, shuffled
+from batchling.testing.world import GRPC, JobFault, Refusal, Served, World, encode, grpc_code
 
 _ORDER = {"model", "inputDatasetId", "outputDatasetId", "displayName", "inferenceParameters"}
 
@@ -110,7 +109,10 @@ class FireworksApi:
         async for part in await request.multipart():
             field: Any = part
             if field.name == "file":
-                self._datasets[name] = bytes(await field.read())
+                content = bytes(await field.read())
+                if objection := self._world.objection(content, "upload"):
+                    raise _refusal(objection.status, grpc_code(objection.code or ""), objection.message)
+                self._datasets[name] = content
         return reply({})
 
     async def _dataset(self, request: web.Request) -> web.Response:
@@ -134,14 +136,15 @@ class FireworksApi:
         content = self._datasets.get(order["inputDatasetId"].replace("accounts/", "").replace("/datasets/", "/"))
         if content is None:
             raise _refusal(404, 5, "no such dataset")
-        job = Served(job_id, account, "/v1/chat/completions", [], clock.time())
+        if objection := self._world.objection(content, "create"):
+            raise _refusal(objection.status, grpc_code(objection.code or ""), objection.message)
+        job = Served(job_id, account, "/v1/chat/completions", [], self._world.now())
         job.words = {"name": name, "model": order["model"], "output": order["outputDatasetId"]}
         rows = [msgspec.json.decode(line) for line in content.split(b"\n") if line]
         if any(set(row) != {"custom_id", "body"} or "model" in row["body"] for row in rows):
-            job.words["errors"] = {"message": "a row has custom_id and body, and the model is the job's"}
-        elif self._world.job_faults:
-            job.words["errors"] = self._world.job_faults.pop(0)
+            job.fault = JobFault("INVALID_ARGUMENT", "a row has custom_id and body, and the model is the job's")
         else:
+            job.fault = self._world.job_fault_for(content, "job")
             job.rows = [(row["custom_id"], {**row["body"], "model": order["model"]}) for row in rows]
         self.jobs[job.id] = job
         return reply(self._shown(job))
@@ -168,9 +171,6 @@ class FireworksApi:
         return reply({})
 
     def _finish(self, job: Served) -> None:
-        if job.words.get("errors"):
-            job.over = "FAILED"
-            return
         word, done = self._world.ending(job)
         job.over = word.upper() or "COMPLETED"
         lines: list[tuple[str, bytes]] = []
@@ -184,7 +184,10 @@ class FireworksApi:
                 fault = {"message": answer["error"]["message"], "code": str(status)}
                 failed.append((key, encode({"custom_id": key, "error": fault})))
         job.counts = {"successfullyProcessedRequests": len(lines), "failedRequests": len(failed)}
-        job.words["parts"] = {"BIJOutputSet.jsonl": shuffled(lines), "error-data": shuffled(failed)}
+        job.words["parts"] = {
+            "BIJOutputSet.jsonl": self._world.written(job, lines),
+            "error-data": self._world.written(job, failed),
+        }
 
     async def _links(self, request: web.Request) -> web.Response:
         output = f"accounts/{self._own(request)}/datasets/{request.match_info['id']}"
@@ -202,18 +205,27 @@ class FireworksApi:
         return web.Response(body=b"\n".join(job.words["parts"][request.match_info["part"]]) + b"\n")
 
     def _shown(self, job: Served) -> dict[str, JSON]:
-        fault = job.words["errors"]["message"] if job.over == "FAILED" else ""
-        state = job.over or ("DELETING_CLEANING_UP" if job.cancelled else "RUNNING" if job.polls else "CREATING")
+        state = (
+            self._world.ended(job.over)
+            if job.over == "COMPLETED"
+            else job.over or ("DELETING_CLEANING_UP" if job.cancelled else "RUNNING" if job.polls else "CREATING")
+        )
         expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created_at + 86_400))
         return {
             "name": f"accounts/{job.account}/batchInferenceJobs/{job.words['name']}",
             "state": f"JOB_STATE_{state}",
-            "status": {"code": "OK" if not fault else "INVALID_ARGUMENT", "message": fault},
+            "status": _why(job.reason),
             "expireTime": expires,
             "model": job.words["model"],
             "outputDatasetId": job.words["output"],
             "jobProgress": {"totalInputRequests": len(job.rows), **job.counts},
         }
+
+
+def _why(fault: JobFault | None) -> dict[str, JSON]:
+    if fault is None:
+        return {"code": "OK", "message": ""}
+    return {"code": fault.code if fault.code in GRPC else "INVALID_ARGUMENT", "message": fault.message}
 
 
 def _refusal(status: int, code: int, message: str) -> Refusal:

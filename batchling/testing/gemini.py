@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import gemini as samples
@@ -21,7 +20,7 @@ from batchling.testing.hosts import outer_url
 from batchling.testing.openai_files import json_object, reply
 from batchling.testing.openai_rows import BadLine, read_rows
 from batchling.testing.streams import gemini_stream, openai_stream
-from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
+from batchling.testing.world import Refusal, Row, Served, Stage, World, encode, grpc_code, page_size, rows_of
 
 _MAX_INLINE = 20 * 1024 * 1024
 _BODY = frozenset(
@@ -125,26 +124,32 @@ class GeminiApi:
             content = self._contents.get(name)
             if content is None or self._files[name]["account"] != account:
                 raise _refusal(404, f"File {name} not found")
-            lines = [msgspec.json.decode(line) for line in content.split(b"\n") if line]
-            rows = [(line["key"], line["request"]) for line in lines]
+            named = rows = rows_of(content)
         else:
             if len(raw) > _MAX_INLINE:
                 raise _refusal(400, "Request payload size exceeds the limit: 20971520 bytes.")
             asked = source["requests"]["requests"]
             echoes = {f"{each['metadata']['key']}~{number}": each["metadata"] for number, each in enumerate(asked)}
             rows = list(zip(echoes, (each["request"] for each in asked), strict=True))
+            named = [(each["metadata"]["key"], each["request"]) for each in asked]
+            self._check(named, "upload")
         if model == "no-such-model":
             raise _refusal(404, "models/no-such-model is not found")
+        self._check(named, "create")
         job = self._new_job(account, f":{method}", rows)
+        job.fault = self._world.job_fault_for(named, "job")
         job.words = {"displayName": batch["displayName"], "model": f"models/{model}", "inline": not name}
         if not name:
             job.words["echoes"] = echoes
-        if self._world.job_faults:
-            job.words["errors"] = self._world.job_faults.pop(0)
         return reply(self._shown(job))
 
+    def _check(self, rows: bytes | list[Row], stage: Stage) -> None:
+        """Refuse what the API objects to."""
+        if objection := self._world.objection(rows, stage):
+            raise _refusal(objection.status, objection.message)
+
     def _new_job(self, account: str, endpoint: str, rows: list[tuple[str, dict[str, JSON]]]) -> Served:
-        job = Served(f"job{self._world.number():08d}", account, endpoint, rows, clock.time())
+        job = Served(f"job{self._world.number():08d}", account, endpoint, rows, self._world.now())
         self.jobs[job.id] = job
         return job
 
@@ -157,7 +162,9 @@ class GeminiApi:
             return web.Response(headers={"x-goog-upload-url": place, "x-goog-upload-status": "active"})
         if command != "upload, finalize" or request.headers.get("x-goog-upload-offset") != "0":
             raise _refusal(400, "unknown upload command")
-        return reply({"file": self._add(account, request.query["upload_id"], await request.read())})
+        content = await request.read()
+        self._check(content, "upload")
+        return reply({"file": self._add(account, request.query["upload_id"], content)})
 
     def _add(self, account: str, display_name: str, content: bytes, kind: str = "") -> dict[str, JSON]:
         name = f"files/{kind}{self._world.number():012d}"
@@ -192,8 +199,9 @@ class GeminiApi:
         jobs = self._jobs_of(self.account(request))
         start = int(request.query.get("pageToken") or 0)
         size = page_size(request, "pageSize")
-        page = [self._shown(job) for job in jobs[start : start + size]]
-        token = {"nextPageToken": str(start + size)} if len(jobs) > start + size else {}
+        found, more = self._world.listed(jobs, start, size)
+        page = [self._shown(job) for job in found]
+        token = {"nextPageToken": str(start + size)} if more else {}
         return reply({**({"operations": page} if page else {}), **token})
 
     def _jobs_of(self, account: str) -> list[Served]:
@@ -213,9 +221,6 @@ class GeminiApi:
             self._finish(job)
 
     def _finish(self, job: Served) -> None:
-        if job.words.get("errors"):
-            job.over = "failed"
-            return
         word, done = self._world.ending(job)
         job.over = word or "succeeded"
         compatible = job.endpoint.startswith("/")
@@ -230,9 +235,9 @@ class GeminiApi:
                 known = body if compatible else {**body, "model": model}
                 self._world.bill(self.name, job.endpoint, job.account, known, answer, (key, job.id))
         job.counts = {"successfulRequestCount": good, "failedRequestCount": done - good}
-        job.lines = shuffled(lines)
-        if job.lines and not job.words.get("inline"):
-            content = b"\n".join(job.lines) + b"\n"
+        job.lines = self._world.written(job, lines)
+        if lines and not job.words.get("inline"):
+            content = b"".join(line + b"\n" for line in job.lines)
             job.words["responsesFile"] = self._add(job.account, "", content, "batch-")["name"]
 
     def _run(self, job: Served, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
@@ -250,16 +255,18 @@ class GeminiApi:
             "model": job.words["model"],
             "displayName": job.words["displayName"],
             "createTime": _time(job.created_at),
-            "updateTime": _time(clock.time()),
+            "updateTime": _time(self._world.now()),
             "batchStats": {name: str(count) for name, count in stats.items() if count},
-            "state": f"BATCH_STATE_{(job.over or early).upper()}",
+            "state": f"BATCH_STATE_{(self._over(job) or early).upper()}",
             "name": f"batches/{job.id}",
         }
         shown: dict[str, JSON] = {"name": f"batches/{job.id}", "metadata": detail}
-        if job.over == "failed":
-            return {**shown, "done": True, "error": {"code": 3, "message": job.words["errors"]["message"]}}
         if not job.over:
             return shown
+        if job.reason is not None:
+            shown["error"] = {"code": grpc_code(job.reason.code), "message": job.reason.message}
+        if job.over == "failed" and not job.lines:
+            return {**shown, "done": True}
         output: JSON = {}
         if file := job.words.get("responsesFile"):
             output = {"responsesFile": file}
@@ -267,6 +274,9 @@ class GeminiApi:
             output = {"inlinedResponses": {"inlinedResponses": [msgspec.Raw(line) for line in job.lines]}}
         detail["output"] = output
         return {**shown, "done": True, "response": output}
+
+    def _over(self, job: Served) -> str:
+        return self._world.ended(job.over) if job.over == "succeeded" else job.over
 
     # The OpenAI-compatible path.
 
@@ -291,30 +301,49 @@ class GeminiApi:
         name = str(order.get("input_file_id"))
         if set(order) != {"input_file_id", "endpoint", "completion_window"} or name not in self._contents:
             raise _refusal(400, "input_file_id, endpoint and completion_window are required, and nothing else")
+        self._check(self._contents[name], "create")
         job = self._new_job(account, order["endpoint"], [])
         job.words = {"input_file_id": name}
+        job.fault = self._world.job_fault_for(self._contents[name], "job")
         try:
-            if self._world.job_faults:
-                job.words["errors"] = self._world.job_faults.pop(0)
-            else:
+            if job.fault is None or job.fault.done:
                 job.rows = read_rows(_COMPATIBLE, job.endpoint, self._contents[name], {})
         except BadLine as bad:
-            job.words["errors"] = bad.fault
-        return reply(_as_openai(job))
+            job.fault = bad.fault
+        return reply(self._as_openai(job))
 
     async def _get_compatible(self, request: web.Request) -> web.Response:
         job = self._job(request)
         self._go_on(job)
-        return reply(_as_openai(job))
+        return reply(self._as_openai(job))
 
     async def _list_compatible(self, request: web.Request) -> web.Response:
         jobs = self._jobs_of(self.account(request))
-        return reply({"object": "list", "data": [_as_openai(job) for job in jobs], "has_more": False})
+        found, more = self._world.listed(jobs, 0, len(jobs))
+        return reply({"object": "list", "data": [self._as_openai(job) for job in found], "has_more": more})
 
     async def _cancel_compatible(self, request: web.Request) -> web.Response:
         job = self._job(request)
         job.cancelled = True
-        return reply(_as_openai(job))
+        return reply(self._as_openai(job))
+
+    def _as_openai(self, job: Served) -> dict[str, JSON]:
+        words = {"succeeded": "completed"}
+        return {
+            "id": f"batches/{job.id}",
+            "object": "batch",
+            "endpoint": job.endpoint,
+            "input_file_id": job.words["input_file_id"],
+            "status": words.get(self._over(job), self._over(job)) or ("in_progress" if job.polls else "validating"),
+            "output_file_id": job.words.get("responsesFile"),
+            "errors": {"object": "list", "data": [job.reason.words()]} if job.reason else None,
+            "created_at": int(job.created_at),
+            "request_counts": {
+                "total": len(job.rows),
+                "completed": job.counts.get("successfulRequestCount", 0),
+                "failed": job.counts.get("failedRequestCount", 0),
+            },
+        }
 
 
 def _unanswered(contents: list[JSON]) -> str:
@@ -341,26 +370,6 @@ def _row(key: str, status: int, answer: dict[str, JSON], compatible: bool, echoe
         return {"response": answer, **named}
     code = {400: 3, 404: 5, 429: 8, 500: 13}.get(status, 2)
     return {"error": {"code": code, "message": answer["error"]["message"]}, **named}
-
-
-def _as_openai(job: Served) -> dict[str, JSON]:
-    words = {"succeeded": "completed"}
-    fault = job.words.get("errors") if job.over == "failed" else None
-    return {
-        "id": f"batches/{job.id}",
-        "object": "batch",
-        "endpoint": job.endpoint,
-        "input_file_id": job.words["input_file_id"],
-        "status": words.get(job.over, job.over) or ("in_progress" if job.polls else "validating"),
-        "output_file_id": job.words.get("responsesFile"),
-        "errors": {"object": "list", "data": [fault]} if fault else None,
-        "created_at": int(job.created_at),
-        "request_counts": {
-            "total": len(job.rows),
-            "completed": job.counts.get("successfulRequestCount", 0),
-            "failed": job.counts.get("failedRequestCount", 0),
-        },
-    }
 
 
 def _time(seconds: float) -> str:

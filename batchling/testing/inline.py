@@ -7,14 +7,13 @@ import time
 import msgspec
 from aiohttp import web
 
-from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
 from batchling.testing.openai_files import DAY, error, json_object, refusal, reply
 from batchling.testing.streams import openai_stream
-from batchling.testing.world import Served, World, encode, page_size, shuffled
+from batchling.testing.world import Served, World, encode, page_size, place_after
 
 _PATHS = {
     "openrouter": ("/chat/completions", "/embeddings", "/responses", "/messages"),
@@ -91,14 +90,14 @@ class InlineApi:
             rows[row["custom_id"]] = {**({"model": order["model"]} if "model" in order else {}), **row["body"]}
         if not rows or len(rows) > _MAX_ROWS:
             raise refusal(400, f"requests: between 1 and {_MAX_ROWS} are allowed")
+        if objection := self._world.objection(list(rows.items()), "upload", "create"):
+            raise refusal(objection.status, objection.message, objection.param, objection.code)
         endpoint = order.get("endpoint", "/v1/chat/completions")
-        job = Served(f"batch-{self._world.number():08d}", account, endpoint, list(rows.items()), clock.time())
-        job.words = {"model": order.get("model"), "errors": None}
-        if self._world.job_faults:
-            fault = self._world.job_faults.pop(0)
-            if self.name == "sference":  # which checks all rows at once
-                raise refusal(400, fault["message"])
-            job.words["errors"] = fault
+        job = Served(f"batch-{self._world.number():08d}", account, endpoint, list(rows.items()), self._world.now())
+        job.words = {"model": order.get("model")}
+        job.fault = self._world.job_fault_for(job.rows, "job")
+        if job.fault is not None and not job.fault.done and self.name == "sference":  # which checks all rows at once
+            raise refusal(400, job.fault.message)
         self.jobs[job.id] = job
         return reply(self._shown(job), 202 if self.name == "openrouter" else 200)
 
@@ -140,13 +139,11 @@ class InlineApi:
         for job in jobs:
             self._go_on(job)
         if self.name == "sference":
-            return reply({"items": [self._shown(job) for job in jobs]})
-        if after := request.query.get("after"):
-            jobs = jobs[next((n for n, job in enumerate(jobs) if job.id == after), len(jobs)) + 1 :]
-        limit = page_size(request)
-        page = [self._shown(job) for job in jobs[:limit]]
+            return reply({"items": [self._shown(job) for job in self._world.listed(jobs, 0, len(jobs))[0]]})
+        found, more = self._world.listed(jobs, place_after(jobs, request.query.get("after")), page_size(request))
+        page = [self._shown(job) for job in found]
         ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}
-        return reply({"data": page, **ends, "has_more": len(jobs) > limit})
+        return reply({"data": page, **ends, "has_more": more})
 
     async def _cancel(self, request: web.Request) -> web.Response:
         job = self._job(request)
@@ -160,14 +157,13 @@ class InlineApi:
             self._finish(job)
 
     def _finish(self, job: Served) -> None:
-        if job.words["errors"]:
-            job.over = "failed"
-            return
         word, done = self._world.ending(job)
         job.over = word or "completed"
         lines: list[tuple[str, bytes]] = []
         good = 0
         for place, (key, body) in enumerate(job.rows):
+            if place >= done and word == "failed":
+                break
             if place >= done:
                 lines.append((key, encode(self._never_ran(key, word))))
                 continue
@@ -177,7 +173,7 @@ class InlineApi:
             if status == 200:
                 self._world.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
         job.counts = {"completed": good, "failed": len(job.rows) - good}
-        job.lines = shuffled(lines)
+        job.lines = self._world.written(job, lines)
 
     def _line(self, key: str, status: int, answer: dict[str, JSON]) -> dict[str, JSON]:
         if self.name == "openrouter":
@@ -197,7 +193,7 @@ class InlineApi:
 
     def _shown(self, job: Served) -> dict[str, JSON]:
         if self.name == "sference":
-            word = job.over.replace("expired", "completed") or ("running" if job.polls else "pending")
+            word = self._over(job).replace("expired", "completed") or ("running" if job.polls else "pending")
             created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created_at))
             return {
                 "id": job.id,
@@ -207,17 +203,19 @@ class InlineApi:
                 "created_at": created,
                 "total_tokens": 0,
             }
-        fault = job.words["errors"] if job.over == "failed" else None
         return {
             "id": job.id,
             "object": "batch",
             "endpoint": job.endpoint,
             "model": job.words["model"],
-            "status": job.over or ("in_progress" if job.polls else "validating"),
+            "status": self._over(job) or ("in_progress" if job.polls else "validating"),
             "completion_window": "24h",
             "created_at": int(job.created_at),
             "expires_at": int(job.created_at) + DAY,
             "request_counts": {"total": len(job.rows), "completed": 0, "failed": 0, **job.counts},
             "results": None,
-            "error": fault,
+            "error": job.reason.words() if job.reason else None,
         }
+
+    def _over(self, job: Served) -> str:
+        return self._world.ended(job.over) if job.over == "completed" else job.over

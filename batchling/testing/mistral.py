@@ -5,14 +5,13 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
-from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import mistral as samples
-from batchling.testing.accents import Accent
-from batchling.testing.openai_files import OpenAIFiles, json_object, reply
+from batchling.testing.accents import Accent, in_detail
+from batchling.testing.openai_files import OpenAIFiles, json_object, reply, worded
 from batchling.testing.streams import mistral_stream
-from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
+from batchling.testing.world import Refusal, Served, World, encode, page_size
 
 _ENDPOINTS = (
     "/v1/chat/completions",
@@ -26,6 +25,7 @@ _ENDPOINTS = (
     "/v1/ocr",
 )
 _ORDER = frozenset({"endpoint", "model", "metadata", "timeout_hours", "requests", "input_files"})
+_FILES = Accent("mistral", "/v1", (), complaint=in_detail)
 _WORDS = {"expired": "TIMEOUT_EXCEEDED", "cancelled": "CANCELLED", "failed": "FAILED", "": "SUCCESS"}
 
 
@@ -37,14 +37,15 @@ class MistralApi:
     def __init__(self, world: World) -> None:
         self._world = world
         self.jobs: dict[str, Served] = {}
-        self._files = OpenAIFiles(world, self.account, Accent("mistral", "/v1", ()))
+        self._files = OpenAIFiles(world, self.account, _FILES)
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
         """Every call that this API answers."""
         jobs = prefix + "/v1/batch/jobs"
+        files = self._files.routes(prefix + "/v1")
         return [
             *(web.post(prefix + endpoint, self._real_time) for endpoint in _ENDPOINTS),
-            *self._files.routes(prefix + "/v1"),
+            *(web.route(each.method, each.path, worded(_FILES, each.handler)) for each in files),
             web.post(jobs, self._create),
             web.get(jobs, self._list),
             web.get(jobs + "/{id}", self._get),
@@ -98,11 +99,12 @@ class MistralApi:
         if any(set(row) != {"custom_id", "body"} or {"model", "stream"} & set(row["body"]) for row in asked):
             raise _refusal("a row has custom_id and body; model and stream are not for its body")
         rows = [(row["custom_id"], {**row["body"], "model": order["model"]}) for row in asked]
-        job = Served(f"ca1cd668-{self._world.number():08d}", account, order["endpoint"], rows, clock.time())
+        if objection := self._world.objection(rows, *(("upload", "create") if "requests" in order else ("create",))):
+            raise Refusal(reply({"detail": objection.message}, objection.status))
+        job = Served(f"ca1cd668-{self._world.number():08d}", account, order["endpoint"], rows, self._world.now())
         job.words = {"model": order["model"], "metadata": order.get("metadata"), "inline": "requests" in order}
         job.words["input"] = file_id
-        if self._world.job_faults:
-            job.words["errors"] = self._world.job_faults.pop(0)
+        job.fault = self._world.job_fault_for(rows, "job")
         self.jobs[job.id] = job
         return reply(self._shown(job))
 
@@ -124,7 +126,9 @@ class MistralApi:
             self._go_on(job)
         size = page_size(request, "page_size")
         start = int(request.query.get("page", 0)) * size
-        return reply({"object": "list", "data": list(map(self._shown, jobs[start : start + size])), "total": len(jobs)})
+        page, more = self._world.listed(jobs, start, size)
+        total = start + len(page) + more
+        return reply({"object": "list", "data": list(map(self._shown, page)), "total": max(total, len(jobs) * more)})
 
     async def _cancel(self, request: web.Request) -> web.Response:
         job = self._job(request)
@@ -138,9 +142,6 @@ class MistralApi:
             self._finish(job)
 
     def _finish(self, job: Served) -> None:
-        if job.words.get("errors"):
-            job.over = "FAILED"
-            return
         word, done = self._world.ending(job)
         job.over = _WORDS[word]
         good: list[tuple[str, bytes]] = []
@@ -156,14 +157,14 @@ class MistralApi:
                 text = answer["error"]["message"]
                 bad.append((key, encode({**line, "response": {"status_code": status, "body": None}, "error": text})))
         job.counts = {"succeeded_requests": len(good), "failed_requests": len(bad), "completed_requests": done}
-        job.lines = shuffled(good + bad)
-        for name, rows in (("output_file", good), ("error_file", bad)):
+        for kind, rows in (("_output", good), ("_error", bad)):
+            lines = self._world.written(job, rows)
+            job.lines += lines
             if rows and not job.words["inline"]:
-                content = b"\n".join(shuffled(rows)) + b"\n"
-                job.words[name] = self._files.add(job.account, name, "batch", content)["id"]
+                content = b"".join(line + b"\n" for line in lines)
+                job.words[f"{kind[1:]}_file"] = self._files.add(job.account, kind[1:], "batch", content, kind)["id"]
 
     def _shown(self, job: Served) -> dict[str, JSON]:
-        fault = job.words.get("errors") if job.over == "FAILED" else None
         early = "CANCELLATION_REQUESTED" if job.cancelled else "RUNNING" if job.polls else "QUEUED"
         return {
             "id": job.id,
@@ -175,9 +176,9 @@ class MistralApi:
             "agent_id": None,
             "output_file": job.words.get("output_file"),
             "error_file": job.words.get("error_file"),
-            "errors": [{"message": fault["message"], "count": len(job.rows)}] if fault else [],
+            "errors": [{"message": job.reason.message, "count": len(job.rows)}] if job.reason else [],
             "outputs": [msgspec.Raw(line) for line in job.lines] if job.over and job.words["inline"] else None,
-            "status": job.over or early,
+            "status": self._world.ended(job.over) if job.over == _WORDS[""] else job.over or early,
             "created_at": int(job.created_at),
             "total_requests": len(job.rows) if job.polls else 0,
             "completed_requests": 0,

@@ -6,24 +6,18 @@ Shapes: recorded traffic of 2025 and 2026; absent ids are null, a job that faile
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-import msgspec
 from aiohttp import web
 
-from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
 from batchling.samples import voyage
 from batchling.testing.accents import Accent
-from batchling.testing.openai_files import DAY, OpenAIFiles, error, json_object, refusal, reply
+from batchling.testing.openai_files import DAY, OpenAIFiles, error, json_object, refusal, reply, worded
 from batchling.testing.openai_rows import BadLine, read_rows, urls_of
 from batchling.testing.streams import openai_stream
-from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from batchling.testing.world import Served, World, encode, page_size, place_after
 
 _NEEDS = {"/v1/chat/completions": "messages", "/v1/embeddings": "input", "/v1/moderations": "input"}
 
@@ -68,24 +62,7 @@ class OpenAIApi:
             found += [web.post(legacy + "/deployments/{model}/chat/completions", self._real_time)]
             found += [web.post(legacy + "/responses", self._real_time)]
             found += [*self._files.routes(legacy), *self._job_routes(legacy)]
-        return [web.route(each.method, each.path, self._worded(each.handler)) for each in found]
-
-    def _worded(self, handler: Handler) -> Handler:
-        """The handler, with its refusals in the provider's own words."""
-
-        async def worded(request: web.Request) -> web.StreamResponse:
-            try:
-                return await handler(request)
-            except Refusal as no:
-                body = no.response.body
-                said = self._accent.complaint(
-                    no.response.status, msgspec.json.decode(body if isinstance(body, bytes) else b"{}")
-                )
-                if isinstance(said, str):
-                    raise Refusal(web.Response(text=said, status=no.response.status)) from no
-                raise Refusal(reply(said, no.response.status)) from no
-
-        return worded
+        return [web.route(each.method, each.path, worded(self._accent, each.handler)) for each in found]
 
     def _job_routes(self, root: str) -> list[web.RouteDef]:
         own = root + "/batches/{id}"
@@ -175,12 +152,15 @@ class OpenAIApi:
             raise refusal(400, "Invalid value for 'completion_window'.", param="completion_window")
         if unknown := set(order) - accent.order:
             raise refusal(400, f"Unknown parameter: '{min(unknown)}'.", param=min(unknown), code="unknown_parameter")
+        content = content if content is not None else b"no such file"
+        if objection := self._world.objection(content, "create"):
+            raise refusal(objection.status, objection.message, objection.param, objection.code)
         metadata = order.get("metadata")
-        job = Served(f"batch_{self._world.number():032d}", account, order["endpoint"], [], clock.time())
-        job.words = {"input_file_id": file_id, "metadata": metadata, "errors": None, "model": None, "urls": {}}
+        job = Served(f"batch_{self._world.number():032d}", account, order["endpoint"], [], self._world.now())
+        job.words = {"input_file_id": file_id, "metadata": metadata, "model": None, "urls": {}}
         job.words["once"] = request.headers.get(accent.once) if accent.once else None
         self.jobs[job.id] = job
-        self._validate(job, content if content is not None else b"no such file", order.get("request_params") or {})
+        self._validate(job, content, order.get("request_params") or {})
         return reply(accent.created_job(self._plain(job)) if accent.bare else self._shown(job), accent.created)
 
     def _made_before(self, request: web.Request, account: str) -> Served | None:
@@ -191,17 +171,16 @@ class OpenAIApi:
 
     def _validate(self, job: Served, content: bytes, shared: dict[str, JSON]) -> None:
         """Read the file as OpenAI does after the create call: the first bad line fails the whole job."""
-        fault = self._world.job_faults.pop(0) if self._world.job_faults else None
-        if fault is None:
-            try:
-                job.rows = read_rows(self._accent, job.endpoint, content, shared)
-                job.words["urls"] = urls_of(content) if self._accent.mixed else {}
-                self._count_enqueued(job)
-                return
-            except BadLine as bad:
-                fault = bad.fault
-                job.rows = []
-        job.words["errors"] = {"object": "list", "data": [fault]}
+        job.fault = self._world.job_fault_for(content, "job")
+        if job.fault is not None and not job.fault.done:
+            return
+        try:
+            job.rows = read_rows(self._accent, job.endpoint, content, shared)
+            job.words["urls"] = urls_of(content) if self._accent.mixed else {}
+            self._count_enqueued(job)
+        except BadLine as bad:
+            job.fault = bad.fault
+            job.rows = []
 
     def _count_enqueued(self, job: Served) -> None:
         """Refuse a job with which too much of its model would be under way."""
@@ -234,14 +213,11 @@ class OpenAIApi:
         jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
         for job in jobs:
             self._go_on(job)
-        if after := request.query.get("cursor" if self._accent.cursors else "after"):
-            place = next((n for n, job in enumerate(jobs) if job.id == after), len(jobs))
-            jobs = jobs[place + 1 :]
         jobs = [job for job in jobs if _searched(request, job)]
-        limit = len(jobs) if self._accent.bare else page_size(request)
-        page = [self._shown(job) for job in jobs[:limit]]
+        start = place_after(jobs, request.query.get("cursor" if self._accent.cursors else "after"))
+        found, more = self._world.listed(jobs, start, len(jobs) if self._accent.bare else page_size(request))
+        page = [self._shown(job) for job in found]
         first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
-        more = len(jobs) > limit
         if self._accent.bare:
             return reply(page)
         if self._accent.cursors:
@@ -263,9 +239,6 @@ class OpenAIApi:
 
     def _finish(self, job: Served) -> None:
         """Run the rows and end the job: completed, failed, expired or cancelled, with the files that this leaves."""
-        if job.words["errors"]:
-            job.over = "failed"
-            return
         ending, done = self._world.ending(job)
         job.over = ending or "completed"
         row: dict[str, JSON]
@@ -281,16 +254,20 @@ class OpenAIApi:
                 real_time = {**body, "model": body["model"].removesuffix("-batch")}
                 self._world.bill(self.name, endpoint, job.account, real_time, answer, (key, job.id))
         word = f"batch_{job.over}"
-        for key, _ in job.rows[done:]:
+        for key, _ in job.rows[done:] if ending != "failed" else ():
             error: JSON = {"code": word, "message": "This request could not be executed."}
             row = {"id": f"batch_req_{digest(key)}", "custom_id": key, "response": None, "error": error}
             bad.append((key, encode(self._accent.line(row))))
-        job.lines = shuffled(good + bad)
-        job.counts = {"completed": len(good), "failed": 0 if ending else len(bad)}
-        for name, rows in (("output_file_id", good), ("error_file_id", bad)):
+        job.counts = {"completed": len(good), "failed": len(bad) if ending == "" else 0}
+        if ending == "failed":
+            job.counts["failed"] = len(job.rows) - len(good)
+        for kind, rows in (("_output", good), ("_error", bad)):
             if rows:
-                content = b"\n".join(shuffled(rows)) + b"\n"
-                job.words[name] = self._files.add(job.account, f"{job.id}_{name}.jsonl", "batch_output", content)["id"]
+                lines = self._world.written(job, rows)
+                job.lines += lines
+                content = b"".join(line + b"\n" for line in lines)
+                file = self._files.add(job.account, f"{job.id}{kind}.jsonl", "batch_output", content, kind)
+                job.words[f"{kind[1:]}_file_id"] = file["id"]
         job.words["model"] = job.rows[0][1].get("model") if job.rows else None
 
     def _shown(self, job: Served) -> dict[str, JSON]:
@@ -305,7 +282,7 @@ class OpenAIApi:
             if job.polls < self._world.polls_to_finish
             else "finalizing"
         )
-        ended = {f"{job.over}_at": int(clock.time())} if job.over else {}
+        ended = {f"{job.over}_at": int(self._world.now())} if job.over else {}
         names = (
             "in_progress_at",
             "finalizing_at",
@@ -321,10 +298,12 @@ class OpenAIApi:
             "object": "batch",
             "endpoint": job.endpoint,
             "model": job.words["model"],
-            "errors": job.words["errors"] if job.over == "failed" else None,
+            "errors": {"object": "list", "data": [job.reason.words()]} if job.reason else None,
             "input_file_id": job.words["input_file_id"],
             "completion_window": "24h",
-            "status": job.over or ("cancelling" if job.cancelled else early),
+            "status": self._world.ended(job.over)
+            if job.over == "completed"
+            else job.over or ("cancelling" if job.cancelled else early),
             "output_file_id": job.words.get("output_file_id"),
             "error_file_id": job.words.get("error_file_id"),
             "created_at": created,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from batchling import clock
 from batchling.core.model import JSON
 from batchling.testing.accents import Accent
 from batchling.testing.hosts import outer_url
 from batchling.testing.world import Refusal, World, encode
 
 DAY = 86_400
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class OpenAIFiles:
@@ -64,17 +65,19 @@ class OpenAIFiles:
             raise refusal(400, "file_name is required", param="file_name")
         if len(content) > self._accent.file_bytes:
             raise refusal(400, "File is too large.")
+        if objection := self._world.objection(content, "upload"):
+            raise refusal(objection.status, objection.message, objection.param, objection.code)
         file = self.add(account, said or name, purpose, content)
         if self._accent.pending:
             self._files[file["id"]]["status"] = file["status"] = "pending"
         return reply(self._accent.file(file), self._accent.uploaded)
 
-    def add(self, account: str, name: str, purpose: str, content: bytes) -> dict[str, JSON]:
-        """Keep a new file; what the API says of it."""
-        now = int(clock.time())
+    def add(self, account: str, name: str, purpose: str, content: bytes, kind: str = "") -> dict[str, JSON]:
+        """Keep a new file, with an id that ends with its kind; what the API says of it."""
+        now = int(self._world.now())
         file: dict[str, JSON] = {
             "object": "file",
-            "id": f"file-{self._world.number():024d}",
+            "id": f"file-{self._world.number():024d}{kind}",
             "purpose": purpose,
             "filename": name,
             "bytes": len(content),
@@ -139,6 +142,22 @@ async def json_object(request: web.Request) -> dict[str, JSON]:
     if not isinstance(body, dict):
         raise refusal(400, "We could not parse the JSON body of your request.")
     return body
+
+
+def worded(accent: Accent, handler: Handler) -> Handler:
+    """The handler, with its refusals in the provider's own words."""
+
+    async def speaking(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refusal as no:
+            body = no.response.body
+            said = accent.complaint(no.response.status, msgspec.json.decode(body if isinstance(body, bytes) else b"{}"))
+            if isinstance(said, str):
+                raise Refusal(web.Response(text=said, status=no.response.status)) from no
+            raise Refusal(reply(said, no.response.status)) from no
+
+    return speaking
 
 
 def error(message: str, param: str | None = None, code: str | None = None) -> dict[str, JSON]:

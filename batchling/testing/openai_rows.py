@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
-from batchling.core.model import JSON
 from batchling.testing.accents import Accent
-
-Body = dict[str, JSON]
+from batchling.testing.world import Body, JobFault
 
 
 class BadLine(Exception):
-    """The first line that the provider's validation refuses; `fault` is what it says of it."""
+    """The first line that the provider's validation refuses; `fault` is why its job fails."""
 
     def __init__(self, code: str, message: str, param: str | None, line: int | None) -> None:
         super().__init__(message)
-        self.fault: Body = {"code": code, "message": message, "param": param, "line": line}
+        self.fault = JobFault(code, message, param, line)
 
 
 def read_rows(accent: Accent, endpoint: str, content: bytes, shared: Body) -> list[tuple[str, Body]]:

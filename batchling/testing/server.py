@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -229,8 +230,9 @@ class ProviderServer(Controls):
 
         def placed(message: RawRequestMessage, *rest: Any) -> web.BaseRequest:
             path = inner_path(message.headers.get("host", ""), message.path)
-            if path != message.path:
-                message = message._replace(path=path, url=URL(path, encoded=True))
+            served = _without_slash(path) if self._world.slashes else path
+            if served != message.path:
+                message = message._replace(path=path, url=URL(served, encoded=True))
             return make(message, *rest)
 
         server.request_factory = placed
@@ -257,7 +259,8 @@ class ProviderServer(Controls):
         """Every call passes here: faults, latency, and the list of calls."""
         api = self._apis.get(request.path.split("/", 2)[1])
         creates = api is not None and api.creates(request.method, request.path)
-        fault = self._world.fault_for(request.method, request.path, creates=creates)
+        moved = request.raw_path.partition("?")[0].endswith("/") or request.host.startswith("localhost:")
+        fault = self._world.fault_for(request.method, request.path, creates=creates, moved=moved)
         if self._world.latency:
             await asyncio.sleep(self._world.latency)
         answer: web.StreamResponse = web.Response()
@@ -271,8 +274,11 @@ class ProviderServer(Controls):
         except web.HTTPException as unknown:
             answer = web.Response(status=unknown.status, text=unknown.reason)
         if fault is not None:
-            return await self._spoil(request, fault, answer)
-        self._note(request, answer.status)
+            answer = await self._spoil(request, fault, answer)
+        else:
+            self._note(request, answer.status)
+        if self._world.clock_error and not answer.prepared:
+            answer.headers["date"] = formatdate(self._world.now(), usegmt=True)
         return answer
 
     async def _spoil(self, request: web.Request, fault: Fault, answer: web.StreamResponse) -> web.StreamResponse:
@@ -284,7 +290,8 @@ class ProviderServer(Controls):
             return web.Response(body=fault.change(whole), status=answer.status, content_type=answer.content_type)
         if fault.status:
             self._note(request, fault.status)
-            return web.Response(body=fault.body, status=fault.status, headers=fault.headers)
+            place = {"location": _moved(request, fault.moved)} if fault.moved else {}
+            return web.Response(body=fault.body, status=fault.status, headers={**fault.headers, **place})
         self._note(request, 0)
         if fault.stalls:
             await self._stopping.wait()
@@ -305,3 +312,17 @@ class ProviderServer(Controls):
         except (Refusal, KeyError):
             account = ""
         self._world.ledger.calls.append(Seen(request.method, request.path, account, status))
+
+
+def _without_slash(path: str) -> str:
+    """A path, with its query, without a slash at its end."""
+    path, mark, query = path.partition("?")
+    return path.rstrip("/") + mark + query
+
+
+def _moved(request: web.Request, to: str) -> str:
+    """Where a call is redirected to."""
+    url = (
+        request.url.with_path(request.path + "/", encoded=True) if to == "slash" else request.url.with_host("localhost")
+    )
+    return str(url.with_query(request.query_string) if to == "slash" else url)

@@ -13,19 +13,17 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import anthropic as claude
 from batchling.samples import gemini
 from batchling.testing.streams import claude_stream, gemini_stream
-from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
+from batchling.testing.world import JobFault, Refusal, Served, World, encode, grpc_code, page_size
 
 _MAX_ROWS = 200_000
 _MAX_BYTES = 1_000_000_000
 _LEVELS = 15
 _NAMES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND", 412: "FAILED_PRECONDITION"}
-_CODES = {"INVALID_ARGUMENT": 3, "FAILED_PRECONDITION": 9}
 _ORDER = frozenset({"displayName", "model", "labels", "inputConfig", "outputConfig"})
 _LABEL = re.compile(r"[a-z0-9_-]{1,64}")
 _BODY = frozenset(
@@ -122,32 +120,29 @@ class VertexApi:
         if not all(_LABEL.fullmatch(part) for pair in labels.items() for part in pair):
             raise _refusal(400, "labels must be of lower case letters, digits, _ and -")
         source, output = _uris(order)
-        job = Served(str(self._world.number()), account, f"{publisher}/{model}", [], clock.time())
-        job.words = {
-            "location": location,
-            "order": order,
-            "output": output,
-            "errors": self._why_not(job, self._objects.get(_split(source))),
-        }
-        if self._world.job_faults:
-            job.words["errors"] = ("INVALID_ARGUMENT", self._world.job_faults.pop(0)["message"])
+        content = self._objects.get(_split(source))
+        if objection := self._world.objection(content or b"", "create"):
+            raise _refusal(objection.status, objection.message)
+        job = Served(str(self._world.number()), account, f"{publisher}/{model}", [], self._world.now())
+        job.words = {"location": location, "order": order, "output": output}
+        job.fault = self._why_not(job, content) or self._world.job_fault_for(content or b"", "upload", "job")
         self.jobs[job.id] = job
         return _json(self._shown(job))
 
-    def _why_not(self, job: Served, content: bytes | None) -> tuple[str, str] | None:
+    def _why_not(self, job: Served, content: bytes | None) -> JobFault | None:
         """Read the rows of a job; why they cannot be."""
         if content is None:
-            return "FAILED_PRECONDITION", "Cannot read the input"
+            return JobFault("FAILED_PRECONDITION", "Cannot read the input")
         try:
             lines = [msgspec.json.decode(line, type=dict) for line in content.split(b"\n") if line]
             job.rows = [(line["custom_id"], line["request"]) for line in lines]
             if not lines or len(lines) > _MAX_ROWS or len(content) > _MAX_BYTES:
-                return "INVALID_ARGUMENT", f"between 1 and {_MAX_ROWS} rows are allowed, in 1 GB"
+                return JobFault("INVALID_ARGUMENT", f"between 1 and {_MAX_ROWS} rows are allowed, in 1 GB")
             columns: dict[str, str] = {}
             for line in lines:
                 _import(columns, "", line, 0)
         except (msgspec.MsgspecError, KeyError, _NotImported) as fault:
-            return "INVALID_ARGUMENT", f"Failed to import data. {fault}"
+            return JobFault("INVALID_ARGUMENT", f"Failed to import data. {fault}")
         return None
 
     def _job(self, request: web.Request) -> Served:
@@ -173,9 +168,10 @@ class VertexApi:
             self._go_on(job)
         if asked is not None:
             found = [job for job in found if (job.words["order"].get("labels") or {}).get(asked[1]) == asked[2]]
-        page, more = _page(request, found, "pageSize")
+        start, size = _start(request), page_size(request, "pageSize")
+        page, more = self._world.listed(found, start, size)
         jobs = {"batchPredictionJobs": [self._shown(job) for job in page]} if page else {}
-        return _json({**jobs, **more})
+        return _json({**jobs, **({"nextPageToken": str(start + size)} if more else {})})
 
     async def _cancel(self, request: web.Request) -> web.Response:
         job = self._job(request)
@@ -193,9 +189,6 @@ class VertexApi:
             self._finish(job)
 
     def _finish(self, job: Served) -> None:
-        if job.words["errors"]:
-            job.over = "JOB_STATE_FAILED"
-            return
         word, done = self._world.ending(job)
         job.over = f"JOB_STATE_{word.upper() or 'SUCCEEDED'}"
         publisher, _, model = job.endpoint.partition("/")
@@ -212,9 +205,9 @@ class VertexApi:
                 self._world.bill("vertex", method, job.account, bill, answer, (key, job.id))
             elif publisher == "google":
                 said = {"status": f"Bad Request: {encode(answer).decode()}", "response": {}}
-            line = {"custom_id": key, **said, "processed_time": _time(clock.time()), "request": body}
+            line = {"custom_id": key, **said, "processed_time": _time(self._world.now()), "request": body}
             lines.append((key, encode(line)))
-        job.lines = shuffled(lines)
+        job.lines = self._world.written(job, lines)
         half = (len(job.lines) + 1) // 2
         for shard, part in enumerate((job.lines[:half], job.lines[half:])):
             if part:
@@ -225,18 +218,20 @@ class VertexApi:
         return f"{job.words['output'].rstrip('/')}/prediction-model-{_time(job.created_at)}"
 
     def _shown(self, job: Served) -> dict[str, JSON]:
-        state = job.over or ("JOB_STATE_CANCELLING" if job.cancelled else "JOB_STATE_PENDING")
+        word = self._world.ended("SUCCEEDED").upper()
+        state = job.over.replace("SUCCEEDED", word) or (
+            "JOB_STATE_CANCELLING" if job.cancelled else "JOB_STATE_PENDING"
+        )
         shown: dict[str, JSON] = {
             "name": f"projects/123456789012/locations/{job.words['location']}/batchPredictionJobs/{job.id}",
             **job.words["order"],
             "state": "JOB_STATE_RUNNING" if state == "JOB_STATE_PENDING" and job.polls else state,
             "createTime": _time(job.created_at),
-            "updateTime": _time(clock.time()),
+            "updateTime": _time(self._world.now()),
         }
-        if job.over == "JOB_STATE_FAILED":
-            word, message = job.words["errors"]
-            shown["error"] = {"code": _CODES[word], "message": message}
-        elif job.over:
+        if job.reason is not None:
+            shown["error"] = {"code": grpc_code(job.reason.code), "message": job.reason.message}
+        if job.over and (job.lines or job.over != "JOB_STATE_FAILED"):
             shown["completionStats"] = {name: str(count) for name, count in job.counts.items() if count}
             if job.lines:
                 shown["outputInfo"] = {"gcsOutputDirectory": self._directory(job)}
@@ -334,10 +329,14 @@ def _described(place: tuple[str, str], content: bytes) -> dict[str, JSON]:
     return {"kind": "storage#object", "bucket": place[0], "name": place[1], "size": str(len(content))}
 
 
+def _start(request: web.Request) -> int:
+    token = request.query.get("pageToken", "0")
+    return int(token) if token.isdecimal() else 0
+
+
 def _page(request: web.Request, found: list[JSON], size: str) -> tuple[list[JSON], dict[str, str]]:
     """The part of a list that a call asks for, and the token of what follows."""
-    token = request.query.get("pageToken", "0")
-    begin = int(token) if token.isdecimal() else 0
+    begin = _start(request)
     end = begin + page_size(request, size)
     return found[begin:end], {"nextPageToken": str(end)} if end < len(found) else {}
 
@@ -357,7 +356,7 @@ def _time(seconds: float) -> str:
 
 
 def _error(status: int, message: str) -> dict[str, JSON]:
-    return {"error": {"code": status, "message": message, "status": _NAMES[status]}}
+    return {"error": {"code": status, "message": message, "status": _NAMES.get(status, "UNKNOWN")}}
 
 
 def _refusal(status: int, message: str) -> Refusal:

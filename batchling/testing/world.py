@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from typing import Literal
 
 import msgspec
 from aiohttp import web
@@ -14,7 +15,27 @@ from batchling.core.model import JSON
 from batchling.samples.text import seed_of
 from batchling.testing.ledger import Bill, Ledger
 
-Predicate = Callable[[dict[str, JSON]], bool]
+Body = dict[str, JSON]
+Row = tuple[str, Body]
+"""A key and the JSON body of its request."""
+Predicate = Callable[[Body], bool]
+Stage = Literal["upload", "create", "job"]
+"""Where a provider looks at the rows of a batch: when they are uploaded, when a job is created, after that."""
+
+
+GRPC = {
+    "CANCELLED": 1,
+    "UNKNOWN": 2,
+    "INVALID_ARGUMENT": 3,
+    "DEADLINE_EXCEEDED": 4,
+    "NOT_FOUND": 5,
+    "PERMISSION_DENIED": 7,
+    "RESOURCE_EXHAUSTED": 8,
+    "FAILED_PRECONDITION": 9,
+    "ABORTED": 10,
+    "INTERNAL": 13,
+    "UNAVAILABLE": 14,
+}
 
 
 class Refusal(Exception):
@@ -31,7 +52,7 @@ class Fault:
 
     method: str
     part: str
-    times: int
+    times: float
     status: int = 0
     """0: the connection is closed without an answer."""
     body: bytes = b""
@@ -44,6 +65,8 @@ class Fault:
     """Whether the connection ends after half of the body."""
     creates: bool = False
     """Whether it waits for a call that creates a job."""
+    moved: Literal["", "slash", "host"] = ""
+    """Where the call is redirected to: the same path with a slash behind it, or another host."""
     change: Callable[[bytes], bytes] | None = None
     """What is made of the body of the true answer, which is otherwise whole."""
 
@@ -59,6 +82,50 @@ class RowFault:
 
 
 @dataclass(slots=True)
+class RowLoss:
+    """Rows whose body the predicate picks run and are missing from the results, at most `times` times."""
+
+    predicate: Predicate
+    times: float
+
+
+@dataclass(slots=True)
+class ListFault:
+    """What the next `times` lists of jobs are instead of right."""
+
+    shows: Literal["nothing", "unreadable", "repeating"]
+    times: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobFault:
+    """Why a job fails as a whole, after which share of its rows. Without words it says nothing about it."""
+
+    code: str | int
+    message: str
+    param: str | None = None
+    line: int | None = None
+    done: float = 0.0
+
+    def words(self) -> Body:
+        """As OpenAI says it."""
+        return {"code": self.code, "message": self.message, "param": self.param, "line": self.line}
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """What a provider has against a batch as a whole. `blames` returns what the message's placeholders stand for, None
+    when there is nothing to object to."""
+
+    at: Stage
+    blames: Callable[[Sequence[Row]], Body | None]
+    status: int
+    message: str
+    code: str | None
+    param: str | None
+
+
+@dataclass(slots=True)
 class Served:
     """A job at the embedded server. `rows` are (key, body); `words` what the API says besides."""
 
@@ -68,12 +135,19 @@ class Served:
     rows: list[tuple[str, dict[str, JSON]]]
     created_at: float
     words: dict[str, JSON] = field(default_factory=dict)
+    fault: JobFault | None = None
     polls: int = 0
     over: str = ""
     """The word with which the job ended; empty while it runs."""
     cancelled: bool = False
     lines: list[bytes] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> JobFault | None:
+        """Why the job has failed; None while it runs, and for one that does not say."""
+        fault = self.fault if self.over else None
+        return fault if fault is not None and (fault.code or fault.message) else None
 
 
 @dataclass(slots=True)
@@ -89,7 +163,15 @@ class World:
     retry_after: str | None = None
     faults: list[Fault] = field(default_factory=list)
     row_faults: list[RowFault] = field(default_factory=list)
-    job_faults: list[dict[str, JSON]] = field(default_factory=list)
+    job_faults: list[JobFault] = field(default_factory=list)
+    objections: list[Objection] = field(default_factory=list)
+    losses: list[RowLoss] = field(default_factory=list)
+    list_faults: list[ListFault] = field(default_factory=list)
+    end_word: str = ""
+    """What jobs that end well call it, instead of the provider's own word."""
+    clock_error: float = 0.0
+    slashes: bool = False
+    """Whether a path may have a slash at its end."""
     endings: list[tuple[str, float]] = field(default_factory=list)
     """How the next jobs end instead of well: "expired" or "cancelled", after which share of their rows."""
     most_rows_enqueued: float = float("inf")
@@ -102,10 +184,15 @@ class World:
         self.counter += 1
         return self.counter
 
-    def fault_for(self, method: str, path: str, *, creates: bool = False) -> Fault | None:
-        """The fault that this call is to suffer, which is thereby used up once."""
+    def now(self) -> float:
+        """The time by the server's clock."""
+        return clock.time() + self.clock_error
+
+    def fault_for(self, method: str, path: str, *, creates: bool = False, moved: bool = False) -> Fault | None:
+        """The fault that this call is to suffer, which is thereby used up once. A call that was `moved` here by a
+        redirect is not redirected again."""
         for fault in self.faults:
-            if fault.creates and not creates:
+            if (fault.creates and not creates) or (fault.moved and moved):
                 continue
             if fault.times > 0 and fault.method in (method, "*") and fault.part in path:
                 fault.times -= 1
@@ -120,15 +207,58 @@ class World:
                 return fault
         return None
 
+    def objection(self, rows: bytes | Sequence[Row], *stages: Stage) -> Objection | None:
+        """What the provider has against a batch of these rows at one of these stages, with its message filled in.
+        `rows` may be an input file."""
+        for objection in [each for each in self.objections if each.at in stages]:
+            rows = rows_of(rows) if isinstance(rows, bytes) else rows
+            if (words := objection.blames(rows)) is not None:
+                return replace(objection, message=objection.message.format(**words))
+        return None
+
+    def job_fault_for(self, rows: bytes | Sequence[Row], *stages: Stage) -> JobFault | None:
+        """Why a job that is created now is to fail as a whole."""
+        if self.job_faults:
+            return self.job_faults.pop(0)
+        objection = self.objection(rows, *stages)
+        return JobFault(objection.code or "invalid_request", objection.message, objection.param) if objection else None
+
+    def written(self, job: Served, lines: list[tuple[str, bytes]]) -> list[bytes]:
+        """The lines of a result file, shuffled, without those that are to be lost."""
+        if self.losses:
+            bodies = dict(job.rows)
+            lines = [line for line in lines if not self._loses(bodies[line[0]])]
+        return shuffled(lines)
+
+    def _loses(self, body: Body) -> bool:
+        loss = next((loss for loss in self.losses if loss.times > 0 and loss.predicate(body)), None)
+        if loss is not None:
+            loss.times -= 1
+        return loss is not None
+
+    def listed(self, jobs: list[Served], start: int, size: int) -> tuple[list[Served], bool]:
+        """A page of a list of jobs, and whether it says that more follow."""
+        fault = next((fault for fault in self.list_faults if fault.times > 0), None)
+        if fault is None:
+            return jobs[start : start + size], len(jobs) > start + size
+        fault.times -= 1
+        return (jobs[:size], True) if fault.shows == "repeating" else ([], fault.shows == "unreadable")
+
+    def ended(self, word: str) -> str:
+        """What a job that ended well calls it, of which the provider's word is `word`."""
+        return self.end_word or word
+
     def ready(self, job: Served) -> bool:
-        """Whether a running job has run long enough, by polls and by time, and is not held. One that failed its
-        validation or was cancelled has nothing to run."""
-        if job.cancelled or job.words.get("errors"):
+        """Whether a running job has run long enough, by polls and by time, and is not held. One that failed as a whole
+        or was cancelled has nothing to run."""
+        if job.cancelled or job.fault is not None:
             return True
-        return not self.held and job.polls >= self.polls_to_finish and clock.time() >= job.created_at + self.delay
+        return not self.held and job.polls >= self.polls_to_finish and self.now() >= job.created_at + self.delay
 
     def ending(self, job: Served) -> tuple[str, int]:
         """How a job that is ready ends, "" for well, and how many of its rows have run by then."""
+        if job.fault is not None:
+            return "failed", round(len(job.rows) * job.fault.done)
         word, share = ("cancelled", 0.0) if job.cancelled else self.endings.pop(0) if self.endings else ("", 1.0)
         return word, round(len(job.rows) * share)
 
@@ -158,14 +288,37 @@ class World:
         )
 
 
+def rows_of(content: bytes) -> list[Row]:
+    """The rows of an input file, of whatever provider, as far as they can be read."""
+    rows: list[Row] = []
+    for line in filter(None, content.split(b"\n")):
+        try:
+            row = msgspec.json.decode(line, type=dict[str, JSON])
+        except msgspec.MsgspecError:
+            continue
+        key, body = row.get("custom_id") or row.get("key"), row.get("body") or row.get("request")
+        rows.append((str(key), body if isinstance(body, dict) else {}))
+    return rows
+
+
 def shuffled(rows: list[tuple[str, bytes]]) -> list[bytes]:
     """Result lines in an order that has nothing to do with the input's, the same each time."""
     return [line for _, line in sorted(rows, key=lambda row: sha256(row[0].encode()).digest())]
 
 
+def grpc_code(code: str | int) -> int:
+    """The number of a gRPC code; INVALID_ARGUMENT's for what is none."""
+    return code if isinstance(code, int) else GRPC.get(code, 3)
+
+
 def encode(value: JSON) -> bytes:
     """JSON in its shortest form."""
     return msgspec.json.encode(value)
+
+
+def place_after(jobs: Sequence[Served], job_id: str | None) -> int:
+    """The place in a list behind the job with this id: 0 without an id, the end if it is unknown."""
+    return next((place for place, job in enumerate(jobs, 1) if job.id == job_id), len(jobs) if job_id else 0)
 
 
 def page_size(request: web.Request, name: str = "limit") -> int:

@@ -10,17 +10,21 @@ import time
 import msgspec
 from aiohttp import web
 
-from batchling import clock
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.samples import openai as samples
 from batchling.testing.accents import Accent
-from batchling.testing.openai_files import OpenAIFiles, json_object, reply
+from batchling.testing.openai_files import OpenAIFiles, json_object, reply, worded
 from batchling.testing.openai_rows import BadLine, read_rows
 from batchling.testing.streams import openai_stream
-from batchling.testing.world import Refusal, Served, World, encode, page_size, shuffled
+from batchling.testing.world import Body, Refusal, Served, World, encode, page_size
 
-_ACCENT = Accent("xai", "/v1", ("/chat/completions",))
+
+def _in_words(status: int, said: Body) -> Body:
+    return {"code": "Some error", "error": said["error"]["message"]}
+
+
+_ACCENT = Accent("xai", "/v1", ("/chat/completions",), complaint=_in_words)
 
 
 class XaiApi:
@@ -36,9 +40,10 @@ class XaiApi:
     def routes(self, prefix: str) -> list[web.RouteDef]:
         """Every call that this API answers."""
         jobs = prefix + "/v1/batches"
+        files = self._files.routes(prefix + "/v1")
         return [
             web.post(prefix + "/v1/chat/completions", self._real_time),
-            *self._files.routes(prefix + "/v1"),
+            *(web.route(each.method, each.path, worded(_ACCENT, each.handler)) for each in files),
             web.post(jobs, self._create),
             web.get(jobs, self._list),
             web.get(jobs + "/{id}", self._get),
@@ -81,15 +86,16 @@ class XaiApi:
         content = self._files.content_of(order["input_file_id"], account)
         if content is None:
             raise _refusal(404, "no such file")
-        job = Served(f"batch_{self._world.number():08d}", account, "/v1/chat/completions", [], clock.time())
+        if objection := self._world.objection(content, "create"):
+            raise _refusal(objection.status, objection.message)
+        job = Served(f"batch_{self._world.number():08d}", account, "/v1/chat/completions", [], self._world.now())
         job.words = {"name": order["name"], "input_file_id": order["input_file_id"]}
+        job.fault = self._world.job_fault_for(content, "job")
         try:
-            if self._world.job_faults:
-                job.words["errors"] = self._world.job_faults.pop(0)
-            else:
+            if job.fault is None or job.fault.done:
                 job.rows = read_rows(_ACCENT, job.endpoint, content, {})
         except BadLine as bad:
-            job.words["errors"] = bad.fault
+            job.fault = bad.fault
         self.jobs[job.id] = job
         return reply(self._shown(job))
 
@@ -109,8 +115,9 @@ class XaiApi:
         jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
         for job in jobs:
             self._go_on(job)
-        page, token = _page(request, jobs)
-        return reply({"batches": list(map(self._shown, page)), "pagination_token": token})
+        start, size = int(request.query.get("pagination_token") or 0), page_size(request)
+        page, more = self._world.listed(jobs, start, size)
+        return reply({"batches": list(map(self._shown, page)), "pagination_token": str(start + size) if more else None})
 
     async def _results(self, request: web.Request) -> web.Response:
         job = self._job(request)
@@ -132,9 +139,6 @@ class XaiApi:
             self._finish(job)
 
     def _finish(self, job: Served) -> None:
-        if job.words.get("errors"):
-            job.over = "refused"
-            return
         word, done = self._world.ending(job)
         job.over = word or "done"
         lines: list[tuple[str, bytes]] = []
@@ -142,6 +146,8 @@ class XaiApi:
         for place, (key, body) in enumerate(job.rows):
             status = 0
             answer: dict[str, JSON] = {}
+            if place >= done and word == "failed":
+                break
             if place < done:
                 status, answer = self._answer({**body, "seed": key} if self._world.varied else body)
             result: dict[str, JSON] = {"response": {"chat_get_completion": answer}}
@@ -152,7 +158,7 @@ class XaiApi:
                 result = {"error": answer["error"]["message"] if status else "Request was cancelled"}
             lines.append((key, encode({"batch_request_id": key, "batch_result": result})))
         job.counts = {"num_success": good, "num_error": done - good, "num_cancelled": len(job.rows) - done}
-        job.lines = shuffled(lines)
+        job.lines = self._world.written(job, lines)
 
     def _shown(self, job: Served) -> dict[str, JSON]:
         known = len(job.rows) if job.polls else 0
@@ -170,7 +176,7 @@ class XaiApi:
             "expire_time": day,
             "create_api_key_id": "k",
             "cancel_time": day if job.over in ("cancelled", "expired") or job.cancelled else None,
-            "cancel_by_xai_message": job.words["errors"]["message"] if job.over == "refused" else None,
+            "cancel_by_xai_message": job.reason.message if job.reason else None,
             "state": counts,
             "input_file_id": job.words["input_file_id"],
         }

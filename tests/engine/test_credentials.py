@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from batchling import access
+from batchling import access, driver
 from batchling.core.model import Headers
 from batchling.providers.azure import Azure
 from batchling.testing import ProviderServer
@@ -51,14 +51,17 @@ def test_a_fresh_token_is_got_when_the_old_one_has_run_out(provider_server: Prov
     assert len(provider_server.billed(batch=True)) == 1
 
 
-def test_a_credential_that_cannot_be_renewed_is_told(provider_server: ProviderServer, caplog: Any) -> None:
+def test_a_credential_that_cannot_be_renewed_is_told(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
     """The callers get that 401; the job is kept, and a later run collects it."""
 
     def renew() -> Headers:
         raise LookupError("nobody is logged in")
 
     azure = Azure(deployments={"m": "m-batch"}, renew=renew)
-    provider_server.fail_call("GET", "/batches/", 401, DENIED)
+    monkeypatch.setattr(driver, "PATIENCE_WITH_REFUSALS", 0.0)
+    provider_server.fail_call("GET", "/batches/", 401, DENIED, times=driver.REFUSALS)
     with scope(provider_server, providers=[azure]):
         refused = post(provider_server, entra("old"), "a")
     assert refused.status_code == 401
@@ -118,14 +121,17 @@ def test_a_newer_call_brings_the_token_for_an_older_job(provider_server: Provide
     assert answers == [200, 200]
 
 
-def test_a_refused_key_is_not_replaced_by_a_token(provider_server: ProviderServer) -> None:
+def test_a_refused_key_is_not_replaced_by_a_token(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """That would be somebody else."""
 
     def renew() -> Headers:
         raise AssertionError("not asked for")
 
     url = f"{provider_server.url}/azure/openai/v1/chat/completions"
-    provider_server.fail_call("GET", "/batches/", 401, DENIED)
+    monkeypatch.setattr(driver, "PATIENCE_WITH_REFUSALS", 0.0)
+    provider_server.fail_call("GET", "/batches/", 401, DENIED, times=driver.REFUSALS)
     with scope(provider_server, providers=[Azure(deployments={"m": "m-batch"}, renew=renew)]):
         answer = httpx.post(url, json=chat("a"), headers={"api-key": "k"}, verify=TLS, timeout=20)
 
@@ -142,7 +148,8 @@ def test_a_source_of_tokens_that_does_not_answer_is_not_waited_for(
         free.wait(15)
         return ()
 
-    provider_server.fail_call("GET", "/batches/", 401, DENIED)
+    monkeypatch.setattr(driver, "PATIENCE_WITH_REFUSALS", 0.0)
+    provider_server.fail_call("GET", "/batches/", 401, DENIED, times=driver.REFUSALS)
     began = time.monotonic()
     with scope(provider_server, providers=[Azure(deployments={"m": "m-batch"}, renew=renew)]):
         refused = post(provider_server, entra("old"), "a")

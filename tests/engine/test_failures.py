@@ -6,6 +6,7 @@ import httpx
 import pytest
 import requests
 
+from batchling import driver
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, ask, ask_all, ask_claude, chat, scope, together
 
@@ -50,7 +51,8 @@ def test_a_job_that_fails_as_a_whole_concerns_every_row(provider_server: Provide
         answer = ask(provider_server, "x", model="no-such-model")
     assert (answer.status_code, answer.json()["error"]["message"]) == (404, "The model 'no-such-model' does not exist.")
 
-    provider_server.fail_job("invalid_request", "your organisation is on hold")
+    for _ in range(4):  # whole, again, in halves
+        provider_server.fail_job("invalid_request", "your organisation is on hold")
     with scope(provider_server, **together(2)):
         answers = ask_all(provider_server, ["a", "b"])
     assert [(r.status_code, r.json()["error"]["message"]) for r in answers] == [
@@ -110,8 +112,12 @@ def test_a_create_that_was_turned_away_is_repeated(provider_server: ProviderServ
     assert len(provider_server.billed()) == 1
 
 
-def test_a_key_that_stops_working_is_told_and_its_job_kept(provider_server: ProviderServer) -> None:
-    provider_server.fail_call("GET", "/batches/", 401, b'{"error": {"message": "revoked", "type": "x"}}')
+def test_a_key_that_stops_working_is_told_and_its_job_kept(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revoked = b'{"error": {"message": "revoked", "type": "x"}}'
+    monkeypatch.setattr(driver, "PATIENCE_WITH_REFUSALS", 0.0)
+    provider_server.fail_call("GET", "/batches/", 401, revoked, times=driver.REFUSALS)
     with scope(provider_server):
         first = ask(provider_server, "x")
     with scope(provider_server):

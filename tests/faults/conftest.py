@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from batchling import driver, sender
+from batchling import driver, exchange, sender
 from tests.faults.table import CELLS
 
+REPORTS = ("test_isolation.py", "test_reports.py")
+
 _passed: set[str] = set()
+_reports: set[str] = set()
 
 
 @pytest.fixture(autouse=True)
@@ -15,12 +18,17 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The waits of a real network, shortened; their order stays: a listing takes longer than a poll."""
     monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 0.15)
     monkeypatch.setattr(driver, "PATIENCE_FOR_ROWS", 0.0)
+    monkeypatch.setattr(driver, "PATIENCE_WITH_REFUSALS", 0.0)
+    monkeypatch.setattr(driver, "PATIENCE_WITH_PAGES", 0.0)
+    monkeypatch.setattr(exchange, "PATIENCE_WITH_FILES", 0.0)
     monkeypatch.setattr(sender, "IDLE_SECONDS", 0.3)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call" and report.passed and "test_wire.py" in report.nodeid:
         _passed.add(report.nodeid)
+    if report.when == "call" and report.passed and report.nodeid.partition("::")[0].endswith(REPORTS):
+        _reports.add(report.nodeid)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -28,3 +36,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"table of faults: {len(_passed)} of {len(CELLS)} cells (faults x calls x providers)"
         )
+    if _reports:
+        terminalreporter.write_line(f"kinds of public reports: {len(_reports)} cases (kinds x providers x shapes)")

@@ -16,15 +16,13 @@ UNKNOWN = b'{"type": "error", "error": {"type": "not_found_error", "message": "u
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a provider's flows. `settling`: it is only made when the reply of a create call was lost; `final`: a 404 is
-    an answer here, and not something that a moment mends."""
+    """One call of a provider's flows. `settling`: it is only made when the reply of a create call was lost."""
 
     provider: str
     name: str
     method: str
     part: str
     settling: bool = False
-    final: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,13 @@ class Cell:
 
 
 STEPS = [
-    Step("openai", "upload", "POST", "/files", final=True),
-    Step("openai", "create", "POST", "/batches", final=True),
-    Step("openai", "list", "GET", "/batches", settling=True, final=True),
+    Step("openai", "upload", "POST", "/files"),
+    Step("openai", "create", "POST", "/batches"),
+    Step("openai", "list", "GET", "/batches", settling=True),
     Step("openai", "poll", "GET", "/batches/"),
     Step("openai", "download", "GET", "/content"),
-    Step("anthropic", "create", "POST", "/batches", final=True),
-    Step("anthropic", "list", "GET", "/batches", settling=True, final=True),
+    Step("anthropic", "create", "POST", "/batches"),
+    Step("anthropic", "list", "GET", "/batches", settling=True),
     Step("anthropic", "peek", "GET", "/results", settling=True),
     Step("anthropic", "poll", "GET", "/batches/"),
     Step("anthropic", "download", "GET", "/results"),

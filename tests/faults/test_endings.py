@@ -133,8 +133,11 @@ def test_rows_that_come_late_are_waited_for(
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("page", [b"<html>log in first</html>", b""])
-def test_a_page_in_place_of_results_buys_nothing(provider_server: ProviderServer, provider: str, page: bytes) -> None:
+def test_a_page_in_place_of_results_buys_nothing(
+    provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, provider: str, page: bytes
+) -> None:
     """As of a proxy that answers for the provider, over and over."""
+    monkeypatch.setattr(driver, "PATIENCE_FOR_ROWS", 20.0)
     provider_server.change_reply("GET", RESULTS[provider], lambda _: page, times=6)
 
     assert run(provider_server, provider) == [200] * 3
@@ -166,7 +169,11 @@ def test_an_unknown_status_word_is_waited_out(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture, provider: str, known: bytes
 ) -> None:
     name = known.split(b":")[0]
-    provider_server.change_reply("GET", "/batches/", lambda body: body.replace(known, name + b':"pondering"'), times=2)
+
+    def ponder(body: bytes) -> bytes:
+        return body.replace(known, name + b':"pondering"').replace(b'"completed":3', b'"completed":2')
+
+    provider_server.change_reply("GET", "/batches/", ponder, times=2)
 
     assert run(provider_server, provider) == [200] * 3
     assert "unknown status 'pondering' is taken for running" in caplog.text
@@ -194,8 +201,7 @@ def test_finished_without_files_is_waited_for_briefly(
     assert run(provider_server, "openai") == [200] * 3
     assert len(provider_server.jobs()) == 1
 
-    monkeypatch.setattr(driver, "PATIENCE_FOR_ID", 0.05)
-    monkeypatch.setattr(driver, "SHORT_FILES", 0)
+    monkeypatch.setattr(driver, "PATIENCE_FOR_FILES", 0.05)
     provider_server.change_reply("GET", "/batches/", hidden, times=10_000)
     with scope(provider_server, batch_poll_interval_seconds=0.01, batch_window_seconds=0.02):
         lost = ask(provider_server, "nowhere to be seen")
@@ -282,8 +288,7 @@ def test_results_that_have_lapsed_are_bought_anew(
     for path in batchling_cache.glob("results/*"):
         path.unlink()
     monkeypatch.setattr(driver, "GRACE", -200_000.0)
-    monkeypatch.setattr(driver, "PATIENCE_FOR_ID", 0.0)
-    provider_server.fail_call("GET", "/batches/", 404, b"{}", times=2)
+    provider_server.fail_call("GET", "/batches/", 404, b"{}", times=3)
     with scope(provider_server):
         assert ask(provider_server, "x").status_code == 200
     assert len(provider_server.jobs()) == 2

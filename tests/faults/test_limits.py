@@ -120,14 +120,16 @@ def test_a_batch_that_is_too_large_is_halved(provider_server: ProviderServer, pr
     assert sorted(provider_server.jobs().values()) == [6, 6]
 
 
-def test_a_row_that_is_too_large_alone_is_told(provider_server: ProviderServer) -> None:
+def test_a_row_that_is_too_large_alone_goes_real_time(
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The size is that of our call, and never a 413 for the caller's."""
     provider_server.fail_call("POST", "/batches", 413, b"{}", times=100)
 
-    answer = None
     with scope(provider_server, batch_window_seconds=0.02):
-        answer = ask(provider_server, "x")
-    assert answer.status_code == 424
-    assert "takes no batch with this request" in answer.text
+        assert ask(provider_server, "x").status_code == 200
+    assert len(provider_server.billed(batch=False)) == 1
+    assert "too large for a batch" in capsys.readouterr().err
 
 
 def test_an_empty_purse_is_told_at_once(provider_server: ProviderServer) -> None:

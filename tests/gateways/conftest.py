@@ -28,10 +28,11 @@ def start(provider_server: ProviderServer, tmp_path: Path) -> Iterator[Start]:
     """Starts a gateway's command, and returns its URL when it answers at `health`; ends it after the test."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def begin(command: str, *arguments: str, health: str) -> str:
+    def begin(command: str, *arguments: str, health: str, script: Path | None = None) -> str:
+        """`script`: what Python runs instead of the command."""
         program = which(command, path=str(Path(sys.executable).parent))
         if program is None:
-            pytest.skip(f"{command} is not installed: tox -e gateway-{command}")
+            pytest.skip(f"{command} is not installed: see the gateway environments of tox.ini")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -46,7 +47,11 @@ def start(provider_server: ProviderServer, tmp_path: Path) -> Iterator[Start]:
         path = tmp_path / "gateway.log"
         with path.open("wb") as log:
             process = subprocess.Popen(
-                [program, *arguments, "--port", str(port)], env=environment, stdout=log, stderr=log, cwd=tmp_path
+                [*([sys.executable, str(script)] if script else [program]), *arguments, "--port", str(port)],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                cwd=tmp_path,
             )
         started.append(process)
         url = f"http://127.0.0.1:{port}"

@@ -155,13 +155,13 @@ def answer_in_two(provider_server: ProviderServer, kit: Kit) -> None:
 
 
 def test_validation(provider_server: ProviderServer, kit: Kit) -> None:
-    """The job fails as a whole: every caller hears why, and pays nothing."""
+    """The job fails as a whole, and nobody is named: nothing ran and nothing is billed, so it is submitted again."""
     provider_server.fail_job("invalid_request", "the file is not to our taste")
     answers = ask(provider_server, kit, texts(kit))
 
-    assert {answer.status_code for answer in answers} == {400}
-    assert all("not to our taste" in answer.text for answer in answers)
-    assert provider_server.billed() == []
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(provider_server.creates()) <= 3
+    assert len(provider_server.billed()) == len(answers)
 
 
 def test_limits(provider_server: ProviderServer, kit: Kit) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchling.core.model import Job, Site, Target
-from batchling.providers.base import LONGEST_CREATE, Unsettled
+from batchling.providers.base import CLOCK_SLACK, LONGEST_CREATE, Unsettled
 from batchling.providers.inline import OPENROUTER
 from tests.providers.flows import answer, play
 
@@ -18,7 +18,7 @@ def listed(name: str, status: str, age: float) -> dict[str, object]:
 
 
 def test_a_lost_job_is_found_by_its_keys_and_by_its_time() -> None:
-    late = [listed(state, state, LONGEST_CREATE + 400) for state in ("in_progress", "completed")]
+    late = [listed(state, state, LONGEST_CREATE + 2 * CLOCK_SLACK) for state in ("in_progress", "completed")]
     rows = answer({"results": [{"custom_id": "k"}]})
 
     page = answer({"data": [*late, listed("mine", "completed", 10)]})

@@ -1,10 +1,18 @@
-"""Rows that come inside a document."""
+"""Rows that come inside a document, that only a lenient reader takes, and that say 200 without an answer."""
 
 from __future__ import annotations
 
-import pytest
+import json
+from typing import Any
 
-from batchling.providers.rows import rows_within
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchling.core.lenient import fields
+from batchling.providers import PROVIDERS
+from batchling.providers.results import sort_rows
+from batchling.providers.rows import read_row, rows_within, status_of
 
 
 def test_rows_are_found_where_they_are_and_are_lines() -> None:
@@ -21,3 +29,146 @@ def test_a_place_without_rows_is_none(body: bytes) -> None:
 def test_anything_else_is_one_named_error(body: bytes) -> None:
     with pytest.raises(ValueError, match="not a document with rows"):
         rows_within(body, "rows")
+
+
+ANSWER = b'{"id":"c","choices":[],"x":%s}'
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b"NaN", b"-Infinity", b"Infinity", b'"\\ud83d"', b'"a\x01b"', b'"\xff"', b"1" * 5_000],
+    ids=["nan", "-inf", "inf", "surrogate", "control", "utf8", "digits"],
+)
+@pytest.mark.parametrize(
+    ("provider", "row"),
+    [
+        ("openai", b'{"custom_id":"k","response":{"status_code":200,"body":%s}}'),
+        ("mistral", b'{"custom_id":"k","response":{"status_code":200,"body":%s}}'),
+        ("voyage", b'{"custom_id":"k","response":{"status_code":200,"body":%s}}'),
+        ("fireworks", b'{"custom_id":"k","response":%s}'),
+        ("sference", b'{"custom_id":"k","result_json":%s}'),
+        ("anthropic", b'{"custom_id":"k","result":{"type":"succeeded","message":%s}}'),
+        ("gemini", b'{"key":"k","response":%s}'),
+        ("gemini", b'{"metadata":{"key":"k"},"response":%s}'),
+        ("vertex", b'{"custom_id":"rk","status":"","response":%s}'),
+        ("xai", b'{"batch_request_id":"k","batch_result":{"response":{"chat_get_completion":%s}}}'),
+    ],
+)
+def test_an_answer_that_only_a_lenient_reader_takes_keeps_its_bytes(provider: str, row: bytes, odd: bytes) -> None:
+    body = ANSWER % odd
+    for mark in (b"", b"\xef\xbb\xbf"):
+        read = PROVIDERS[provider].row(mark + row % body)
+        assert read.key == "k"
+        assert read.response is not None
+        assert (read.response.status, read.response.body) == (200, body)
+
+
+@pytest.mark.parametrize("status", [b'"200"', b"200.0"])
+def test_a_status_in_another_type_is_read(status: bytes) -> None:
+    line = b'{"custom_id":"k","response":{"status_code":%s,"request_id":7,"body":{"id":"c"}}}' % status
+    response = read_row(line).response
+    assert response is not None
+    assert (response.status, dict(response.headers)["x-request-id"]) == (200, "7")
+
+
+loose = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), loose, max_size=4), st.booleans())
+def test_a_line_that_json_reads_yields_its_key_and_its_bytes(extra: dict[str, Any], escaped: bool) -> None:
+    said = {**extra, "custom_id": "k", "response": {"status_code": 200, "body": {"id": "c", "x": extra}}}
+    line = json.dumps(said, ensure_ascii=escaped).encode(errors="surrogatepass")
+    read = read_row(line)
+    assert read.key == "k"
+    assert read.response is not None
+    assert read.response.body == fields(fields(line)["response"])["body"]
+
+
+@pytest.mark.parametrize("body", [b"null", b'""', b"{}", b"[]"])
+def test_200_with_nothing_never_ran(body: bytes) -> None:
+    assert read_row(b'{"custom_id":"k","response":{"status_code":200,"body":%s}}' % body).response is None
+    assert (
+        PROVIDERS["anthropic"].row(b'{"custom_id":"k","result":{"type":"succeeded","message":%s}}' % body).response
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"error":{"message":"upstream timed out","code":504}}', 504),
+        (b'{"error":{"message":"slow down","type":"rate_limit_error"}}', 429),
+        (b'{"error":"Error code: 401 - {}"}', 401),
+        (b'{"model":"m","messages":[{"role":"user","content":"a"}]}', 502),
+        (b'{"model":"m","input":"a"}', 502),
+    ],
+)
+def test_200_with_an_error_or_the_request_failed(body: bytes, status: int) -> None:
+    response = read_row(b'{"custom_id":"k","response":{"status_code":200,"body":%s}}' % body).response
+    assert response is not None
+    assert response.status == status
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("invalid_request", 400),
+        ("invalid_image", 400),
+        ("image_too_large", 400),
+        ("authentication", 401),
+        ("payment_required", 402),
+        ("refusal", 403),
+        ("not_found", 404),
+        ("timeout", 408),
+        ("precondition_failed", 412),
+        ("payload_too_large", 413),
+        ("unprocessable", 422),
+        ("rate_limit_exceeded", 429),
+        ("server", 500),
+        ("provider_overloaded", 503),
+        ("RESOURCE_EXHAUSTED", 429),
+    ],
+)
+def test_a_row_that_failed_with_a_word_has_its_status(word: str, status: int) -> None:
+    assert status_of(word, "no") == status
+    line = json.dumps({"custom_id": "k", "response": None, "error": {"message": "no", "error_type": word}})
+    response = PROVIDERS["openrouter"].row(line.encode()).response
+    # A time-out's word says that the row can be asked again.
+    assert (response.status if response is not None else 408) == status
+
+
+@pytest.mark.parametrize("code", ['"INVALID_ARGUMENT"', "3", '"3"', '"400"'])
+def test_gemini_says_its_codes_as_words_too(code: str) -> None:
+    response = PROVIDERS["gemini"].row(b'{"key":"k","error":{"code":%s,"message":"no"}}' % code.encode()).response
+    assert response is not None
+    assert response.status == 400
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        b'{"type":"invalid_request_error","message":"no"}',
+        b'{"type":"error","error":{"type":"invalid_request_error","message":"no"},"request_id":7}',
+        b'"invalid value"',
+    ],
+)
+def test_claudes_errors_are_read_however_they_are_nested(error: bytes) -> None:
+    response = PROVIDERS["anthropic"].row(b'{"custom_id":"k","result":{"type":"errored","error":%s}}' % error).response
+    assert response is not None
+    assert response.status == 400
+    assert json.loads(response.body)["error"]["message"]
+
+
+def test_a_result_of_null_never_ran() -> None:
+    assert PROVIDERS["anthropic"].row(b'{"custom_id":"k","result":null}').response is None
+
+
+def test_lines_of_others_are_counted_and_their_format_named() -> None:
+    lines = [b'{"recordId":"k","modelInput":{},"modelOutput":{}}', b'{"custom_id":"z"}', b"[1]", b"<html>"]
+    found = sort_rows(PROVIDERS["openai"], lines, frozenset({"k"}), frozenset({"k"}))
+    assert (found.lines, found.others, found.unreadable) == (0, 2, 2)
+    assert found.foreign == "Amazon Bedrock's own batch lines"

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchling.core.lenient import NOT_JSON
 from batchling.core.model import Bypass, Fault, Item, Job, Request, Response, Site, State, Status, Target
-from batchling.providers.base import Garbled, Refused, Verdict
+from batchling.providers.base import Refused, Verdict
 from batchling.providers.vertex import VERTEX, Vertex
 from tests.providers.flows import answer, body_of, play
 
@@ -276,10 +277,8 @@ def test_fetch_reads_every_shard_of_every_page() -> None:
 def test_a_list_that_turns_in_circles_is_left() -> None:
     status = Status(State.ENDED, "succeeded", outputs=("gs://bkt/o",))
     page = answer({"nextPageToken": "a"})
-    with pytest.raises(Garbled):
-        play(STORE.fetch(site(), Job("j"), status), page, page)
-    with pytest.raises(Garbled):
-        play(STORE.find(site(), "t", ["k"], 0.0, frozenset()), page, page)
+    assert len(play(STORE.fetch(site(), Job("j"), status), page, page)[0]) == 2
+    assert play(STORE.find(site(), "t", ["k"], 0.0, frozenset()), page, page)[1] is None
 
 
 def row(key: str = "rk-0", **said: Any) -> Any:
@@ -342,7 +341,7 @@ def test_any_bytes_are_a_row_or_one_named_error(line: bytes) -> None:
     try:
         found = STORE.row(line)
     except ValueError as fault:
-        assert str(fault) == "not a result line"
+        assert str(fault) in (NOT_JSON, "a row without a key", "not a result line")
     else:
         assert found.response is None or 200 <= found.response.status <= 599
 

@@ -1,0 +1,89 @@
+"""Reads JSON as leniently as Python's `json` does, which the SDKs read answers with: NaN, lone surrogates, control
+characters in strings, invalid UTF-8. What is passed on keeps its bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import msgspec
+
+from batchling.core.model import JSON
+
+NOT_JSON = "not JSON that can be read"
+
+_BOM = b"\xef\xbb\xbf"
+_SPACE = re.compile(r"[ \t\r\n\ufeff]*")
+_LONGEST_NUMBER = 4_000
+"""Digits above which Python refuses to make an int of a text."""
+
+
+def _whole(digits: str) -> JSON:
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else float(digits)
+
+
+_decoder = json.JSONDecoder(strict=False, parse_int=_whole)
+
+
+def fields(raw: bytes) -> dict[str, bytes]:
+    """The values of a JSON object, each as its own bytes. Raises `ValueError` for anything else."""
+    try:
+        return {name: bytes(value) for name, value in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items()}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    text = _text(raw)
+    found: dict[str, bytes] = {}
+    at = _past(text, 0, "{")
+    while text[at : at + 1] != "}":
+        name, at = _value(text, at)
+        at = _past(text, at, ":")
+        value_at = at
+        _, at = _value(text, at)
+        found[str(name)] = text[value_at:at].encode(errors="surrogateescape")
+        at = _space(text, at)
+        if text[at : at + 1] != "}":
+            at = _past(text, at, ",")
+    if _space(text, at + 1) != len(text):
+        raise ValueError(NOT_JSON)
+    return found
+
+
+def value(raw: bytes | None) -> JSON:
+    """What a JSON text says; None when there is none. Raises `ValueError` when it is no JSON."""
+    if not raw:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    text = _text(raw)
+    found, at = _value(text, _space(text, 0))
+    if _space(text, at) != len(text):
+        raise ValueError(NOT_JSON)
+    return found
+
+
+def _text(raw: bytes) -> str:
+    """The text of these bytes, of which the same bytes can be made again."""
+    return raw.removeprefix(_BOM).decode(errors="surrogateescape")
+
+
+def _value(text: str, at: int) -> tuple[JSON, int]:
+    try:
+        return _decoder.raw_decode(text, at)
+    except (ValueError, RecursionError, OverflowError):
+        raise ValueError(NOT_JSON) from None  # json's own error carries the text
+
+
+def _past(text: str, at: int, mark: str) -> int:
+    """The place after this mark and the space around it."""
+    at = _space(text, at)
+    if text[at : at + 1] != mark:
+        raise ValueError(NOT_JSON)
+    return _space(text, at + 1)
+
+
+def _space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at

@@ -1,0 +1,93 @@
+"""One row spoils its batch, or its job fails as a whole: the others get their answers, at every provider."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from batchling.testing import ProviderServer
+from tests.providers.calls import ask, texts
+from tests.providers.kits import BY_NAME, KITS, Kit
+
+HARD = "text 01"
+NAMED = ["requests[{index}] is bad", "Request at line {line} is bad", "Batch request '{key}' is bad", "some row is bad"]
+QUICK = {"openai", "mistral", "openrouter", "gemini"}
+
+kits = pytest.mark.parametrize(
+    "kit", [pytest.param(kit, marks=() if kit.name in QUICK else pytest.mark.slow) for kit in KITS], ids=str
+)
+
+
+def is_hard(body: Any) -> bool:
+    return HARD in json.dumps(body)
+
+
+@kits
+@pytest.mark.parametrize("at", ["upload", "create", "job"])
+@pytest.mark.parametrize("message", NAMED)
+def test_a_bad_row_is_refused_alone(provider_server: ProviderServer, kit: Kit, at: Any, message: str) -> None:
+    asked = texts(kit)
+    provider_server.refuse_batches_with(is_hard, 422, message, at=at)
+    answers = ask(provider_server, kit, asked)
+
+    refused = [text for text, answer in zip(asked, answers, strict=True) if not answer.is_success]
+    assert [text for text in asked if HARD in text] == refused
+    assert {answer.status_code for answer in answers if not answer.is_success} <= {400, 422}
+    assert len(provider_server.billed()) == len(asked) - len(refused)
+
+
+@pytest.mark.parametrize("name", ["openai", "mistral", "openrouter"])
+def test_several_bad_rows_are_found_in_halves(provider_server: ProviderServer, name: str) -> None:
+    asked = [f"text {number:02}" for number in range(24)]
+    bad = {"text 03", "text 04", "text 17"}
+    provider_server.refuse_batches_with(
+        lambda body: any(text in json.dumps(body) for text in bad), 422, "no", at="create"
+    )
+    answers = ask(provider_server, BY_NAME[name], asked)
+
+    assert {text for text, answer in zip(asked, answers, strict=True) if answer.status_code == 422} == bad
+    assert len(provider_server.billed(batch=True)) == 21
+
+
+def test_a_refusal_of_every_row_ends(provider_server: ProviderServer) -> None:
+    provider_server.refuse_batches_with(lambda body: True, 422, "none of this", at="create")
+    answers = ask(provider_server, BY_NAME["openai"], [f"text {number:03}" for number in range(200)])
+
+    assert {answer.status_code for answer in answers} == {422}
+    assert len(provider_server.creates()) < 300
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_of_the_account_is_told_at_once(provider_server: ProviderServer, status: int) -> None:
+    provider_server.refuse_batches_of(status, "not you", fewer_than=1_000)
+    answers = ask(provider_server, BY_NAME["openai"], texts(BY_NAME["openai"]))
+
+    assert {answer.status_code for answer in answers} == {status}
+    assert len(provider_server.creates()) == 1
+
+
+@kits
+def test_a_job_that_fails_for_nothing_is_submitted_again(provider_server: ProviderServer, kit: Kit) -> None:
+    if kit.name in ("anthropic", "sference"):
+        pytest.skip("no job fails there")
+    provider_server.fail_job("server_error", "we had trouble", times=1)
+    asked = texts(kit)
+
+    assert {answer.status_code for answer in ask(provider_server, kit, asked)} == {200}
+    assert len(provider_server.billed()) == len(asked)
+    assert len(provider_server.creates()) == 2
+
+
+@kits
+def test_what_ran_in_a_failed_job_is_read(provider_server: ProviderServer, kit: Kit) -> None:
+    if kit.name in ("anthropic", "sference"):
+        pytest.skip("no job fails there")
+    if kit.name in ("fireworks", "gemini", "vertex", "xai"):
+        pytest.skip("a failed job there names no results")
+    provider_server.fail_job("server_error", "half-way", done=0.5)
+    asked = texts(kit)
+
+    assert {answer.status_code for answer in ask(provider_server, kit, asked)} == {200}
+    assert len(provider_server.billed()) == len(asked)
