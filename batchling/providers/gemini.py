@@ -35,7 +35,7 @@ from batchling.core.model import (
     header,
 )
 from batchling.core.neutral import Neutral
-from batchling.providers import google, pages
+from batchling.providers import google, pages, refusals
 from batchling.providers.base import (
     JSON_TYPE,
     Facts,
@@ -196,7 +196,7 @@ class Gemini:
         read_json((yield Call(call)))
 
     def judge(self, status: int, fault: Fault) -> Verdict:
-        return google.judge(status, fault)
+        return refusals.judge(status, fault)
 
     def weight(self, body: dict[str, JSON]) -> int:
         asked = body.get("requests")

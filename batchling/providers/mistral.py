@@ -51,6 +51,7 @@ from batchling.providers.base import (
 )
 from batchling.providers.files import TAG, FileDialect
 from batchling.providers.neutral import CHAT_IDS, OPENAI_LABELS
+from batchling.providers.refusals import job_fault
 from batchling.providers.rows import read_row, rows_within
 from batchling.samples import mistral as samples
 
@@ -153,7 +154,7 @@ def _status(job: dict[str, JSON]) -> Status:
     # A job whose rows came inline has them itself, and most times in a file as well.
     inline = job.get("outputs") or (state is State.ENDED and not job.get("input_files"))
     outputs = files or (("",) if inline else ())
-    faults = [Fault(str(error.get("message") or "the job failed")) for error in read_objects(job.get("errors"))]
+    faults = [job_fault(str(error.get("message") or "the job failed")) for error in read_objects(job.get("errors"))]
     return Status(
         state,
         word,

@@ -1,8 +1,8 @@
 """What a refusal means, by its status, its code and its words, whichever provider it comes from.
 
-Facts: real texts of the providers, of LiteLLM and of other gateways, as quoted in public issues and captures of 2025 and
-2026; `tests/providers/test_refusals.py` has them with their sources. Providers word one thing in many ways, and copy
-each other: a list for all of them knows more than a list for each.
+Facts: real texts of the providers, of LiteLLM and of other gateways, as quoted in public issues and captures of 2025
+and 2026; `tests/providers/test_refusals.py` has them with their sources. Providers word one thing in many ways, and
+copy each other: a list for all of them knows more than a list for each.
 """
 
 from __future__ import annotations
@@ -44,24 +44,53 @@ _NO_MONEY = frozenset(
 
 _STATUS_OF_CODE = {
     **dict.fromkeys(
-        (
-            "api_error batch_failed data_loss internal internal_error internal_server_error internalerror "
-            "internalservererror processing_error provider_error server server_error service_error system_error unknown "
-            "unknown_error upstream_error"
-        ).split(),
+        [
+            "api_error",
+            "batch_failed",
+            "data_loss",
+            "internal",
+            "internal_error",
+            "internal_server_error",
+            "internalerror",
+            "internalservererror",
+            "processing_error",
+            "provider_error",
+            "server",
+            "server_error",
+            "service_error",
+            "system_error",
+            "unknown",
+            "unknown_error",
+            "upstream_error",
+        ],
         500,
     ),
     **dict.fromkeys(
-        (
-            "engine_overloaded overloaded overloaded_error provider_overloaded provider_unavailable "
-            "service_unavailable service_unavailable_error serviceunavailable unavailable"
-        ).split(),
+        [
+            "engine_overloaded",
+            "overloaded",
+            "overloaded_error",
+            "provider_overloaded",
+            "provider_unavailable",
+            "service_unavailable",
+            "service_unavailable_error",
+            "serviceunavailable",
+            "unavailable",
+        ],
         503,
     ),
-    **dict.fromkeys("deadline_exceeded gateway_timeout timeout timeout_error".split(), 504),
+    **dict.fromkeys(["deadline_exceeded", "gateway_timeout", "timeout", "timeout_error"], 504),
     **dict.fromkeys(
-        "rate_limit_error rate_limit_exceeded rate_limited resource_exhausted throttled throttling throttling_error "
-        "too_many_requests".split(),
+        [
+            "rate_limit_error",
+            "rate_limit_exceeded",
+            "rate_limited",
+            "resource_exhausted",
+            "throttled",
+            "throttling",
+            "throttling_error",
+            "too_many_requests",
+        ],
         429,
     ),
     "aborted": 409,
@@ -75,9 +104,12 @@ _STATUS_OF_TEXT = tuple(
         (r"\b(service|temporarily|currently) (is )?unavailable\b|\boverloaded\b|\bat capacity\b", 503),
         (r"\bgateway time-?out\b|\bdeadline exceeded\b|\btimed out\b", 504),
         (
-            r"\b(internal|system|server)( server)? error\b|\bunexpected error\b|\bfailed to export data\b"
-            r"|\bretrying may\b|\btry this operation again\b|\bsomething went wrong\b|\b(bad gateway|upstream (error|failure))\b"
-            r"|\berror (occurred )?while processing (the|your) (batch|job)\b",
+            (
+                r"\b(internal|system|server)( server)? error\b|\bunexpected error\b|\bfailed to export data\b"
+                r"|\bretrying may\b|\btry this operation again\b|\bsomething went wrong\b"
+                r"|\b(bad gateway|upstream (error|failure))\b"
+                r"|\berror (occurred )?while processing (the|your) (batch|job)\b"
+            ),
             500,
         ),
     )
@@ -103,7 +135,10 @@ _WHERE = (
     r"(?=\s*(?:$|[.,;:!)\]]|or\b|(?:for|in|by|on|at|with|via|to|under)\b[^.]{0,60}?"
     r"\b(?:batch\w*|account|api version|key|location|organi[sz]ation|plan|project|region|tier|workspace)\b))"
 )
-_SUBJECT = r"\b(?:publisher ?)?(?:models?|deployments?)\b[\s:/=]*(?:(?:id|name|version)\s+)?(?:[`'\"]?[\w.:/@+-]+[`'\"]?,?\s+)??"
+_SUBJECT = (
+    r"\b(?:publisher ?)?(?:models?|deployments?)\b[\s:/=]*(?:(?:id|name|version)\s+)?"
+    r"(?:[`'\"]?[\w.:/@+-]+[`'\"]?,?\s+)??"
+)
 
 _NO_MODEL = _words(
     rf"{_SUBJECT}{_NOT}\s+(?:exist|found)\b",
@@ -128,11 +163,12 @@ _NO_BATCH_OF_MODEL = _words(
 _NO_UPSTREAM = _words(r"files_settings is not set|LiteLLM doesn't support .{1,80} for 'create_(?:file|batch)'")
 """What a LiteLLM proxy says, with 500 or 400, when it has nobody to pass files and jobs on to."""
 _NO_BATCHES = _words(
-    r"\b(?:invalid|unsupported|unknown) (?:value )?(?:for )?[`'\"]?purpose\b|\bpurpose\b.{0,60}\b(?:invalid|not (?:one of|supported|valid|allowed))",
+    r"\b(?:invalid|unsupported|unknown) (?:value )?(?:for )?[`'\"]?purpose\b",
+    r"\bpurpose\b.{0,60}\b(?:invalid|not (?:one of|supported|valid|allowed))",
     r"\bbatch(?:es)?(?: api| processing| inference| endpoint)?\s+"
     rf"(?:{_NOT}|(?:is|are)\s+disabled)\s*(?:supported|available|enabled|implemented)?"
-    r"(?=\s*(?:$|[.,;!)]|(?:for|on|in|by|at|to|with) (?:the |this |your )?(?:account|api key|gateway|key|organi[sz]ation|plan|"
-    r"project|provider|proxy|region|team|tier|user|workspace)\b))",
+    r"(?=\s*(?:$|[.,;!)]|(?:for|on|in|by|at|to|with) (?:the |this |your )?"
+    r"(?:account|api key|gateway|key|organi[sz]ation|plan|project|provider|proxy|region|team|tier|user|workspace)\b))",
     r"\b(?:account|key|organi[sz]ation|plan|project|subscription|team|tier|workspace)\b[^.]{0,60}\b(?:not|n't|no)\b[^.]{0,40}"
     r"\b(?:access|allow\w*|eligible|enabled|entitled|include|permission)\b[^.]{0,40}\bbatch",
 )
@@ -146,7 +182,8 @@ _NO_FILE = _words(
     r"\bno (?:such )?(?:input |batch )?file\b(?! (?:was |is )?(?:provided|uploaded|given|attached))",
     r"\b(?:cannot|can't|could not|couldn't|unable to|failed to) (?:find|locate|access|read|open|load|retrieve) "
     r"(?:the |your )?(?:input |batch |requested )?files?\b(?!.{0,80}\burl\b)",
-    rf"\b(?:input_)?file(?:s\b|_id\b|[- ]id\b|[-\w]*)(?:\s+(?:with )?(?:id\s+)?[`'\"]?[\w./:-]+[`'\"]?)?\s+{_NOT}\s+(?:found|exist|ready|processed)\b",
+    rf"\b(?:input_)?file(?:s\b|_id\b|[- ]id\b|[-\w]*)"
+    rf"(?:\s+(?:with )?(?:id\s+)?[`'\"]?[\w./:-]+[`'\"]?)?\s+{_NOT}\s+(?:found|exist|ready|processed)\b",
     r"文件不存在",
 )
 _SMALL = _words(
@@ -156,9 +193,10 @@ _SMALL = _words(
     r"\bminimum (?:number of )?(?:requests|records|rows|lines|prompts|examples)\b[^\d.]{0,60}([\d,]+)",
 )
 _TOO_LARGE = _words(
-    rf"(?<!image )(?<!audio )(?<!video )(?<!pdf )\bfile(?: size)? is too (?:large|big)\b",
+    r"(?<!image )(?<!audio )(?<!video )(?<!pdf )\bfile(?: size)? is too (?:large|big)\b",
     r"\b(?:exceed\w*|more than|over|above)\b[^.]{0,40}\b(?:max\w*|limit)\b[^.]{0,40}"
-    r"\b(?:file size|batch size|(?:number of )?(?:requests|records|rows|lines|tasks)|size of (?:the |a )?(?:file|batch))\b(?! per)",
+    r"\b(?:file size|batch size|(?:number of )?(?:requests|records|rows|lines|tasks)|"
+    r"size of (?:the |a )?(?:file|batch))\b(?! per)",
     r"\b(?:file size|batch size|size of the (?:file|batch)|number of (?:requests|records|rows|lines|tasks))\b[^.]{0,60}"
     r"\b(?:exceed\w*|too (?:large|many|big)|larger than|over the limit)",
     r"\btoo many (?:requests|records|rows|lines|tasks) in (?:the |this |a |one )?(?:batch|file|job)\b",
@@ -222,7 +260,7 @@ def _number(digits: str) -> int:
 
 
 def job_fault(message: str, code: str | None = None, param: str | None = None, line: int | None = None) -> Fault:
-    """A complaint about a whole job, with the HTTP status that it stands for where the trouble is the provider's own."""
+    """A complaint about a whole job, with the HTTP status that it stands for where the trouble is the provider's."""
     return Fault(message, code, param, line, _own_trouble(message, (code or "").lower()))
 
 

@@ -19,7 +19,10 @@ OF_THE_MODEL = [
     (400, "Invalid model: mistral-huge"),
     (400, "The PublisherModel gemini-9 does not exist."),  # Vertex
     (404, "Publisher Model `projects/p/locations/l/publishers/google/models/gemini-2.5` was not found or your project"),
-    (404, "models/gemini-9 is not found for API version v1beta, or is not supported for batchGenerateContent."),  # Gemini
+    (
+        404,
+        "models/gemini-9 is not found for API version v1beta, or is not supported for batchGenerateContent.",
+    ),  # Gemini
     (400, "Model grok-4.7 is not supported for batch processing."),  # xAI, xai-sdk-python#176
     (400, "Batch inference is not supported for the requested model"),  # Bedrock, stdapi.ai#292
     (400, "The model gpt-5.6 is not available for batched requests."),
@@ -31,13 +34,16 @@ OF_THE_MODEL = [
     (403, "You are not authorized to access model 'kimi-k3' in batches"),  # Doubleword's 403
     (403, "Model 'x/y' isn't available for your account."),
     (400, "Unsupported model for batch: kimi-k3"),
-    (400, "模型不存在，请检查模型代码。"),  # Zhipu 1211
+    (400, "模型不存在"),  # Zhipu 1211
     (400, "The model accounts/fireworks/models/x does not support batch inference"),
 ]
 
 ABOUT_THE_REQUEST = [
     (400, "The 'fallbacks' parameter is not supported for batch requests"),  # Anthropic, of one row
-    (400, "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported."),
+    (
+        400,
+        "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported.",
+    ),
     (400, "This model does not support image input."),
     (400, "tools[0] is not supported by this model"),
     (400, "Model x is not supported when using web_search"),
@@ -70,7 +76,10 @@ OF_THE_FILE = [
 ]
 
 OF_ALL_BATCHES = [
-    (400, "Error code: 400 - {'error': {'code': 'invalidPayload', 'message': 'Invalid value for purpose.'}}"),  # LiteLLM
+    (
+        400,
+        "Error code: 400 - {'error': {'code': 'invalidPayload', 'message': 'Invalid value for purpose.'}}",
+    ),  # LiteLLM
     (422, "purpose: 'batch' is not one of ['assistants', 'vision']"),
     (500, "files_settings is not set, set it on your config.yaml file."),
     (404, "404 page not found"),
