@@ -21,7 +21,8 @@ from batchling.testing.world import Body, Refusal, Served, World, encode, page_s
 
 
 def _in_words(status: int, said: Body) -> Body:
-    return {"code": "Some error", "error": said["error"]["message"]}
+    error = said["error"]  # in xAI's own words already, where its API refuses a key
+    return said if isinstance(error, str) else {"code": "Some error", "error": error["message"]}
 
 
 _ACCENT = Accent("xai", "/v1", ("/chat/completions",), complaint=_in_words)

@@ -367,7 +367,7 @@ def test_watch_on_a_terminal_is_a_table_that_changes(provider_server: ProviderSe
         seen = len(provider_server.calls("GET", "/batches/"))
         release = threading.Thread(
             target=lambda: (
-                until(lambda: len(provider_server.calls("GET", "/batches/")) > seen + 20),
+                until(lambda: len(provider_server.calls("GET", "/batches/")) > seen + 100),
                 provider_server.release(),
             )
         )
