@@ -63,12 +63,13 @@ _ANYWHERE = (
     "/v1/embeddings",
     ":generateContent",
     ":embedContent",
+    "/ml/v1/text/chat",
 )
 """How the paths of paid calls end, at whatever host."""
 _UNBATCHED_HOSTS = ("api.cohere.com", "api.cohere.ai", "bedrock-runtime.", "bedrock-mantle.")
 """How the hosts of `WITHOUT` begin whose paid calls have other paths."""
 _AT_BATCH_PRICE = ("batch.dashscope.",)
-"""How hosts begin whose calls have a batch's price already."""
+"""How hosts begin whose calls have a batch's price already; Volcengine Ark's have a path of their own."""
 
 
 class Routes:
@@ -120,7 +121,7 @@ class Routes:
         _, _, rest = url.partition("://")
         host, _, path = rest.partition("/")
         host = host.lower()
-        if host.startswith(_AT_BATCH_PRICE) or self._is_known(host):
+        if host.startswith(_AT_BATCH_PRICE) or "/batch/chat/completions" in path or self._is_known(host):
             return False
         return host.startswith(_UNBATCHED_HOSTS) or ("/" + path.partition("?")[0]).endswith(_ANYWHERE)
 

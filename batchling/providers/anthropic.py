@@ -31,8 +31,7 @@ from batchling.core.model import (
     Target,
     header,
 )
-from batchling.core.retry import passing
-from batchling.providers import pages
+from batchling.providers import pages, refusals
 from batchling.providers.base import (
     JSON_TYPE,
     Facts,
@@ -73,11 +72,8 @@ _FREE = frozenset({"files", "messages", "models", "organizations", "skills"})
 _NOT_IN_A_BATCH = ("speed", "store", "previous_thread_event_id", "cache_hint", "context_hint")
 """Body keys that real time takes and that make a row of a batch fail."""
 
-_NO_MONEY = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached", "organization_on_hold"})
-"""Details of a 429 that no waiting of hours mends."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Anthropic:
     """The Message Batches API, at Anthropic or at a gateway that offers it."""
 
@@ -205,9 +201,7 @@ class Anthropic:
         read_json((yield Call(request("POST", at, _path(at, job.id, "/cancel")))))
 
     def judge(self, status: int, fault: Fault) -> Verdict:
-        if status == 413:
-            return Verdict.LARGE
-        return Verdict.LATER if passing(status) and fault.code not in _NO_MONEY else Verdict.NO
+        return refusals.judge(status, fault)
 
     def weight(self, body: dict[str, JSON]) -> int:
         return 0

@@ -46,7 +46,7 @@ _LOOKS = 300
 """How often a fresh file is asked for until it is processed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Azure(FileDialect):
     """Azure OpenAI, both URL forms. `deployments` maps the names of real-time deployments to those of batch deployments
     (Global Batch or Data Zone Batch)."""

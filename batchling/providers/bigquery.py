@@ -44,6 +44,8 @@ def _enter(columns: dict[str, str], path: str, value: JSON, level: int) -> None:
         for inner in value:
             if isinstance(inner, list):
                 raise NotTabular("a list of lists")
+            if inner is None:  # "Only optional fields can be set to NULL. Field: enum"
+                raise NotTabular("null in a list")
             _enter(columns, f"{path}[]", inner, level)
 
 

@@ -78,8 +78,8 @@ NOVITA = FileDialect(
     elsewhere={"https://api.novita.ai/v3/openai": "https://api.novita.ai/openai/v1"},  # its older form
     limits=Limits(rows=50_000, bytes=99_000_000, window=172_800.0, price=None),
     facts=FACTS["novita"],
-    window="48h",
-    second_window="24h",
+    window="24h",
+    second_window="48h",
     tag="",
 )
 SILICONFLOW = FileDialect(

@@ -18,6 +18,7 @@ from batchling.providers.base import (
     read_text,
     segment,
 )
+from batchling.providers.refusals import job_fault
 
 _RUNNING = frozenset(
     {"validating", "in_progress", "finalizing", "cancelling", "canceling", "queued", "in_queue", "progress"}
@@ -125,7 +126,7 @@ def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
 
 def _fault(said: dict[str, JSON], first_line: int) -> Fault:
     line = said.get("line")
-    return Fault(
+    return job_fault(
         str(said.get("message") or "the job failed"),
         read_text(said.get("code")),
         read_text(said.get("param")),

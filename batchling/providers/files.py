@@ -7,7 +7,6 @@ fields say.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
@@ -32,7 +31,7 @@ from batchling.core.model import (
     Target,
     header,
 )
-from batchling.core.retry import passing
+from batchling.providers import refusals
 from batchling.providers.base import (
     CLOCK_SLACK,
     JSON_TYPE,
@@ -68,22 +67,11 @@ from batchling.samples import openai as samples
 _STATUS_OF_CODE = {"model_not_found": 404, "token_limit_exceeded": 429}
 """What the real-time API answers for a fault that a batch reports as its own failure; 400 for all others."""
 
-_NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
-"""Codes of a 429 that no waiting mends."""
-
-_NO_BATCH_FORM = frozenset({"model_not_found", "unknown_model", "model_not_supported"})
-"""Codes of a job that failed because of its model: unknown, or without a batch form. Real time tells which."""
-
-_NO_BATCH_MODEL = re.compile(r"model\b.{0,80}\b(not|n't) (yet )?(support|available).{0,40}\bbatch", re.IGNORECASE)
-
-_NO_BATCHES = re.compile(r"files_settings is not set|LiteLLM doesn't support .{1,80} for 'create_(file|batch)'")
-"""What a LiteLLM proxy says, with 500 or 400, when it has nobody to pass files and jobs on to."""
-
 TAG = "batchling"
 """The metadata key that carries our batch id."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FileDialect:
     """One provider that speaks OpenAI's file dialect.
 
@@ -327,17 +315,7 @@ class FileDialect:
             raise Refused(response)
 
     def judge(self, status: int, fault: Fault) -> Verdict:
-        if fault.code == "token_limit_exceeded":
-            return Verdict.FULL
-        if fault.param == "file_id" and status in (400, 404):
-            return Verdict.LATER  # "Cannot find file", right after its upload
-        if _NO_BATCHES.search(fault.message):
-            return Verdict.ABSENT
-        if status == 413 or fault.code == "too_many_tasks":
-            return Verdict.LARGE
-        if fault.code in _NO_BATCH_FORM or _NO_BATCH_MODEL.search(fault.message):
-            return Verdict.REAL_TIME
-        return Verdict.LATER if passing(status) and fault.code not in _NO_MONEY else Verdict.NO
+        return refusals.judge(status, fault)
 
     def weight(self, body: dict[str, JSON]) -> int:
         asked = body.get("input")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from batchling.core.fingerprint import decode_body
-from batchling.core.model import JSON, Call, Fault, Flow, Item, Job, Request, Response, Site, State, Status
+from batchling.core.model import JSON, Call, Flow, Item, Job, Request, Response, Site, State, Status
 from batchling.core.neutral import Neutral
 from batchling.providers.base import (
     JSON_TYPE,
@@ -34,11 +34,13 @@ from batchling.providers.base import (
 )
 from batchling.providers.files import FileDialect
 from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
+from batchling.providers.refusals import job_fault
 
 _LOOKS = 300
 """How often a fresh dataset is asked for until it can be used."""
 
 _ENDED = frozenset({"completed", "cancelled", "expired", "early_stopped"})
+_FAILED = frozenset({"failed", "deleted", "archived"})
 _RUNNING = frozenset(
     {
         "unspecified",
@@ -58,7 +60,7 @@ _RUNNING = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fireworks(FileDialect):
     """OpenAI's real-time API; a control plane of its own."""
 
@@ -146,7 +148,7 @@ def _named(job: Job) -> str:
 
 def _status(job: dict[str, JSON]) -> Status:
     word = str(job.get("state") or "").removeprefix("JOB_STATE_").lower()
-    state = State.ENDED if word in _ENDED else State.FAILED if word == "failed" else State.RUNNING
+    state = State.ENDED if word in _ENDED else State.FAILED if word in _FAILED else State.RUNNING
     progress = read_object(job.get("jobProgress"))
     output = read_text(job.get("outputDatasetId"))
     done = read_count(progress.get("successfullyProcessedRequests")) + read_count(progress.get("failedRequests"))
@@ -158,7 +160,7 @@ def _status(job: dict[str, JSON]) -> Status:
         total=read_count(progress.get("totalInputRequests")),
         # A job that finished nothing has no output; one that is completed has, whether it counts its rows or not.
         outputs=(output,) if output and state is not State.RUNNING and (done or word == "completed") else (),
-        errors=(Fault(message or "the job failed"),) if state is State.FAILED else (),
+        errors=(job_fault(message or "the job failed"),) if state is State.FAILED else (),
         expires_at=read_moment(job.get("expireTime")) or None,
         complete=word == "completed",
         known=state is not State.RUNNING or word in _RUNNING,

@@ -35,7 +35,7 @@ from batchling.core.model import (
     header,
 )
 from batchling.core.neutral import Neutral
-from batchling.providers import google, pages
+from batchling.providers import google, pages, refusals
 from batchling.providers.base import (
     JSON_TYPE,
     Facts,
@@ -83,7 +83,7 @@ INLINE_TEXTS = 1_000
 _RUNNING = frozenset({"unspecified", "pending", "running", "queued", "cancelling"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Gemini:
     """See the module. `base_url` of its targets is the host: real time and batches live below several paths of it."""
 
@@ -196,7 +196,7 @@ class Gemini:
         read_json((yield Call(call)))
 
     def judge(self, status: int, fault: Fault) -> Verdict:
-        return google.judge(status, fault)
+        return refusals.judge(status, fault)
 
     def weight(self, body: dict[str, JSON]) -> int:
         asked = body.get("requests")

@@ -29,7 +29,7 @@ from batchling.providers.files import TAG, FileDialect
 from batchling.providers.neutral import OPENAI_DIALECT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GeminiCompatible(FileDialect):
     """See the module."""
 
@@ -52,7 +52,7 @@ class GeminiCompatible(FileDialect):
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         try:
             # Whether the list is sorted is not said: none of it is too old.
-            return (yield from FileDialect.find(self, at, tag, keys, 0.0, taken))
+            return (yield from super().find(at, tag, keys, 0.0, taken))
         except Refused as refusal:
             if refusal.response.status in (404, 405, 501):
                 raise Unlisted("this API has no list of jobs, and the job may exist") from refusal

@@ -5,19 +5,17 @@ Facts: google.rpc.Code, Google's API design guide, and google-genai 3.4 for the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
 from batchling.core.model import JSON, Call, Fault, Flow, Headers, Request, Response, header
-from batchling.core.retry import passing
+from batchling.providers import refusals
 from batchling.providers.base import (
     JSON_TYPE,
     Garbled,
     Refused,
-    Verdict,
     read_count,
     read_json,
     read_object,
@@ -57,10 +55,6 @@ _NAMES = {
     504: "DEADLINE_EXCEEDED",
 }
 
-_NO_BATCH_MODEL = re.compile(
-    r"\bmodels?\b.{0,200}\b(not found|not exist|not supported|not support|unsupported)", re.IGNORECASE | re.DOTALL
-)
-
 CANCELLED = 1
 """The gRPC code of a row that was cancelled before it ran."""
 
@@ -89,23 +83,16 @@ def row_error(error: dict[str, JSON]) -> Response:
 def job_fault(job: dict[str, JSON]) -> Fault:
     """Why a job failed as a whole."""
     error = read_object(job.get("error"))
-    return Fault(
-        read_text(error.get("message")) or "the job failed", _NAMES.get(http_status(read_count(error.get("code"))))
+    code = error.get("code")
+    word = code if isinstance(code, str) and not code.isdecimal() else _NAMES.get(http_status(read_count(code)))
+    return refusals.job_fault(
+        read_text(error.get("message")) or "the job failed", word or read_text(error.get("status"))
     )
 
 
 def failure(status: int, fault: Fault) -> Response:
     """An error response."""
     return Response(status, (JSON_TYPE,), error_body(status, fault.message))
-
-
-def judge(status: int, fault: Fault) -> Verdict:
-    """What a refusal means. A full queue and too many calls are one error here: both are waited out."""
-    if status == 413:
-        return Verdict.LARGE
-    if status in (400, 404) and _NO_BATCH_MODEL.search(fault.message):
-        return Verdict.REAL_TIME
-    return Verdict.LATER if passing(status) else Verdict.NO
 
 
 def upload(base_url: str, headers: Headers, rows: Sequence[bytes], name: str) -> Flow[str]:

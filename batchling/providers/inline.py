@@ -6,7 +6,7 @@ ended, by the keys in its results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -31,8 +31,7 @@ from batchling.core.model import (
     Target,
 )
 from batchling.core.neutral import Neutral
-from batchling.core.retry import passing
-from batchling.providers import pages
+from batchling.providers import pages, refusals
 from batchling.providers.base import (
     JSON_TYPE,
     Facts,
@@ -67,7 +66,7 @@ _UNSAID = "="
 """Begins the name of an option that rows of a batch must have in common, and that only the rows say."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InlineDialect:
     """One such provider.
 
@@ -110,10 +109,8 @@ class InlineDialect:
             return Bypass(reason)
         if not self.media and b'"data:' in request.body:
             return Bypass("media as a data: URL")
-        if body.get("plugins") or body.get("modalities") or body["model"].endswith(":online"):
-            return Bypass("plugins or modalities")
-        if read_object(body.get("provider")).get("zdr"):
-            return Bypass("zero data retention")
+        if self.name == "openrouter" and (reason := _kept_from_openrouter(body)):
+            return Bypass(reason)
         if route.endpoint == "/v1/embeddings" and (body.get("provider") or body.get("input_type")):
             return Bypass("embeddings with provider preferences")
         given = {name: body[name] for name in self.shared if name in body}
@@ -218,9 +215,7 @@ class InlineDialect:
         read_json((yield Call(request("POST", at, f"/batches/{segment(job.id)}/cancel"))))
 
     def judge(self, status: int, fault: Fault) -> Verdict:
-        if status == 413:
-            return Verdict.LARGE
-        return Verdict.LATER if passing(status) else Verdict.NO
+        return refusals.judge(status, fault)
 
     def weight(self, body: dict[str, JSON]) -> int:
         return 0
@@ -231,6 +226,52 @@ class InlineDialect:
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         said = claude.answer(body) if target.endpoint == "/v1/messages" else samples.answer(target.endpoint, body)
         return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
+
+
+_REAL_TIME_ONLY = ("plugins", "modalities", "models", "route", "web_search_options")
+_VARIANTS = (":online", ":free", ":nitro", ":floor")
+_DEARER = ("openai/gpt-oss-20b", "deepseek/deepseek-v4.1-flash")
+"""Models whose batch price was 1.3 and 4.5 times the real-time one in OpenRouter's catalogue of 2026-09-28."""
+
+
+def _kept_from_openrouter(body: dict[str, JSON]) -> str | None:
+    """Why OpenRouter would refuse this body in a batch, or not do with it what real time does (its SDK 1.3.84: "Only
+    `provider.only` and `provider.allow_fallbacks` are supported"; captured refusals of 2026)."""
+    model = str(body.get("model"))
+    if any(body.get(name) for name in _REAL_TIME_ONLY):
+        return "plugins, modalities, fallback models or web search"
+    if read_object(body.get("provider")).get("zdr"):
+        return "zero data retention"
+    if any(value is not None for name, value in read_object(body.get("provider")).items() if name not in _PREFERENCES):
+        return "provider preferences that a batch does not heed"
+    if model.endswith(_VARIANTS) or model == "openrouter/auto":
+        return "variant of a model without a batch form"
+    if model in _DEARER:
+        return "model that costs more in a batch"
+    if any(str(tool.get("type")).startswith(("web_search", "openrouter:")) for tool in read_objects(body.get("tools"))):
+        return "web search"
+    media = frozenset(_media(body.get("messages")) if "messages" in body else _media(body.get("input")))
+    if media & {"base64", "input_audio", "file", "input_file"}:
+        return "media within the request"
+    return "image URL for a Google model" if "url" in media and model.startswith("google/") else None
+
+
+_PREFERENCES = ("only", "allow_fallbacks", "zdr")
+
+
+def _media(value: JSON) -> Iterable[str]:
+    """What kinds of media the content of messages has, at whatever depth: `base64`, `url`, `input_audio`, `file`."""
+    if isinstance(value, list):
+        for each in value:
+            yield from _media(each)
+    elif isinstance(value, dict):
+        kind = value.get("type")
+        if kind in ("base64", "url", "input_audio", "file", "input_file"):
+            yield str(kind)
+        if kind in ("image_url", "input_image"):
+            yield "url"
+        for name in ("content", "source"):
+            yield from _media(value.get(name))
 
 
 def _unpack(body: bytes) -> bytes:

@@ -51,6 +51,7 @@ from batchling.providers.base import (
 )
 from batchling.providers.files import TAG, FileDialect
 from batchling.providers.neutral import CHAT_IDS, OPENAI_LABELS
+from batchling.providers.refusals import job_fault
 from batchling.providers.rows import read_row, rows_within
 from batchling.samples import mistral as samples
 
@@ -62,7 +63,7 @@ _RUNNING = frozenset({"queued", "running", "cancellation_requested"})
 _ENDED = frozenset({"success", "timeout_exceeded", "cancelled"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mistral(FileDialect):
     """OpenAI's rows and files; jobs of its own."""
 
@@ -71,12 +72,12 @@ class Mistral(FileDialect):
         root, conversations, _ = head.partition("/conversations/")
         if method == "POST" and conversations:  # going on with one, which OpenAI's dialect takes for free
             return Route(root, "", query, official)
-        return FileDialect.route(self, method, url, official=official)
+        return super().route(method, url, official=official)
 
     def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
         if route.endpoint == "/v1/conversations" and body.get("store") is not False:
             return Bypass("stored conversation")
-        return FileDialect.target(self, route, request, body)
+        return super().target(route, request, body)
 
     def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
         # `stream: false` is refused in a row as well as true; the model is the job's.
@@ -110,7 +111,7 @@ class Mistral(FileDialect):
             path = f"/batch/jobs/{segment(job.id)}?inline=true"
             read_json((yield Call(request("GET", at, path), unpack=_unpack)))
             return
-        yield from FileDialect.fetch(self, at, job, status)
+        yield from super().fetch(at, job, status)
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         seen = 0
@@ -153,7 +154,7 @@ def _status(job: dict[str, JSON]) -> Status:
     # A job whose rows came inline has them itself, and most times in a file as well.
     inline = job.get("outputs") or (state is State.ENDED and not job.get("input_files"))
     outputs = files or (("",) if inline else ())
-    faults = [Fault(str(error.get("message") or "the job failed")) for error in read_objects(job.get("errors"))]
+    faults = [job_fault(str(error.get("message") or "the job failed")) for error in read_objects(job.get("errors"))]
     return Status(
         state,
         word,

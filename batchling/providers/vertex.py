@@ -33,7 +33,7 @@ from batchling.core.model import (
     header,
 )
 from batchling.core.neutral import Neutral
-from batchling.providers import cloud_storage, google, pages
+from batchling.providers import cloud_storage, google, pages, refusals
 from batchling.providers.base import (
     JSON_TYPE,
     Facts,
@@ -87,7 +87,7 @@ _RESULTS = re.compile(r"predictions[^/]*\.jsonl")
 _LABEL = "batchling"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Vertex:
     """Vertex AI. `gcs_prefix` is where inputs and results are kept: `gs://bucket/folder`, which the caller and Vertex's
     service agent may read and write, for Claude in the region of its jobs. `storage` is Cloud Storage's address.
@@ -223,9 +223,7 @@ class Vertex:
             raise Refused(response)
 
     def judge(self, status: int, fault: Fault) -> Verdict:
-        if fault.code == "RESOURCE_EXHAUSTED" and status == 400:  # of a job that failed for it
-            return Verdict.FULL
-        return google.judge(status, fault)
+        return refusals.judge(status, fault)
 
     def weight(self, body: dict[str, JSON]) -> int:
         return 0

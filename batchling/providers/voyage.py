@@ -28,7 +28,7 @@ _INPUTS = {
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Voyage(FileDialect):
     """Rows that share a job have all their parameters in common."""
 

@@ -85,14 +85,17 @@ def test_calls_to_hosts_that_nobody_knows_are_reported(
     assert "no batch API is known at this host" in report
 
 
-def test_an_official_host_that_says_404_is_believed(provider_server: ProviderServer) -> None:
-    """There the batch API exists: a 404 is an answer."""
+def test_an_official_host_that_has_no_batches_for_an_account(
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The batch API is there, and not for this account (tobert/kaibo#123): real time, reported."""
     root = provider_server.openai_url
     official = replace(PROVIDERS["openai"], roots=(root,))  # type: ignore[type-var]
     provider_server.fail_call("POST", "/files", 404, BODY)
     with scope(provider_server, gateways={}, providers=[official]):
-        assert [answer.status_code for answer in ask_all(provider_server, ["a"])] == [404]
-    assert provider_server.billed() == []
+        assert [answer.status_code for answer in ask_all(provider_server, ["a"])] == [200]
+    assert len(provider_server.billed(batch=False)) == 1
+    assert "the account has no batch API" in capsys.readouterr().err
 
 
 def test_a_model_without_a_batch_form(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:

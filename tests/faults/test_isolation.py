@@ -91,3 +91,46 @@ def test_what_ran_in_a_failed_job_is_read(provider_server: ProviderServer, kit: 
 
     assert {answer.status_code for answer in ask(provider_server, kit, asked)} == {200}
     assert len(provider_server.billed()) == len(asked)
+
+
+def test_trouble_that_stays_is_told_as_the_providers_own(provider_server: ProviderServer) -> None:
+    provider_server.fail_job("server_error", "we had trouble", times=20)
+    answers = ask(provider_server, BY_NAME["openai"], ["a", "b"])
+
+    assert {answer.status_code for answer in answers} == {500}
+    assert len(provider_server.creates()) == 5  # whole three times, then in halves
+    assert provider_server.billed() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Model 'm' does not have a :batch endpoint.", "You do not have access to the model", "Invalid value for purpose"],
+)
+@pytest.mark.parametrize("name", ["openai", "mistral", "openrouter", "gemini", "anthropic"])
+def test_a_refusal_of_the_model_goes_real_time(provider_server: ProviderServer, name: str, text: str) -> None:
+    provider_server.refuse_batches_of(400, text, fewer_than=1_000)
+    kit = BY_NAME[name]
+
+    assert {answer.status_code for answer in ask(provider_server, kit, texts(kit))} == {200}
+    assert len(provider_server.billed(batch=False)) == kit.texts
+    assert len(provider_server.creates()) == 1
+
+
+@pytest.mark.parametrize("name", ["openai", "mistral", "openrouter", "gemini", "anthropic"])
+def test_too_few_requests_go_real_time(provider_server: ProviderServer, name: str) -> None:
+    provider_server.refuse_batches_of(400, "Batch inference requires at least 100 requests", fewer_than=100)
+    kit = BY_NAME[name]
+
+    assert {answer.status_code for answer in ask(provider_server, kit, texts(kit))} == {200}
+    assert len(provider_server.billed(batch=False)) == kit.texts
+
+
+@pytest.mark.parametrize("name", ["openai", "mistral", "openrouter", "gemini", "anthropic"])
+def test_an_allowance_that_never_fits_is_halved(provider_server: ProviderServer, name: str) -> None:
+    """LiteLLM's rate limits count the requests of a batch (litellm#16075)."""
+    said = "Batch contains {count} requests but only 2 requests remaining out of 2 RPM limit"
+    provider_server.refuse_batches_of(429, said, more_than=2)
+    kit = BY_NAME[name]
+
+    assert {answer.status_code for answer in ask(provider_server, kit, texts(kit))} == {200}
+    assert len(provider_server.billed(batch=True)) == kit.texts

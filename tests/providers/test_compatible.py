@@ -105,7 +105,7 @@ def test_a_refused_window_is_replaced_once() -> None:
     calls, job = play(NOVITA.submit(site("novita"), items, "t"), answer({"id": "f"}), refused, answer({"id": "b"}))
     orders = [decode_body(call.request.body) or {} for call in calls[1:]]
 
-    assert [order["completion_window"] for order in orders] == ["48h", "24h"]
+    assert [order["completion_window"] for order in orders] == ["24h", "48h"]
     assert not any(call.repeatable for call in calls[1:])
     assert job.id == "b"
 
@@ -143,7 +143,7 @@ def test_a_failed_job_whose_rows_ran_has_their_answers() -> None:
             "audio as text, which is no JSON",
         ),
         ("https://api.together.ai/v1/audio/transcriptions", {"file": "file-1"}, "audio without"),
-        ("https://openrouter.ai/api/v1/chat/completions", {"model": "x:online"}, "plugins"),
+        ("https://openrouter.ai/api/v1/chat/completions", {"model": "x:online"}, "variant"),
         ("https://openrouter.ai/api/v1/chat/completions", {"provider": {"zdr": True}}, "zero data retention"),
     ],
 )

@@ -149,7 +149,7 @@ def test_find_reads_the_whole_list() -> None:
 )
 def test_a_model_without_a_batch_form_goes_real_time(text: str) -> None:
     assert GEMINI.judge(404, Fault(text, "NOT_FOUND")) is Verdict.REAL_TIME
-    assert GEMINI.judge(404, Fault("File files/f not found", "NOT_FOUND")) is Verdict.NO
+    assert GEMINI.judge(404, Fault("File files/f not found", "NOT_FOUND")) is Verdict.LATER
 
 
 def aim(headers: tuple[tuple[str, str], ...] = (), query: str = "", **body: Any) -> Target | Bypass:
