@@ -198,7 +198,6 @@ class Driver:
         self._emit = emit
         self._poll_interval = poll_interval
         self._strange: set[str] = set()
-        self._walls: set[str] = set()
         self._wait = wait
         self._meter = meter
 
@@ -281,10 +280,7 @@ class Driver:
         except NetworkFault as wall:
             # Nothing was created, and waiting changes nothing: the caller's own client is to meet the same.
             await self._die(batch, f"not submitted: {wall}")
-            if (why := str(wall)) not in self._walls:
-                self._walls.add(why)
-                _log.warning("batchling: cannot submit: %s. These requests go real time, at full price", why)
-            raise NoBatches(why, passing=True) from wall
+            raise NoBatches(str(wall), passing=True) from wall
         else:
             await self._run_on(batch, job)
 

@@ -182,9 +182,8 @@ def test_short_cache_marks(provider_server: ProviderServer, caplog: pytest.LogCa
     with scope(provider_server):
         ask_claude(provider_server, 'b "cache_control" {"type": "ephemeral"}')
     assert warnings(caplog) == []
-    with scope(provider_server, **together(2)):
+    with scope(provider_server):
         ask_claude(provider_server, "c", system=system())
-        ask_claude(provider_server, "d", system=system())
 
     (text,) = warnings(caplog)
     assert '"ttl": "1h"' in text

@@ -226,7 +226,8 @@ def test_the_clients_own_exception_for_a_certificate(
     )
     assert [each.reason for each in heard if isinstance(each, events.Bypassed)] == [reason] * 2
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warnings == [f"batchling: cannot submit: {reason}. These requests go real time, at full price"]
+    (text,) = warnings
+    assert f"a call to 127.0.0.1/openai/v1/chat/completions goes real time, at full price: {reason}." in text
     report = capsys.readouterr().err
     assert "2 went real time" in report
     assert report.count("is not trusted") == 1
