@@ -39,6 +39,10 @@ class Hit:
     again: bool = False
 
 
+OUTSIDE = "the task or thread started outside the scope"
+"""The reason of a `Bypassed` call that belongs to no scope, while one was open."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bypassed:
     """A call inside the scope went real time, at full price. `target` is that of one which had been queued before."""

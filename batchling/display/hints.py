@@ -7,7 +7,6 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from batchling.core import events, footprint
-from batchling.hooks.gate import OUTSIDE
 
 SMALL = 64
 """Requests: a batch of no more than these may be all that a pool of threads or a semaphore lets through at once."""
@@ -36,7 +35,7 @@ _REMEDIES: dict[str, dict[str, str]] = {
         "langgraph": 'LangGraph: ainvoke, or another stream_mode than "messages"',
         "agents": "openai-agents: Runner.run instead of run_streamed",
     },
-    OUTSIDE: {
+    events.OUTSIDE: {
         "": "Open the scope around the code that makes the calls, or start that task or thread inside it",
         "fastapi": "With FastAPI, a scope in the lifespan does not reach requests: open one in the endpoint",
         "starlette": "With Starlette, a scope in the lifespan does not reach requests: open one in the endpoint",

@@ -14,6 +14,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from weakref import ref
 
+from batchling.core.events import OUTSIDE
 from batchling.core.model import Request, Response
 from batchling.core.way import Way
 
@@ -62,7 +63,6 @@ ourselves: ContextVar[bool] = ContextVar("batchling_ourselves", default=False)
 open_gates: set[Gate] = set()
 """Every open scope of this process. Changed by `BatchingContext` only; read it with `tuple(open_gates)`."""
 
-OUTSIDE = "the task or thread started outside the scope"
 OWN_TRANSPORT = "a transport of the program's own"
 REPLACED = "a mock or a recorder has replaced the network"
 

@@ -7,9 +7,20 @@ from dataclasses import replace
 import pytest
 
 from batchling.core import events
-from batchling.core.events import Answered, Bypassed, Died, Ended, Event, Held, Queued, Rehearsed, Submitted, Withdrawn
+from batchling.core.events import (
+    OUTSIDE,
+    Answered,
+    Bypassed,
+    Died,
+    Ended,
+    Event,
+    Held,
+    Queued,
+    Rehearsed,
+    Submitted,
+    Withdrawn,
+)
 from batchling.display.hints import Hints, full_price, nothing
-from batchling.hooks.gate import OUTSIDE
 from tests.display.test_receipt import CHAT, CLAUDE
 
 

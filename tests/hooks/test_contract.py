@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from batchling import install_hooks
-from batchling.hooks.gate import OUTSIDE, open_gates
+from batchling.core.events import OUTSIDE
+from batchling.hooks.gate import open_gates
 from tests.hooks.clients import CLIENTS, Got
 from tests.hooks.world import ANSWER, RecordingGate, echo_server, opened
 
