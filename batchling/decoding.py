@@ -25,14 +25,15 @@ class Decoder(Protocol):
 
 
 def decoder(encodings: str | None) -> Decoder:
-    """For the value of a Content-Encoding header. A coding that we did not ask for stays as it is."""
+    """For the value of a Content-Encoding header. A coding that we did not ask for stays as it is. What begins as gzip
+    does is taken for gzip, since files that are stored compressed come without a header."""
     chain: list[Decoder] = []
     for name in reversed((encodings or "").lower().split(",")):
         if (name := name.strip()) in ("gzip", "x-gzip", "deflate"):
             chain.append(_Inflater(gzip=name != "deflate"))
         elif name not in ("", "identity"):
             break
-    return _Chain(chain)
+    return _Chain([*chain, _Sniffed()])
 
 
 class _Chain:
@@ -52,6 +53,25 @@ class _Chain:
     def end(self) -> None:
         for link in self._links:
             link.end()
+
+
+class _Sniffed:
+    def __init__(self) -> None:
+        self._head = b""
+        self._inner: Decoder | None = None
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if self._inner is None:
+            data = self._head + data
+            if data == _GZIP_MAGIC[: len(data)] and len(data) < len(_GZIP_MAGIC):
+                self._head = data
+                return
+            self._inner = _Inflater(gzip=True) if data.startswith(_GZIP_MAGIC) else _Chain([])
+        yield from self._inner.feed(data)
+
+    def end(self) -> None:
+        if self._inner is not None:
+            self._inner.end()
 
 
 class _Inflater:

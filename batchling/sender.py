@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import httpcore
 
+from batchling.core import lenient
 from batchling.core.model import Call, Headers, Request, Response, header
 from batchling.core.way import Way
 from batchling.decoding import ACCEPTED, decoder
@@ -226,15 +227,28 @@ def _unpacked(unpack: Callable[[bytes], bytes], response: Response) -> bytes:
 
 
 async def _keep_rows(pieces: AsyncIterator[bytes], keep: Keep) -> None:
-    """Pass the body on in pieces. A newline more does no harm: the next file's first row begins a line then."""
+    """Pass the body on in pieces, as JSON Lines whatever it is. A newline more does no harm: the next file's first row
+    begins a line then."""
     piece = bytearray()
     size = 0
+    document: bool | None = None
     async for part in pieces:
         piece += part
         size += len(part)
         if size > MOST_ROW_BYTES:
             raise NetworkFault(f"a result file of more than {MOST_ROW_BYTES:,} bytes", acted=True)
         if len(piece) >= _PIECE:
-            await keep(bytes(piece))
-            piece.clear()
-    await keep(bytes(piece) + b"\n")
+            if document is None:
+                document = lenient.is_document(piece)
+            if not document:
+                await keep(bytes(piece))
+                piece.clear()
+    whole = document or (document is None and lenient.is_document(piece))
+    await keep((_lines_of(piece) if whole else bytes(piece)) + b"\n")
+
+
+def _lines_of(document: bytearray) -> bytes:
+    try:
+        return b"\n".join(lenient.lines_of(document))
+    except ValueError:
+        return bytes(document)

@@ -15,6 +15,14 @@ NOT_JSON = "not JSON that can be read"
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\r\n\ufeff]*")
+_HEAD = 4_096
+_WRAPPERS = ("data", "results", "responses", "outputs", "rows")
+"""Names under which an object has the rows of a whole file."""
+_DOCUMENT = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(\["
+    rb"|\{[ \t\r]*\n"
+    rb'|\{\s*("\w+"\s*:\s*("[^"\\]*"|[\w.+-]+)\s*,\s*)*"(' + "|".join(_WRAPPERS).encode() + rb')"\s*:\s*\[)'
+)
 _LONGEST_NUMBER = 4_000
 """Digits above which Python refuses to make an int of a text."""
 
@@ -40,13 +48,55 @@ def fields(raw: bytes) -> dict[str, bytes]:
         at = _past(text, at, ":")
         value_at = at
         _, at = _value(text, at)
-        found[str(name)] = text[value_at:at].encode(errors="surrogateescape")
+        found[str(name)] = _bytes(text[value_at:at])
         at = _space(text, at)
         if text[at : at + 1] != "}":
             at = _past(text, at, ",")
     if _space(text, at + 1) != len(text):
         raise ValueError(NOT_JSON)
     return found
+
+
+def elements(raw: bytes) -> list[bytes]:
+    """The elements of a JSON array, each as its own bytes on one line, since a line break in a JSON text stands between
+    tokens only. Raises `ValueError` for anything else."""
+    try:
+        return [_line(bytes(one)) for one in msgspec.json.decode(raw, type=list[msgspec.Raw])]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    text = _text(raw)
+    found, at = _elements(text, 0)
+    if _space(text, at) != len(text):
+        raise ValueError(NOT_JSON)
+    return found
+
+
+def is_document(head: bytes | bytearray) -> bool:
+    """Whether a file that begins so is no JSON Lines but one array, an object around one, or objects over several
+    lines."""
+    return _DOCUMENT.match(head[:_HEAD]) is not None
+
+
+def lines_of(document: bytes | bytearray) -> list[bytes]:
+    """The rows of such a file, each on a line of its own. Raises `ValueError` for what is no JSON."""
+    text = _text(document)
+    rows: list[bytes] = []
+    at = _space(text, 0)
+    while at < len(text):
+        if text[at] == "[":
+            inner, at = _elements(text, at)
+            rows += inner
+        else:
+            start = at
+            _, at = _value(text, at)
+            rows.append(_line(_bytes(text[start:at])))
+        at = _space(text, at)
+    if len(rows) == 1 and rows[0].startswith(b"{"):
+        held = fields(rows[0])
+        for name in _WRAPPERS:
+            if held.get(name, b"").startswith(b"["):
+                return elements(held[name])
+    return rows
 
 
 def value(raw: bytes | None) -> JSON:
@@ -64,9 +114,31 @@ def value(raw: bytes | None) -> JSON:
     return found
 
 
-def _text(raw: bytes) -> str:
+def _text(raw: bytes | bytearray) -> str:
     """The text of these bytes, of which the same bytes can be made again."""
     return raw.removeprefix(_BOM).decode(errors="surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+def _line(row: bytes) -> bytes:
+    return row.replace(b"\r", b" ").replace(b"\n", b" ")
+
+
+def _elements(text: str, at: int) -> tuple[list[bytes], int]:
+    """The elements of the array that begins here, and where it ends."""
+    found = []
+    at = _past(text, at, "[")
+    while text[at : at + 1] != "]":
+        start = at
+        _, at = _value(text, at)
+        found.append(_line(_bytes(text[start:at])))
+        at = _space(text, at)
+        if text[at : at + 1] != "]":
+            at = _past(text, at, ",")
+    return found, at + 1
 
 
 def _value(text: str, at: int) -> tuple[JSON, int]:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from batchling.core.fingerprint import digest
+from batchling.core.lenient import value
 from batchling.core.model import (
     JSON,
     Bypass,
@@ -277,20 +278,20 @@ def read_json(response: Response) -> dict[str, JSON]:
     if not response.ok:
         raise Refused(response)
     try:
-        value = msgspec.json.decode(response.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-        raise Garbled(f"HTTP {response.status} with a body that is not JSON") from fault
-    if not isinstance(value, dict):
+        said = value(response.body)
+    except ValueError:
+        raise Garbled(f"HTTP {response.status} with a body that is not JSON") from None
+    if not isinstance(said, dict):
         raise Garbled(f"HTTP {response.status} with a body that is not a JSON object")
-    return value
+    return said
 
 
 def read_fault(response: Response) -> Fault:
     """What an error answer says, whoever wrote it: the `error` object of the body, as far as there is one, or the text
     under one of the names that providers use."""
     try:
-        body = read_object(msgspec.json.decode(response.body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        body = read_object(value(response.body))
+    except ValueError:
         body = {"message": _plain_text(response.body)}
     error = read_object(body.get("error")) or read_object(body.get("detail")) or body
     code = read_text(read_object(error.get("details")).get("error_code"))

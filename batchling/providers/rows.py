@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from batchling.core.lenient import fields, value
+from batchling.core.lenient import elements, fields, value
 from batchling.core.model import JSON, Headers, Response, Row
 from batchling.providers.base import JSON_TYPE, read_count, read_object, read_text
 
@@ -23,21 +23,14 @@ NEVER_RAN = frozenset(
 
 def rows_within(body: bytes, *places: str) -> list[bytes] | None:
     """The rows of a document that has them in an array, at the first of these places (`response.rows`) that has one;
-    each as a line, since a line break in a JSON text stands between tokens only. None when no place has any.
-
-    Raises `ValueError` for what is no such document.
-    """
-    try:
-        for place in places:
-            raw: msgspec.Raw | None = msgspec.Raw(body)
-            for name in place.split("."):
-                if raw is not None:
-                    raw = (msgspec.json.decode(raw, type=dict[str, msgspec.Raw] | None) or {}).get(name)
-            rows = None if raw is None else msgspec.json.decode(raw, type=list[msgspec.Raw] | None)
-            if rows is not None:
-                return [bytes(row).replace(b"\r", b" ").replace(b"\n", b" ") for row in rows]
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise ValueError("not a document with rows") from fault
+    each as a line. None when no place has any. Raises `ValueError` for what is no such document."""
+    for place in places:
+        raw: bytes | None = body
+        for name in place.split("."):
+            if raw not in (None, b"null"):
+                raw = fields(raw).get(name)
+        if raw not in (None, b"null"):
+            return elements(raw)
     return None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -62,6 +64,45 @@ def test_results_that_are_nobodys_are_not_bought_again(provider_server: Provider
     assert run(provider_server, provider) == [424] * 3
     assert run(provider_server, provider) == [200] * 3
     assert len(provider_server.jobs()) == 1
+
+
+def _as_array(lines: bytes) -> bytes:
+    return json.dumps([json.loads(line) for line in lines.splitlines()]).encode()
+
+
+def _as_text(lines: bytes) -> bytes:
+    return "\n".join(json.dumps(json.loads(line), indent=2) for line in lines.splitlines()).encode()
+
+
+SHAPES: dict[str, Callable[[bytes], bytes]] = {
+    "gzip without its header": gzip.compress,
+    "gzip of several members": lambda lines: b"".join(map(gzip.compress, lines.splitlines(keepends=True))),
+    "an array": _as_array,
+    "an array in gzip": lambda lines: gzip.compress(_as_array(lines)),
+    "an array over many lines": lambda lines: json.dumps(json.loads(_as_array(lines)), indent=4).encode(),
+    "an object around an array": lambda lines: b'{"object": "list", "data": %s}' % _as_array(lines),
+    "objects over many lines": _as_text,
+    "with a mark and blank lines": lambda lines: b"\xef\xbb\xbf" + lines.replace(b"\n", b"\r\n\r\n"),
+}
+
+
+@PROVIDERS
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_file_in_another_shape_is_read(provider_server: ProviderServer, provider: str, shape: str) -> None:
+    part = "/content" if provider == "openai" else "/results"
+    provider_server.change_reply("GET", part, SHAPES[shape])
+
+    assert run(provider_server, provider) == [200] * 3
+    assert run(provider_server, provider) == [200] * 3
+    assert len(provider_server.jobs()) == 1
+
+
+@PROVIDERS
+def test_a_status_that_only_a_lenient_reader_takes(provider_server: ProviderServer, provider: str) -> None:
+    odd = b'\xef\xbb\xbf{"eta": NaN, "note": "\\ud83d", '
+    provider_server.change_reply("GET", "/batches/", lambda body: odd + body.lstrip()[1:])
+
+    assert run(provider_server, provider) == [200] * 3
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])

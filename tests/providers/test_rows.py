@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchling.core.lenient import fields
+from batchling.core.lenient import NOT_JSON, fields, is_document, lines_of
 from batchling.providers import PROVIDERS
 from batchling.providers.results import sort_rows
 from batchling.providers.rows import read_row, rows_within, status_of
@@ -27,8 +27,46 @@ def test_a_place_without_rows_is_none(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[1]", b'{"rows": 5}', b'{"rows": [', b'{"rows": "\xff"}'])
 def test_anything_else_is_one_named_error(body: bytes) -> None:
-    with pytest.raises(ValueError, match="not a document with rows"):
+    with pytest.raises(ValueError, match=NOT_JSON):
         rows_within(body, "rows")
+
+
+def test_rows_that_only_a_lenient_reader_takes_are_found() -> None:
+    rows = [b'{"a": NaN}', b'{"b": "\xff"}', b'{"c": "\\ud83d"}']
+    assert rows_within(b'\xef\xbb\xbf{"x": Infinity, "rows": [%s]}' % b", ".join(rows), "rows") == rows
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), max_size=3)))
+def test_a_whole_document_is_its_rows(objects: list[dict[str, Any]]) -> None:
+    array = json.dumps(objects).encode()
+    documents = [
+        array,
+        json.dumps(objects, indent=2, ensure_ascii=False).encode(),
+        b'{"object": "list", "has_more": false, "data": %s}' % array,
+        b'{\n  "x": {"y": [1]},\r\n  "results": %s}' % array,
+        b"\xef\xbb\xbf\n" + array,
+        "\n".join(json.dumps(each, indent=1) for each in [{"custom_id": "k"}, *objects]).encode(),
+    ]
+    for document in documents[:-1]:
+        assert is_document(document)
+        assert [json.loads(line) for line in lines_of(document)] == objects
+    assert [json.loads(line) for line in lines_of(documents[-1])] == [{"custom_id": "k"}, *objects]
+    assert is_document(documents[-1])
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        b"",
+        b"\n",
+        b'{"custom_id": "k", "response": {"data": [1]}}\n',
+        b'{"id": "x", "response": {"body": {"data": [1]}}}',
+        b'{"embedding": [1]}',
+        b"<html>",
+    ],
+)
+def test_lines_are_no_document(file: bytes) -> None:
+    assert not is_document(file)
 
 
 ANSWER = b'{"id":"c","choices":[],"x":%s}'
