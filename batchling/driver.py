@@ -24,6 +24,7 @@ from batchling.core.cost import Meter, NoMeter
 from batchling.core.isolation import named, suspects, unnamed
 from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.model import Fault, Item, Job, Response, Row, Site, State, Status, Target
+from batchling.core.text import printable
 from batchling.errors import CacheError
 from batchling.exchange import Errand, Exchange, GivenUp, ReplyLost, Wait
 from batchling.providers.base import Provider, Refused, Unlisted, Unread, Unsettled, Verdict, read_fault
@@ -66,6 +67,8 @@ _BOUND_TO_US = frozenset({405, 406, 410, 411, 413, 414, 415, 416, 421})
 _OF_A_ROW = frozenset({400, 413, 422})
 """With what a provider refuses a whole batch for one of its rows; 401, 402, 403 and 429 concern the account."""
 _FAILED = "batchling_failed"
+_MOST_SHOWN = 200
+"""Characters of a provider's text in events and records."""
 _MOST_TEXT = 20_000
 """Characters of a refusal that are looked at for the row that is to blame."""
 
@@ -358,8 +361,11 @@ class Driver:
                 await self._exchange.pause(record.id, "poll", str(refusal), refusals.count)
                 continue
             refusals = _Refusals()
+            rows = len(record.members)
+            status = replace(status, done=min(status.done, rows), total=min(status.total, rows))
             batch.expires_at = status.expires_at or batch.expires_at
-            told = Progress(_shown(status.word), status.done, status.total, clock.time(), batch.expires_at or None)
+            word = printable(status.word, _MOST_SHOWN)
+            told = Progress(word, status.done, status.total, clock.time(), batch.expires_at or None)
             self._emit(events.Polled(record.id, told.word, told.done, told.total, told.expires_at))
             await self._on_disk(self._store.note, record.id, told)
             if not status.known:
@@ -367,8 +373,7 @@ class Driver:
                 if status.word not in self._strange:
                     self._strange.add(status.word)
                     taken = "the end, since all its rows are counted" if over else "running"
-                    word = _shown(status.word[:40])
-                    _log.warning("batchling: batch %s: unknown status %r is taken for %s", record.id, word, taken)
+                    _log.warning("batchling: batch %s: unknown status %r is taken for %s", record.id, word[:40], taken)
                 if over:
                     return replace(status, state=State.ENDED)
             pause = max(pause, min(status.retry_after or 0.0, retry.LONGEST_ASKED))
@@ -557,11 +562,11 @@ class Driver:
     async def _run_on(self, batch: Batch, job: Job) -> None:
         await self._keep(batch, Phase.RUNNING, job=job)
         record = batch.record
-        self._emit(events.Submitted(record.target, record.id, _shown(job.id), len(record.members)))
+        self._emit(events.Submitted(record.target, record.id, printable(job.id, _MOST_SHOWN), len(record.members)))
         batch.created()
 
     async def _die(self, batch: Batch, reason: str) -> None:
-        reason = _shown(reason)
+        reason = printable(reason, _MOST_SHOWN)
         await self._keep(batch, Phase.DEAD, reason=reason)
         self._emit(events.Died(batch.record.id, reason))
 
@@ -651,11 +656,6 @@ def _unreadable(found: Sorted) -> str:
         "lines without any of its keys" if found.others else "no result lines (a web page, or a format of its own)"
     )
     return f"its results are {what}; the job is paid for and kept, and nothing is bought again: see `batchling jobs`"
-
-
-def _shown(text: str) -> str:
-    """What may be the provider's, fit to be printed."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:200])
 
 
 def _deadline(batch: Batch) -> float:

@@ -187,10 +187,7 @@ async def _joined(chunks: tuple[bytes, ...]) -> AsyncIterator[bytes]:
 
 
 def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
+    return value.decode("latin-1")
 
 
 async def _read(answer: httpcore.Response, encoding: str | None, call: Call, keep: Keep | None) -> bytes:

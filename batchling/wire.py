@@ -23,6 +23,8 @@ import anyio._backends._asyncio  # anyio imports it when a loop first needs it
 import anyio.streams.tls  # noqa: F401
 import httpcore
 
+from batchling.core.text import printable
+
 with suppress(ImportError):
     # httpcore asks it at each of its locks, where the program has it.
     import_module("sniffio")
@@ -186,7 +188,7 @@ def _no_tls(fault: Exception, host: str) -> NetworkFault:
 def _not_trusted(host: str, fault: ssl.SSLCertVerificationError) -> str:
     """What is wrong with a server's certificate, and what to do."""
     said = getattr(fault, "verify_message", "") or "refused by the operating system"
-    why = "".join(letter if letter.isprintable() else "?" for letter in said[:120]).rstrip(".")
+    why = printable(said, 120).rstrip(".")
     if getattr(fault, "verify_code", 20) in _NO_ISSUER:
         advice = "set SSL_CERT_FILE to your company's CA bundle, or pass verify= to the client"
         return f"the certificate of {host} is not trusted ({why}): {advice}"

@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return run(scan(arguments))
     except BatchlingError as fault:
-        print(f"batchling: {fault}", file=sys.stderr)
+        from batchling.core.text import printable
+
+        print("\n".join(map(printable, f"batchling: {fault}".splitlines())), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         # The scope has said on its own what goes on at the provider.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from batchling import jobs
 from batchling.cli.arguments import plain
-from batchling.cli.tables import count, size
+from batchling.cli.tables import count, say, size
 from batchling.core.lifecycle import Phase
 from batchling.errors import ScriptError
 
@@ -23,7 +23,7 @@ def cache(words: Sequence[str]) -> int:
     if rest or options:
         raise ScriptError(f"usage: batchling {_USAGE}")
     for name, text in told():
-        print(f"{name:<10}{text}")
+        say(f"{name:<10}{text}")
     return 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from batchling import jobs
 from batchling.cli.arguments import plain
 from batchling.cli.jobs import one
-from batchling.cli.tables import count
+from batchling.cli.tables import count, say
 from batchling.core.lifecycle import Phase
 from batchling.display import cancelling
 from batchling.display.plain import log
@@ -92,7 +92,7 @@ def _tell(result: Result) -> None:
     if record.phase is Phase.ENDED and result.what in ("collected", "cancelled"):
         text += f", {len(record.members) - len(record.freed):,} of {len(record.members):,} answered"
     why = f" ({result.why})" if result.why else ""
-    print(f"batch {record.id} ({record.target.provider} {record.target.model}): {text}{why}", flush=True)
+    say(f"batch {record.id} ({record.target.provider} {record.target.model}): {text}{why}")
 
 
 def _summary(results: Sequence[Result]) -> str:

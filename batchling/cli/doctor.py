@@ -17,6 +17,7 @@ from batchling.api import known_gateways
 from batchling.cache import cache_folder
 from batchling.cli import cache
 from batchling.cli.arguments import plain
+from batchling.cli.tables import say
 from batchling.display.providers import price
 from batchling.errors import CacheError, ScriptError
 from batchling.providers import Routes
@@ -77,7 +78,7 @@ def doctor(words: Sequence[str]) -> int:
 
 def _print(name: str, lines: Sequence[str]) -> None:
     for number, line in enumerate(lines):
-        print(f"{name if number == 0 else '':<13}{line}".rstrip())
+        say(f"{name if number == 0 else '':<13}{line}".rstrip())
 
 
 def _versions(names: Iterable[str]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from typing import Any
 
 from batchling import jobs as batches
 from batchling.cli.arguments import plain
-from batchling.cli.tables import count, money, progress, short_ids, show_table, span, table_of
+from batchling.cli.tables import count, money, progress, say, short_ids, show_table, span, table_of
 from batchling.core.lifecycle import Phase
 from batchling.errors import ScriptError
 from batchling.jobs import Standing
@@ -38,9 +37,9 @@ def jobs(words: Sequence[str]) -> int:
         now = time.time()
         show_table(table_of(found, short_ids(found), now))
         for line in _notes(found, now, asked="--refresh" in options):
-            print(line)
+            say(line)
     for result in failed:
-        print(f"batchling: batch {result.record.id}: {result.why}", file=sys.stderr)
+        say(f"batchling: batch {result.record.id}: {result.why}", error=True)
     return 1 if failed else 0
 
 
@@ -51,7 +50,7 @@ def show(words: Sequence[str]) -> int:
     facts = [(name, text) for name, text in _told(standing) if text]
     width = max(len(name) for name, _ in facts)
     for name, text in facts:
-        print(f"{name.ljust(width)}  {text}")
+        say(f"{name.ljust(width)}  {text}")
     return 0
 
 
@@ -151,4 +150,7 @@ def _facts(standing: Standing) -> dict[str, Any]:
 
 
 def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z").rstrip()
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z").rstrip()
+    except (ValueError, OverflowError, OSError):  # a number that is no time, in a file that was tampered with
+        return "at no time that there is"

@@ -24,15 +24,17 @@ def show(arguments: Sequence[str]) -> int:
         raise ScriptError(f"batchling providers takes --markdown, --summary or nothing; not {arguments[0]!r}")
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0))
     for heading in ("provider", "calls", "price", "takes", "worth knowing"):
         table.add_column(heading, overflow="fold")
     for title, calls, price, _, window, _, _, _, quirks in rows(known):
-        table.add_row(title.replace("`", ""), calls.replace(", ", "\n"), price, window, quirks)
+        cells = (title.replace("`", ""), calls.replace(", ", "\n"), price, window, quirks)
+        table.add_row(*map(Text, cells))
     console = Console()
     console.print(table)
     console.print("Not batched, although there is a batch API:")
     for name, reason in WITHOUT.items():
-        console.print(f"  {name}: {reason}", highlight=False)
+        console.print(f"  {name}: {reason}", highlight=False, markup=False)
     return 0

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batchling.core.lifecycle import Phase
+from batchling.core.text import printable
 from batchling.jobs import Standing
 
 _UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
@@ -34,6 +35,11 @@ def show_table(table: Table) -> None:
         out.print(table)
     for line in captured.get().splitlines():
         print(line.rstrip())
+
+
+def say(line: str, *, error: bool = False) -> None:
+    """Print one line that may hold what providers, programs and records say: on standard output, or as an error."""
+    print(printable(line), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def span(seconds: float) -> str:
@@ -113,8 +119,8 @@ def table_of(standings: Sequence[Standing], names: dict[str, str], now: float) -
         table.add_row(
             names.get(record.id, record.id[:_SHORTEST]),
             Text(standing.state, style=_STYLES[standing.state]),
-            record.target.provider,
-            Text(record.target.model),
+            Text(printable(record.target.provider)),
+            Text(printable(record.target.model)),
             progress(standing),
             span(now - record.created_at),
             until(standing.expires_at, now) if standing.is_open else "",

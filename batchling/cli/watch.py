@@ -9,7 +9,7 @@ from datetime import datetime
 
 from batchling import jobs
 from batchling.cli.arguments import plain
-from batchling.cli.tables import count, progress, short_ids, table_of
+from batchling.cli.tables import count, progress, say, short_ids, table_of
 from batchling.jobs import Standing
 
 _SECONDS = 1.0
@@ -57,7 +57,7 @@ def _lines() -> list[Standing]:
             if news:
                 clock = datetime.now().astimezone().strftime("%H:%M:%S")
                 what = f"{record.target.provider} {record.target.model}: {now[0]}, {now[1]}"
-                print(f"{clock} {names[record.id]} {what}", flush=True)
+                say(f"{clock} {names[record.id]} {what}")
         if not any(standing.driven for standing in standings):
             return standings
         time.sleep(_SECONDS)

@@ -14,6 +14,7 @@ from typing import Literal
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from batchling.core.text import printable
 from batchling.display.progress import Row, View, duration, roughly
 
 MOST_ROWS = 8
@@ -179,7 +180,7 @@ def _columns(now: float) -> list[_Column]:
 
 def _table(view: View, rows: Sequence[Row], width: int, signs: Signs) -> list[Text]:
     columns = _columns(view.now)
-    cells = [[_printable(column.cell(row)) for column in columns] for row in rows]
+    cells = [[printable(column.cell(row)) for column in columns] for row in rows]
     number = max(len(f"{row.asked:,}") for row in rows)
     widths: list[int] = []
     for place, column in enumerate(columns):
@@ -262,12 +263,7 @@ def _cell(text: str, size: int, side: str, signs: Signs) -> str:
 
 
 def _notes(view: View) -> list[str]:
-    return [_printable(f"{row.provider} {row.model}: {row.note}") for row in view.rows if row.note and not row.finished]
-
-
-def _printable(text: str) -> str:
-    """Names come from programs, reasons from providers: none of them moves a cursor."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return [printable(f"{row.provider} {row.model}: {row.note}") for row in view.rows if row.note and not row.finished]
 
 
 def _clip(line: Text, width: int, signs: Signs) -> Text:

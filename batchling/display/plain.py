@@ -9,6 +9,7 @@ from collections import Counter, deque
 
 from batchling.core import events
 from batchling.core.model import Target
+from batchling.core.text import printable
 from batchling.display.hints import Hints
 from batchling.display.progress import Progress, duration, roughly, view
 
@@ -24,22 +25,23 @@ def log(event: events.Event) -> None:
     """Write one event to the log: decisions at debug, a line per batch at info, what users should know as warnings."""
     match event:
         case events.Bypassed():
-            _log.debug("a call to %s%s goes real time: %s", event.host, event.path, event.reason)
+            _write(logging.DEBUG, "a call to %s%s goes real time: %s", event.host, event.path, event.reason)
         case events.Hit():
-            _log.debug("a request for %s is answered from batch %s", event.target.model, event.batch)
+            _write(logging.DEBUG, "a request for %s is answered from batch %s", event.target.model, event.batch)
         case events.Withdrawn():
-            _log.debug("a request for %s is withdrawn: its caller gave up", event.target.model)
+            _write(logging.DEBUG, "a request for %s is withdrawn: its caller gave up", event.target.model)
         case events.Submitted():
-            _log.info("batch %s: %d requests left as job %s", event.batch, event.rows, event.job)
+            _write(logging.INFO, "batch %s: %d requests left as job %s", event.batch, event.rows, event.job)
         case events.Attached():
-            _log.info("batch %s: %d requests wait for a job submitted before", event.batch, event.rows)
+            _write(logging.INFO, "batch %s: %d requests wait for a job submitted before", event.batch, event.rows)
         case events.Polled():
-            _log.debug("batch %s: %s, %d of %d done", event.batch, event.word, event.done, event.total)
+            _write(logging.DEBUG, "batch %s: %s, %d of %d done", event.batch, event.word, event.done, event.total)
         case events.Ended():
-            _log.info("batch %s: ended, %d rows answered, %d failed", event.batch, event.answered, event.failed)
+            line = "batch %s: ended, %d rows answered, %d failed"
+            _write(logging.INFO, line, event.batch, event.answered, event.failed)
         case events.Delayed():
             level = logging.DEBUG if event.is_noise else logging.WARNING
-            _log.log(
+            _write(
                 level,
                 "batchling: batch %s: cannot %s (%s); nothing is lost, next try in %.0f s",
                 event.batch,
@@ -49,9 +51,14 @@ def log(event: events.Event) -> None:
             )
         case events.Held():
             level = logging.INFO if event.wanted else logging.WARNING
-            _log.log(level, "batchling: a batch for %s waits to be submitted: %s", event.target.model, event.why)
+            _write(level, "batchling: a batch for %s waits to be submitted: %s", event.target.model, event.why)
         case events.Died():
-            _log.info("batch %s: %s", event.batch, event.reason)
+            _write(logging.INFO, "batch %s: %s", event.batch, event.reason)
+
+
+def _write(level: int, line: str, *told: object) -> None:
+    if _log.isEnabledFor(level):
+        _log.log(level, line, *(printable(each) if isinstance(each, str) else each for each in told))
 
 
 def advise(hints: Hints, event: events.Event) -> None:
@@ -107,7 +114,7 @@ class Lines:
 
 def _line(name: tuple[str, str, str, str], batches: int, good: int, bad: int) -> str:
     what, provider, _, model = name
-    model = "".join(letter if letter.isprintable() else "?" for letter in model)
+    model = printable(model)
     requests = "request" if good == 1 else "requests"
     many = "a batch" if batches == 1 else f"{batches:,} batches"
     ends = {

@@ -36,7 +36,7 @@ def reason_of(status: int) -> str:
 def headers_of(response: Response) -> list[tuple[bytes, bytes]]:
     """The headers of the answer, with its length and, where the provider gave none, the date of now."""
     found = [
-        (name.encode(), value.encode())
+        (name.encode(), _bytes(value))
         for name, value in response.headers[:_MOST]
         if _is_name(name) and (value.isprintable() or not _UNFIT.search(value)) and len(value) < _LONGEST
     ]
@@ -44,6 +44,14 @@ def headers_of(response: Response) -> list[tuple[bytes, bytes]]:
         found.append((b"date", _date(int(time.time()))))
     found.append((b"content-length", b"%d" % len(response.body)))
     return found
+
+
+def _bytes(value: str) -> bytes:
+    """A value as it came: headers are read as Latin-1, and what a row has in its place is UTF-8."""
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode(errors="replace")
 
 
 @lru_cache(maxsize=256)

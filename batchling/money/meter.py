@@ -78,15 +78,13 @@ class Meter:
         try:
             answer = _answers.decode(response.body)
             usage = read(self.provider.facts.prices, self.target.endpoint, answer)
+            counts = tokens(usage)
             self._sum(answer.name).add(usage)
-            self._note(usage)
+            for place, count in enumerate(counts, 1):
+                self._counts[place] += count
         except Exception as fault:  # whatever an answer holds, it is the caller's, and the batch goes on
             self._silent += 1
             _log.debug("an answer does not tell its usage (%s)", type(fault).__name__)
-
-    def _note(self, usage: Usage) -> None:
-        for place, count in enumerate(tokens(usage), 1):
-            self._counts[place] += count
 
     def _sum(self, name: str) -> _Sum:
         found = self._sums.get(name)

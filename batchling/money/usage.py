@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from genai_prices.types import Usage
 
 
+_MOST = 10**9
+
+
 class Answer(msgspec.Struct):
     """What is read of an answer; the rest is skipped, undecoded."""
 
@@ -46,9 +49,12 @@ def read(provider: str, endpoint: str, answer: Answer) -> Usage:
 
 
 def tokens(usage: Usage) -> Tokens:
-    """The counts of a usage that people are told."""
+    """The counts of a usage that people are told. Raises `ValueError` for what no answer can have used."""
     names = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
-    return Tokens(*(int(usage.reported_value(name)) for name in names))
+    found = Tokens(*(int(usage.reported_value(name)) for name in names))
+    if not all(0 <= count <= _MOST for count in found):
+        raise ValueError("not a count of tokens")
+    return found
 
 
 def _readable(answer: Answer) -> dict[str, Any]:

@@ -258,7 +258,7 @@ def _status(job: dict[str, JSON], retry_after: str | None) -> Status:
         total=sum(counts.values()),
         outputs=("results",) if ended else (),
         expires_at=expires or None,
-        retry_after=float(retry_after) if retry_after and retry_after.isdecimal() else None,
+        retry_after=float(read_count(retry_after)) or None,
         known=ended or word in _RUNNING,
     )
 

@@ -337,9 +337,15 @@ def every(files: Iterable[tuple[Flow[None], bool]]) -> Flow[None]:
         raise Unread(worst.response if isinstance(worst, Refused) else Response(502, (), b""), vital=vital) from worst
 
 
+_LONGEST_ID = 1_024
+_MOST = 10**12
+_LATEST = 7_258_118_400.0
+
+
 def read_id(job: dict[str, JSON], name: str = "id") -> str:
     """The id of what a call has created, or what this API calls it. Raises `Garbled` when there is none."""
-    if (found := read_text(job.get(name))) is None:
+    found = job.get(name)
+    if not isinstance(found, str) or not 0 < len(found) <= _LONGEST_ID or read_text(found) != found:
         raise Garbled(f"a success without {name}")
     return found
 
@@ -355,23 +361,29 @@ def read_objects(value: JSON) -> list[dict[str, JSON]]:
 
 
 def read_text(value: JSON) -> str | None:
-    """A non-empty string, or None: absent ids come as null, "" and {}."""
-    return value if isinstance(value, str) and value else None
+    """A non-empty string, or None: absent ids come as null, "" and {}. Half a pair of surrogates, which no UTF-8 can
+    hold, is a question mark."""
+    if not isinstance(value, str) or not value:
+        return None
+    return value if value.isascii() else value.encode(errors="replace").decode()
 
 
 def read_count(value: JSON) -> int:
-    """A count that may be missing, null, or a string of digits; 0 when it says nothing."""
+    """A count that may be missing, null, or a string of digits; 0 when it says nothing, or what no count can be."""
     try:
-        return int(value)
+        found = int(value)
     except (TypeError, ValueError, OverflowError):
         return 0
+    return found if 0 <= found <= _MOST else 0
 
 
 def read_moment(value: JSON) -> float:
-    """Unix seconds of a time that is a number or RFC 3339 text; 0.0 when it is none."""
+    """Unix seconds of a time that is a number or RFC 3339 text; 0.0 when it is none, or after the year 2199."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if value > 0 else 0.0
-    try:
-        return datetime.fromisoformat(str(value)).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
+        found: float = value
+    else:
+        try:
+            found = datetime.fromisoformat(str(value)).timestamp()
+        except (ValueError, OverflowError):
+            return 0.0
+    return float(found) if 0 < found < _LATEST else 0.0

@@ -187,10 +187,11 @@ _NO_FILE = _words(
     r"文件不存在",
 )
 _SMALL = _words(
-    r"\bat least ([\d,]+) (?:requests|records|rows|lines|prompts|examples)\b",
-    r"\b(?:fewer|less) than (?:the minimum (?:of )?)?([\d,]+) (?:requests|records|rows|lines|prompts|examples)\b",
-    r"\bminimum(?: batch size)?(?: number)?(?: is| of|:)* ([\d,]+) (?:requests|records|rows|lines|prompts|examples)\b",
-    r"\bminimum (?:number of )?(?:requests|records|rows|lines|prompts|examples)\b[^\d.]{0,60}([\d,]+)",
+    r"\bat least ([\d,]{1,12}) (?:requests|records|rows|lines|prompts|examples)\b",
+    r"\b(?:fewer|less) than (?:the minimum (?:of )?)?([\d,]{1,12}) (?:requests|records|rows|lines|prompts|examples)\b",
+    r"\bminimum(?: batch size)?(?: number)?(?: is| of|:)* ([\d,]{1,12})"
+    r" (?:requests|records|rows|lines|prompts|examples)\b",
+    r"\bminimum (?:number of )?(?:requests|records|rows|lines|prompts|examples)\b[^\d.]{0,60}([\d,]{1,12})",
 )
 _TOO_LARGE = _words(
     r"(?<!image )(?<!audio )(?<!video )(?<!pdf )\bfile(?: size)? is too (?:large|big)\b",
@@ -209,7 +210,7 @@ _TOO_MANY_FILES = _words(
     r"文件(?:数量|总数).{0,20}(?:超|上限)",
 )
 _ALLOWANCE = _words(
-    r"\bcontains ([\d,]+) (?:\w+ )?(?:requests|tokens)\b.{0,60}?\bonly ([\d,]+) (?:\w+ )?(?:remaining|left)\b"
+    r"\bcontains ([\d,]{1,12}) (?:\w+ )?(?:requests|tokens)\b.{0,60}?\bonly ([\d,]{1,12}) (?:\w+ )?(?:remaining|left)\b"
 )
 """How many the batch has and how many the account has left of its rate limit (LiteLLM)."""
 
@@ -269,7 +270,7 @@ def _own_trouble(message: str, code: str) -> int | None:
         return None
     if code in _STATUS_OF_CODE:
         return _STATUS_OF_CODE[code]
-    if code.isdecimal() and 400 <= int(code) <= 599:
+    if len(code) == 3 and code.isdecimal() and 400 <= int(code) <= 599:
         return int(code) if passing(int(code)) or int(code) == 409 else None
     if _WHAT_WAS_SENT.search(code):
         return None

@@ -132,7 +132,7 @@ _SAID_STATUS = re.compile(r"\b(?:error code|status code|status|http)[: ]+([45]\d
 def status_of(code: str, message: str) -> int:
     """The HTTP status that an error without one stands for, by its code and its text."""
     words = f"{code} {message}".lower()
-    if code.isdecimal() and 400 <= int(code) <= 599:
+    if len(code) == 3 and code.isdecimal() and 400 <= int(code) <= 599:
         return int(code)
     if (known := STATUS_OF_WORD.get(code.lower())) is not None:
         return known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from math import inf
 
 import pytest
 
@@ -90,7 +91,7 @@ SHAPES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_file_in_another_shape_is_read(provider_server: ProviderServer, provider: str, shape: str) -> None:
     part = "/content" if provider == "openai" else "/results"
-    provider_server.change_reply("GET", part, SHAPES[shape])
+    provider_server.change_reply("GET", part, SHAPES[shape], times=inf)
 
     assert run(provider_server, provider) == [200] * 3
     assert run(provider_server, provider) == [200] * 3
@@ -100,7 +101,7 @@ def test_a_file_in_another_shape_is_read(provider_server: ProviderServer, provid
 @PROVIDERS
 def test_a_status_that_only_a_lenient_reader_takes(provider_server: ProviderServer, provider: str) -> None:
     odd = b'\xef\xbb\xbf{"eta": NaN, "note": "\\ud83d", '
-    provider_server.change_reply("GET", "/batches/", lambda body: odd + body.lstrip()[1:])
+    provider_server.change_reply("GET", "/batches/", lambda body: odd + body.lstrip()[1:], times=inf)
 
     assert run(provider_server, provider) == [200] * 3
 

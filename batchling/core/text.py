@@ -1,0 +1,8 @@
+"""Text of providers and programs, made fit to be shown."""
+
+from __future__ import annotations
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """At most `most` characters of a text, on one line, none of which moves a cursor, rings, or turns the writing."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:most])
