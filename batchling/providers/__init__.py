@@ -70,6 +70,8 @@ _UNBATCHED_HOSTS = ("api.cohere.com", "api.cohere.ai", "bedrock-runtime.", "bedr
 """How the hosts of `WITHOUT` begin whose paid calls have other paths."""
 _AT_BATCH_PRICE = ("batch.dashscope.",)
 """How hosts begin whose calls have a batch's price already; Volcengine Ark's have a path of their own."""
+_TRACES = ("/traces/ingest", "/v1/traces")
+"""How the paths end at which tracing clients leave what they saw: no model answers there."""
 
 
 class Routes:
@@ -106,6 +108,8 @@ class Routes:
         scheme, _, rest = url.partition("://")
         host, slash, path = rest.partition("/")
         host = host.lower()
+        if (slash + path).partition("?")[0].endswith(_TRACES):
+            return None
         families = [place for ending, place in self._families if host.endswith(ending)]
         for known_scheme, root, provider, official in [*self._places.get(host, ()), *families]:
             if scheme == known_scheme and _is_below(slash + path, root):

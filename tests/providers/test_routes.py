@@ -291,6 +291,8 @@ def test_another_window_is_a_setting() -> None:
         ("https://batch.dashscope.aliyuncs.com/compatible-mode/v1/chat/completions", False),
         ("https://api.openai.com/v1/files", False),
         ("https://shop.example.org/responses", False),
+        ("https://api.openai.com/v1/traces/ingest", False),
+        ("https://api.openai.com/v1/traces?a=b", False),
     ],
 )
 def test_calls_that_nobody_serves_are_told_by_their_look(url: str, told: bool) -> None:
