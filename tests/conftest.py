@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from batchling.display import standing
 from batchling.hooks import uninstall_hooks
@@ -16,6 +17,10 @@ from batchling.hooks.gate import open_gates
 for name in tuple(os.environ):
     if name.lower().endswith("_proxy") or name.endswith("_API_KEY") or name.startswith("BATCHLING_"):
         del os.environ[name]
+
+# On a machine that does much else, inputs are slow to come and examples to run; neither is a fault.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 _connect = socket.socket.connect
 

@@ -337,7 +337,7 @@ def every(files: Iterable[tuple[Flow[None], bool]]) -> Flow[None]:
         raise Unread(worst.response if isinstance(worst, Refused) else Response(502, (), b""), vital=vital) from worst
 
 
-_LONGEST_ID = 1_024
+_LONGEST_ID = 8_192
 _MOST = 10**12
 _LATEST = 7_258_118_400.0
 

@@ -135,7 +135,7 @@ class Reader:
         python = {"python": [], "batchling": ["-m", "batchling"], "pytest": ["-m", "pytest", "-p", "no:cacheprovider"]}
         command = [sys.executable, *python[words[0]], *words[1:]]
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=55
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=200
         )
         assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr

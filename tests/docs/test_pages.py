@@ -47,6 +47,7 @@ LEDGER = {
 """What each page buys: requests in batches, and in real time. A page that is not here buys nothing."""
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", PAGES)
 def test_the_page_runs(name: str, tmp_path: Path, provider_server_at_real_hosts: ProviderServer) -> None:
     server = provider_server_at_real_hosts
