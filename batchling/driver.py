@@ -24,7 +24,7 @@ from batchling.core.cost import Meter, NoMeter
 from batchling.core.isolation import named, suspects, unnamed
 from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.model import Fault, Item, Job, Response, Row, Site, State, Status, Target
-from batchling.core.text import printable
+from batchling.core.text import MOST_SHOWN, printable
 from batchling.errors import CacheError
 from batchling.exchange import Errand, Exchange, GivenUp, ReplyLost, Wait
 from batchling.providers.base import Provider, Refused, Unlisted, Unread, Unsettled, Verdict, read_fault
@@ -67,8 +67,6 @@ _BOUND_TO_US = frozenset({405, 406, 410, 411, 413, 414, 415, 416, 421})
 _OF_A_ROW = frozenset({400, 413, 422})
 """With what a provider refuses a whole batch for one of its rows; 401, 402, 403 and 429 concern the account."""
 _FAILED = "batchling_failed"
-_MOST_SHOWN = 200
-"""Characters of a provider's text in events and records."""
 _MOST_TEXT = 20_000
 """Characters of a refusal that are looked at for the row that is to blame."""
 
@@ -364,7 +362,7 @@ class Driver:
             rows = len(record.members)
             status = replace(status, done=min(status.done, rows), total=min(status.total, rows))
             batch.expires_at = status.expires_at or batch.expires_at
-            word = printable(status.word, _MOST_SHOWN)
+            word = printable(status.word, MOST_SHOWN)
             told = Progress(word, status.done, status.total, clock.time(), batch.expires_at or None)
             self._emit(events.Polled(record.id, told.word, told.done, told.total, told.expires_at))
             await self._on_disk(self._store.note, record.id, told)
@@ -562,11 +560,11 @@ class Driver:
     async def _run_on(self, batch: Batch, job: Job) -> None:
         await self._keep(batch, Phase.RUNNING, job=job)
         record = batch.record
-        self._emit(events.Submitted(record.target, record.id, printable(job.id, _MOST_SHOWN), len(record.members)))
+        self._emit(events.Submitted(record.target, record.id, printable(job.id, MOST_SHOWN), len(record.members)))
         batch.created()
 
     async def _die(self, batch: Batch, reason: str) -> None:
-        reason = printable(reason, _MOST_SHOWN)
+        reason = printable(reason, MOST_SHOWN)
         await self._keep(batch, Phase.DEAD, reason=reason)
         self._emit(events.Died(batch.record.id, reason))
 

@@ -31,7 +31,7 @@ from batchling.cache.files import FileStore
 from batchling.cache.upkeep import Contents, Removed, Upkeep
 from batchling.core import events
 from batchling.core.lifecycle import Phase, Progress, Record
-from batchling.core.text import printable
+from batchling.core.text import MOST_SHOWN, printable
 from batchling.errors import CacheError
 from batchling.money.meter import Meter
 from batchling.providers.base import Provider, Refused, read_fault
@@ -309,7 +309,7 @@ class _Desk:
             return Result(record, "failed", _refused(refusal))
         except (GivenUp, _NotYet):
             return self._waits(record)
-        told = Progress(printable(status.word, 200), status.done, status.total, clock.time(), status.expires_at)
+        told = Progress(printable(status.word, MOST_SHOWN), status.done, status.total, clock.time(), status.expires_at)
         await self._on_disk(lambda: self._store.note(record.id, told))
         return Result(record, "running")
 

@@ -138,7 +138,7 @@ def _redirected(request: Request, response: Response) -> Request | None:
     if not location or response.status not in ((301, 302, 303, 307, 308) if reads else (301, 307, 308)):
         return None
     try:
-        url = urljoin(request.url, location)
+        url = urljoin(request.url, _as_utf8(location))
         here, there = urlsplit(request.url), urlsplit(url)
         origins = [(parts.scheme, parts.hostname, parts.port) for parts in (here, there)]
     except ValueError:
@@ -149,6 +149,14 @@ def _redirected(request: Request, response: Response) -> Request | None:
     if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
         return None
     return Request("GET", url, request.headers if same else ())
+
+
+def _as_utf8(value: str) -> str:
+    """A header that was read as Latin-1, as UTF-8 if it is that."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _message(
@@ -237,6 +245,8 @@ async def _keep_rows(pieces: AsyncIterator[bytes], keep: Keep) -> None:
         if len(piece) >= _PIECE:
             if document is None:
                 document = lenient.is_document(piece)
+            # What is too long to be held in memory is kept as it is.
+            document = document and len(piece) <= MOST_BYTES
             if not document:
                 await keep(bytes(piece))
                 piece.clear()

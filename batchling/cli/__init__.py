@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BatchlingError as fault:
         from batchling.core.text import printable
 
-        print("\n".join(map(printable, f"batchling: {fault}".splitlines())), file=sys.stderr)
+        print("\n".join(map(printable, f"batchling: {fault}".split("\n"))), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         # The scope has said on its own what goes on at the provider.

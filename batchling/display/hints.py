@@ -7,6 +7,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from batchling.core import events, footprint
+from batchling.core.text import printable
 
 SMALL = 64
 """Requests: a batch of no more than these may be all that a pool of threads or a semaphore lets through at once."""
@@ -75,7 +76,8 @@ class Hints:
         self.nothing_happened = False
         match event:
             case events.Bypassed():
-                return self._once(f"full price {event.reason}", full_price(event, sys.modules))
+                what = f"full price {event.reason}"
+                return None if what in self._said else self._once(what, full_price(event, sys.modules))
             case events.Queued():
                 self._line(event.target.queue).fresh += 1
                 return self._of_call(event)
@@ -157,7 +159,7 @@ class Hints:
         if what in self._said:
             return None
         self._said.add(what)
-        return text
+        return printable(text)
 
 
 def full_price(event: events.Bypassed, modules: Container[str]) -> str:

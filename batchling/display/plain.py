@@ -64,7 +64,7 @@ def _write(level: int, line: str, *told: object) -> None:
 def advise(hints: Hints, event: events.Event) -> None:
     """Log what hints have to say of an event, if anything."""
     if (text := hints.add(event)) is not None:
-        _log.warning(printable(text))
+        _log.warning(text)
 
 
 class Lines:

@@ -33,10 +33,11 @@ def _of_task() -> float | None:
     loop: Any = asyncio._get_running_loop()
     if loop is None or (task := asyncio.current_task()) is None:
         return None
+    timers = [timer for timer in getattr(loop, "_scheduled", ()) if not timer.cancelled()]
+    if not timers:
+        return None
     waiting = _waiting_for(task)
-    ends = [
-        timer.when() for timer in getattr(loop, "_scheduled", ()) if not timer.cancelled() and _ends(timer, waiting)
-    ]
+    ends = [timer.when() for timer in timers if _ends(timer, waiting)]
     return min(ends) - loop.time() if ends else None
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 _MOST = 10**9
+"""Tokens that one answer can have used, and a margin."""
 
 
 class Answer(msgspec.Struct):

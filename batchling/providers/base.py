@@ -338,8 +338,11 @@ def every(files: Iterable[tuple[Flow[None], bool]]) -> Flow[None]:
 
 
 _LONGEST_ID = 8_192
+"""Characters of an id: more is none that a URL could hold."""
 _MOST = 10**12
+"""Above which a number counts nothing that a provider has."""
 _LATEST = 7_258_118_400.0
+"""The year 2200 in Unix seconds."""
 
 
 def read_id(job: dict[str, JSON], name: str = "id") -> str:
@@ -366,6 +369,11 @@ def read_text(value: JSON) -> str | None:
     if not isinstance(value, str) or not value:
         return None
     return value if value.isascii() else value.encode(errors="replace").decode()
+
+
+def error_status(code: str) -> int | None:
+    """The HTTP status of an error that this code is; None for a word, or another number."""
+    return int(code) if len(code) == 3 and code.isdecimal() and 400 <= int(code) <= 599 else None
 
 
 def read_count(value: JSON) -> int:

@@ -11,7 +11,7 @@ import re
 
 from batchling.core.model import Fault
 from batchling.core.retry import passing
-from batchling.providers.base import Verdict
+from batchling.providers.base import Verdict, error_status
 
 _FULL = frozenset({"token_limit_exceeded"})
 _LARGE = frozenset({"too_many_tasks", "request_too_large"})
@@ -270,8 +270,8 @@ def _own_trouble(message: str, code: str) -> int | None:
         return None
     if code in _STATUS_OF_CODE:
         return _STATUS_OF_CODE[code]
-    if len(code) == 3 and code.isdecimal() and 400 <= int(code) <= 599:
-        return int(code) if passing(int(code)) or int(code) == 409 else None
+    if (status := error_status(code)) is not None:
+        return status if passing(status) or status == 409 else None
     if _WHAT_WAS_SENT.search(code):
         return None
     return next((status for words, status in _STATUS_OF_TEXT if words.search(message)), None)

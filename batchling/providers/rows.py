@@ -13,7 +13,7 @@ import msgspec
 
 from batchling.core.lenient import elements, fields, value
 from batchling.core.model import JSON, Headers, Response, Row
-from batchling.providers.base import JSON_TYPE, read_count, read_object, read_text
+from batchling.providers.base import JSON_TYPE, error_status, read_count, read_object, read_text
 
 NEVER_RAN = frozenset(
     {"batch_expired", "batch_cancelled", "request_timeout", "timeout", "expired", "cancelled", "canceled"}
@@ -132,8 +132,8 @@ _SAID_STATUS = re.compile(r"\b(?:error code|status code|status|http)[: ]+([45]\d
 def status_of(code: str, message: str) -> int:
     """The HTTP status that an error without one stands for, by its code and its text."""
     words = f"{code} {message}".lower()
-    if len(code) == 3 and code.isdecimal() and 400 <= int(code) <= 599:
-        return int(code)
+    if (status := error_status(code)) is not None:
+        return status
     if (known := STATUS_OF_WORD.get(code.lower())) is not None:
         return known
     if "image" in code.lower():

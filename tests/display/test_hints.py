@@ -162,6 +162,12 @@ def test_a_header_that_is_left_out_is_named_once() -> None:
     assert "x-other" in other
 
 
+def test_two_warnings_about_one_call_are_two_lines_and_models_make_none() -> None:
+    (text,) = said(replace(Queued(replace(CHAT, model="a\nb")), limit=60.0, brief=True))
+    assert len(text.split("\n")) == 2
+    assert "a?b" in text
+
+
 def test_what_is_paid_again_is_told_once_for_each_queue() -> None:
     one = events.PaidAgain(CHAT, 42, 44, ("messages[0].content",))
     (text, other) = said(one, one, events.PaidAgain(CLAUDE, 3, 3, ("@account", "seed")))

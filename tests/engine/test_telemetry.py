@@ -191,6 +191,19 @@ ANSWERS: list[tuple[str, str, dict[str, Any], dict[str, int]]] = [
         },
         {"input_tokens": 15, "output_tokens": 7},
     ),
+    (
+        "gemini",
+        ":generateContent",
+        {
+            "usageMetadata": {
+                "promptTokenCount": 7,
+                "candidatesTokenCount": 2,
+                "thoughtsTokenCount": 3,
+                "cachedContentTokenCount": 4,
+            }
+        },
+        {"input_tokens": 7, "output_tokens": 5, "cache_read.input_tokens": 4},
+    ),
     ("voyage", "/v1/embeddings", {"usage": {"total_tokens": 7}}, {"input_tokens": 7, "output_tokens": 0}),
     (
         "anthropic",

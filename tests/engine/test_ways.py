@@ -385,7 +385,16 @@ def test_the_first_message_says_why(
 ) -> None:
     port = closed_port()
     base, words = base.format(port=port), words.format(port=port)
-    monkeypatch.setattr(driver, "PATIENCE_BEFORE_JOB", 0.1)
+    lookup = socket.getaddrinfo
+
+    def at_once(host: Any, *args: Any, **options: Any) -> Any:
+        # What a resolver without a network says after seconds, which would be all the patience there is.
+        if host in ("llm.invalid", b"llm.invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return lookup(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", at_once)
+    monkeypatch.setattr(driver, "PATIENCE_BEFORE_JOB", 0.5)
     with scope(base):
         answer = submit(base, "a", Way()).result(20)
     assert answer.status == 424

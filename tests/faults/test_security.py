@@ -8,7 +8,7 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +18,7 @@ import pytest
 import trustme
 
 from batchling import sender
-from batchling.core.model import Call, Request
+from batchling.core.model import Call, Request, Response
 from batchling.sender import NetworkFault, Sender
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, scope
@@ -113,6 +113,32 @@ def test_a_redirect_to_nowhere_sensible_is_the_answer(location: str) -> None:
         except NetworkFault:
             return
         assert answer.status == 302  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("sent", "path"), [(b"/caf\xc3\xa9", "/café"), (b"/caf\xe9", "/café"), (b"/a%20b", "/a%20b")])
+def test_a_redirect_in_any_spelling_is_followed(sent: bytes, path: str) -> None:
+    request = Request("GET", "https://host/v1/files", ())
+    moved = sender._redirected(request, Response(302, (("location", sender._text(sent)),), b""))
+    assert moved is not None
+    assert moved.url == f"https://host{path}"
+
+
+def test_a_document_that_no_memory_should_hold_is_kept_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "_PIECE", 10)
+    monkeypatch.setattr(sender, "MOST_BYTES", 100)
+    longest = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"["
+        for _ in range(100):
+            yield b'{"a": "bcdefgh"},'
+
+    async def keep(piece: bytes) -> None:
+        nonlocal longest
+        longest = max(longest, len(piece))
+
+    asyncio.run(sender._keep_rows(pieces(), keep))
+    assert longest < 200
 
 
 def test_redirects_in_a_circle_end() -> None:
