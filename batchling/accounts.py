@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Any
 
@@ -18,12 +17,14 @@ import msgspec
 from batchling.core.model import Headers, Request, Site, Target
 from batchling.providers.azure import Azure
 from batchling.providers.base import Provider, Route
+from batchling.providers.roots import root_of
 from batchling.providers.vertex import Vertex
 
 _ORGANISATIONS = {
     "OPENAI_ORG_ID": "openai-organization",
     "OPENAI_PROJECT_ID": "openai-project",
     "ANTHROPIC_WORKSPACE_ID": "anthropic-workspace-id",
+    "ANTHROPIC_AWS_WORKSPACE_ID": "anthropic-workspace-id",
     "GOOGLE_CLOUD_QUOTA_PROJECT": "x-goog-user-project",
 }
 """Variables that SDKs make a further header of."""
@@ -72,7 +73,7 @@ def advice(target: Target, provider: Provider, environment: Mapping[str, str]) -
 
 def is_official(base_url: str, provider: Provider) -> bool:
     """Whether a base URL is the provider's own, and not a gateway's."""
-    return any(fnmatchcase(base_url + "/", f"{root}/*") for root in provider.roots)
+    return root_of(base_url, provider.roots) is not None
 
 
 def _site(target: Target, provider: Provider, headers: Headers) -> Site | None:

@@ -35,7 +35,7 @@ from batchling.hooks.gate import Gate, RealTime, ourselves, outside
 from batchling.hooks.limits import limit
 from batchling.loop import Mailbox, in_forked_children
 from batchling.per_call import PerCallHeaders
-from batchling.providers import UNKNOWN_HOST, Routes
+from batchling.providers import UNKNOWN_HOST, Routes, is_local
 from batchling.providers.base import Provider
 from batchling.providers.cache_marks import MARK, is_brief
 from batchling.reruns import Reruns
@@ -139,7 +139,7 @@ class Batcher:
         if self.closed:
             return None
         if matched is None:
-            self.bypass(request.method, request.url, UNKNOWN_HOST)
+            self.bypass(request.method, request.url, events.LOCAL if is_local(request.url) else UNKNOWN_HOST)
             return None
         provider, route = matched
         if is_signed(request.headers):
@@ -184,7 +184,9 @@ class Batcher:
 
     def bypass(self, method: str, url: str, reason: str) -> None:
         parts = urlsplit(url)
-        event = events.Bypassed(parts.hostname or "", parts.path, reason)
+        self.notice(events.Bypassed(parts.hostname or "", parts.path, reason))
+
+    def notice(self, event: events.Event) -> None:
         self._mailbox.post(lambda: self._emit(event))
 
     # What the context asks, in any thread.

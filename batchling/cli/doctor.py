@@ -47,7 +47,10 @@ _SDKS = (
     "dspy",
     "llama-index",
 )
-_OUT_OF_REACH = {"xai-sdk": "speaks gRPC: use the openai SDK at api.x.ai", "boto3": "is not hooked"}
+_OUT_OF_REACH = {
+    "xai-sdk": "speaks gRPC: use the openai SDK at api.x.ai",
+    "boto3": "signs each call for itself: no batch can carry it",
+}
 _SETTINGS = ("BATCHLING_CACHE_DIR", "BATCHLING_GATEWAYS", registry.PREFIX_VARIABLE, registry.DEPLOYMENTS_VARIABLE)
 
 

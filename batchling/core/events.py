@@ -43,6 +43,10 @@ OUTSIDE = "the task or thread started outside the scope"
 """The reason of a `Bypassed` call that belongs to no scope, while one was open."""
 
 
+LOCAL = "a local server (if it leads to a provider, name it in gateways=)"
+"""The reason of a `Bypassed` call to this machine or network, which need not cost anything."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bypassed:
     """A call inside the scope went real time, at full price. `target` is that of one which had been queued before."""
@@ -51,6 +55,13 @@ class Bypassed:
     path: str
     reason: str
     target: Target | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A process was started inside the scope that has none of it. `method` is multiprocessing's, "spawn" for one."""
+
+    method: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +231,7 @@ Event = (
     Queued
     | Hit
     | Bypassed
+    | Spawned
     | Withdrawn
     | GaveUp
     | Submitted

@@ -13,11 +13,14 @@ SMALL = 64
 """Requests: a batch of no more than these may be all that a pool of threads or a semaphore lets through at once."""
 DAY = 86_400.0
 
-_OUT_OF_REACH = {
+_BY_GRPC = {
     "xai_sdk": "xai-sdk (gRPC; the OpenAI SDK with base_url https://api.x.ai/v1 is batched)",
-    "boto3": "boto3 (not hooked)",
     "google.generativeai": "google-generativeai (gRPC; its successor google-genai is batched)",
     "vertexai": "vertexai (gRPC; google-genai is batched)",
+}
+"""Modules for nothing but calls of LLMs, which go below the libraries that we hook."""
+_OUT_OF_REACH = {
+    **_BY_GRPC,
     "curl_cffi": "curl_cffi (not hooked)",
     "pycurl": "pycurl (not hooked)",
     "niquests": "niquests (not hooked)",
@@ -78,6 +81,8 @@ class Hints:
             case events.Bypassed():
                 what = f"full price {event.reason}"
                 return None if what in self._said else self._once(what, full_price(event, sys.modules))
+            case events.Spawned():
+                return self._once("spawned", _spawned(event))
             case events.Queued():
                 self._line(event.target.queue).fresh += 1
                 return self._of_call(event)
@@ -134,6 +139,14 @@ class Hints:
 
     def _of_call(self, event: events.Queued) -> str | None:
         texts = []
+        if beyond := [text for name, text in _BY_GRPC.items() if name in sys.modules]:
+            texts.append(
+                self._once(
+                    "grpc",
+                    f"batchling: this program has loaded {', '.join(beyond)}. Calls made with it are out of reach: "
+                    "they pay the full price, and no report counts them.",
+                )
+            )
         if event.limit is not None and event.limit < DAY:
             texts.append(
                 self._once(
@@ -164,11 +177,25 @@ class Hints:
 
 def full_price(event: events.Bypassed, modules: Container[str]) -> str:
     """What is said of the first call that goes real time for a reason, by the modules that are loaded."""
+    if event.reason == events.LOCAL:
+        return (
+            f"batchling: a call to {event.host}{event.path} passes as it is, since it goes to a local server. If that "
+            "one leads to a provider with a batch API, name it: "
+            f'batchify(gateways={{"http://{event.host}:PORT": "openai"}}).'
+        )
     ways = [way for name, way in _REMEDIES.get(event.reason, {}).items() if not name or name in modules]
     way = f" {'; '.join(ways)}." if ways else ""
     return (
         f"batchling: a call to {event.host}{event.path} goes real time, at full price: {event.reason}.{way} Further "
         "calls of this kind are counted in the report at the end."
+    )
+
+
+def _spawned(event: events.Spawned) -> str:
+    return (
+        f'batchling: a process was started inside the scope by "{event.method}", and knows nothing of it: calls that '
+        "it makes to a provider pay the full price, and this report does not count them. Open a scope in the function "
+        "that the process runs."
     )
 
 

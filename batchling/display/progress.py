@@ -110,6 +110,7 @@ class Progress:
             case (
                 events.Rehearsed()
                 | events.Denied()
+                | events.Spawned()
                 | events.Detached()
                 | events.Cancelling()
                 | events.HeaderLeftOut()

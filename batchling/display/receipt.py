@@ -205,7 +205,7 @@ class Report:
     def _real_time_table(self) -> list[str]:
         if not self._real_time:
             return []
-        head = ("real time", "at full price because", "calls")
+        head = ("real time", "because", "calls")
         rows = [(f"{host}{path}", reason, calls) for (host, path, reason), calls in self._real_time.most_common()]
         return table(head, rows, words=2)
 

@@ -22,6 +22,8 @@ _HOOKS = {
     "aiohttp": "batchling.hooks.aiohttp",
     "urllib3.connectionpool": "batchling.hooks.urllib3",
     "multiprocessing.pool": "batchling.hooks.pools",
+    "multiprocessing.process": "batchling.hooks.processes",
+    "botocore.httpsession": "batchling.hooks.botocore",
     "lm15.transports": "batchling.hooks.lm15",
     "dspy._vendor.lm15.transports": "batchling.hooks.lm15",
 }

@@ -14,7 +14,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from weakref import ref
 
-from batchling.core.events import OUTSIDE
+from batchling.core.events import OUTSIDE, Event
 from batchling.core.model import Request, Response
 from batchling.core.way import Way
 
@@ -47,6 +47,9 @@ class Gate(Protocol):
     def bypass(self, method: str, url: str, reason: str) -> None:
         """Note that a wanted call goes real time, and why: a few words for people."""
 
+    def notice(self, event: Event) -> None:
+        """Note what happened beside the calls."""
+
 
 class _Unset:
     """Nobody has said anything about this task or thread."""
@@ -58,7 +61,7 @@ active: ContextVar[Gate | _Unset | None] = ContextVar("batchling_active", defaul
 """The innermost scope of this task or thread; None is outside of all. Where it is not set, `current` looks further."""
 
 ourselves: ContextVar[bool] = ContextVar("batchling_ourselves", default=False)
-"""True around our own calls: no hook looks at them."""
+"""True around our own calls, and those that a hook has reported already: no hook looks at them."""
 
 open_gates: set[Gate] = set()
 """Every open scope of this process. Changed by `BatchingContext` only; read it with `tuple(open_gates)`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from batchling.providers.anthropic import ANTHROPIC
@@ -16,6 +18,7 @@ from batchling.providers.gemini_openai import GEMINI_COMPATIBLE
 from batchling.providers.inline import OPENROUTER, SFERENCE
 from batchling.providers.mistral import MISTRAL
 from batchling.providers.openai import OPENAI
+from batchling.providers.roots import pattern
 from batchling.providers.vertex import VERTEX
 from batchling.providers.voyage import VOYAGE
 from batchling.providers.xai import XAI
@@ -42,13 +45,15 @@ PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in _BU
 
 WITHOUT: Mapping[str, str] = {
     "AWS Bedrock": "its batches, the OpenAI-compatible ones too, read from S3, which neither the caller's signature "
-    "nor a bearer key opens, and need a role and at least 100 rows; boto3 is not hooked",
+    "nor a bearer key opens, and need a role and at least 100 rows; boto3's calls are reported",
     "Cohere": "batches take models of their own, which real-time calls do not name, and answer in Avro files",
     "Nebius": "a batch takes messages and a few mapped parameters, not a whole request",
     "Databricks": "batches exist for SQL functions, not for chat",
     "Alibaba Batch Chat": "its calls are batch calls already: they pass untouched",
     "Z.ai international": "no batch API is known at api.z.ai",
     "Claude on Bedrock, Foundry": "no Message Batches there",
+    "Claude on Google Cloud": "claude.googleapis.com takes bearer tokens that end within the hour",
+    "Vercel AI Gateway": "no batch API is known at ai-gateway.vercel.sh",
     "vLLM production-stack": "its /v1/batches is a stub",
 }
 """Who is not batched, and why."""
@@ -66,7 +71,13 @@ _ANYWHERE = (
     "/ml/v1/text/chat",
 )
 """How the paths of paid calls end, at whatever host."""
-_UNBATCHED_HOSTS = ("api.cohere.com", "api.cohere.ai", "bedrock-runtime.", "bedrock-mantle.")
+_UNBATCHED_HOSTS = (
+    "api.cohere.com",
+    "api.cohere.ai",
+    "bedrock-runtime.",
+    "bedrock-mantle.",
+    "ai-gateway.vercel.sh",
+)
 """How the hosts of `WITHOUT` begin whose paid calls have other paths."""
 _AT_BATCH_PRICE = ("batch.dashscope.",)
 """How hosts begin whose calls have a batch's price already; Volcengine Ark's have a path of their own."""
@@ -85,7 +96,7 @@ class Routes:
     def __init__(self, gateways: Mapping[str, str], providers: Mapping[str, Provider] = PROVIDERS) -> None:
         self.providers = providers
         self._places: dict[str, list[_Place]] = {}
-        self._families: list[tuple[str, _Place]] = []
+        self._families: list[tuple[re.Pattern[str], _Place]] = []
         for base, name in sorted(gateways.items(), key=lambda gateway: -len(gateway[0])):
             self._add(base, providers[name], official=False)
         for provider in providers.values():
@@ -98,8 +109,8 @@ class Routes:
         parts = urlsplit(base)
         host = parts.netloc.lower()
         place = (parts.scheme, parts.path.rstrip("/"), provider, official)
-        if host.startswith("*"):
-            self._families.append((host[1:], place))
+        if "*" in host:
+            self._families.append((pattern(host), place))
         else:
             self._places.setdefault(host, []).append(place)
 
@@ -110,7 +121,7 @@ class Routes:
         host = host.lower()
         if (slash + path).partition("?")[0].endswith(_TRACES):
             return None
-        families = [place for ending, place in self._families if host.endswith(ending)]
+        families = [place for hosts, place in self._families if hosts.fullmatch(host)]
         for known_scheme, root, provider, official in [*self._places.get(host, ()), *families]:
             if scheme == known_scheme and _is_below(slash + path, root):
                 route = provider.route(method, f"{scheme}://{host}{slash}{path}", official=official)
@@ -130,7 +141,18 @@ class Routes:
         return host.startswith(_UNBATCHED_HOSTS) or ("/" + path.partition("?")[0]).endswith(_ANYWHERE)
 
     def _is_known(self, host: str) -> bool:
-        return host in self._places or any(host.endswith(ending) for ending, _ in self._families)
+        return host in self._places or any(hosts.fullmatch(host) for hosts, _ in self._families)
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL leads to this machine, or to a private network."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
+        return True
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return "." not in host
 
 
 _Place = tuple[str, str, Provider, bool]

@@ -54,6 +54,7 @@ from batchling.providers.base import (
 )
 from batchling.providers.claude import NEUTRAL, STATUS_OF_TYPE, TYPE_OF_STATUS
 from batchling.providers.headers import lasting
+from batchling.providers.roots import root_of
 from batchling.providers.rows import answered, status_of
 from batchling.samples import anthropic as samples
 
@@ -88,8 +89,8 @@ class Anthropic:
         if method != "POST":
             return None
         head, _, query = url.partition("?")
-        root = self.roots[0] if official else head.rpartition("/v1/")[0] + "/v1"
-        if not head.startswith(root + "/"):
+        root = root_of(head, self.roots) if official else head.rpartition("/v1/")[0] + "/v1"
+        if root is None or not head.startswith(root + "/"):
             return None
         path = head[len(root) :]
         if path == "/messages":
@@ -265,7 +266,8 @@ def _status(job: dict[str, JSON], retry_after: str | None) -> Status:
 
 ANTHROPIC = Anthropic(
     name="anthropic",
-    roots=("https://api.anthropic.com/v1",),
+    # The second is Claude Platform on AWS, by region (anthropic 2.14, lib/aws), with an API key.
+    roots=("https://api.anthropic.com/v1", "https://aws-external-anthropic.*.api.aws/v1"),
     # The documented 256 MB of body.
     limits=Limits(rows=100_000, bytes=255_000_000),
     facts=Facts(
@@ -273,8 +275,12 @@ ANTHROPIC = Anthropic(
         window="24 h",
         find="time, number of rows and, once it has ended, keys",
         retention="29 days",
-        variables=("ANTHROPIC_API_KEY",),
-        quirks=("only requests with equal beta headers share a batch", "prompt caching counts in batches, too"),
+        variables=("ANTHROPIC_API_KEY", "ANTHROPIC_AWS_API_KEY"),
+        quirks=(
+            "on AWS too, with an API key: signed calls go real time",
+            "only requests with equal beta headers share a batch",
+            "prompt caching counts in batches, too",
+        ),
         prices="anthropic",
         neutral=NEUTRAL,
         separates=_IDENTITY + _OPTIONS,

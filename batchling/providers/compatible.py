@@ -5,7 +5,7 @@ Not sure, and taken as it costs least if it is otherwise:
 
 - Groq names chat completions as the endpoint of every job, also where its rows are audio.
 - Parasail may not show a job's metadata: its file is looked at then. Its size limit is the smallest of three.
-- Novita's window is 48h on most pages and 24h on newer ones: when the first is refused, the second is asked for.
+- Novita's window is 24h on its newest page and 48h on older ones: when the first is refused, the second is asked for.
 - Perplexity names no limits, Kimi no number of rows, Zhipu and SiliconFlow their models in several ways: a job that is
   refused for its model sends its calls to real time.
 - Doubleword's hour may be gone, its form of a row's error varies: a status that is not there is 500.
@@ -69,6 +69,7 @@ PARASAIL = FileDialect(
     endpoints=(_CHAT, "/embeddings"),
     limits=Limits(rows=50_000, bytes=99_000_000),
     facts=FACTS["parasail"],
+    longest=16_384,
     echo=False,
 )
 NOVITA = FileDialect(

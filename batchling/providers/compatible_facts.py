@@ -75,12 +75,16 @@ FACTS: Mapping[str, Facts] = {
         "metadata or, as its echo is unsure, name of the uploaded file",
         "unknown",
         ("PARASAIL_API_KEY",),
-        quirks=("100 MB to 1 GB a file, by the page that is read", "FP16 costs 30 % more"),
+        quirks=(
+            "100 MB to 1 GB a file, by the page that is read",
+            "FP16 costs 30 % more",
+            "more than 16,384 output tokens go real time; answers without a limit end at 8,192 in a batch",
+        ),
         neutral=OPENAI_DIALECT,
     ),
     "novita": Facts(
         "Novita",
-        "48 h; 24 h where that is refused",
+        "24 h; 48 h where that is refused",
         "name of the uploaded file",
         "30 days",
         ("NOVITA_API_KEY",),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -60,6 +59,7 @@ from batchling.providers.base import (
 from batchling.providers.dialect import following, generates_nothing, last_role, read_page, read_status, unbatchable
 from batchling.providers.headers import lasting
 from batchling.providers.pages import is_new
+from batchling.providers.roots import root_of
 from batchling.providers.rows import read_row
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
@@ -90,6 +90,7 @@ class FileDialect:
     - `listing`: the query that lists jobs, with `%s` for the tag where the provider can search.
     - `uploads` and `purpose`: path and purpose of an upload.
     - `first_line`: how the provider numbers the first row in its complaints.
+    - `longest`: the most output tokens of a row in a batch; 0 for as many as in real time.
     - `absent`: body keys that real time takes and a batch does not.
     - `last_turn`: whose the last message of a row must be.
     - `models`: beginnings of the names of the models that have a batch form; empty for all.
@@ -117,6 +118,7 @@ class FileDialect:
     uploads: str = "/files"
     purpose: str = "batch"
     first_line: int = 1
+    longest: int = 0
     absent: tuple[str, ...] = ()
     last_turn: str = ""
     models: tuple[str, ...] = ()
@@ -132,7 +134,7 @@ class FileDialect:
         head, _, query = url.partition("?")
         path = next((path for path in self.endpoints if head.endswith(path)), "")
         if official:
-            root = next((root for root in map(_concrete(head), self.roots) if head.startswith(root + "/")), None)
+            root = root_of(head, self.roots)
             if root is None:
                 return None
             path = head[len(root) :]
@@ -169,6 +171,9 @@ class FileDialect:
         for name in self.absent:
             if name in body:
                 return f"parameter {name}"
+        for name in ("max_tokens", "max_completion_tokens"):
+            if self.longest and isinstance(asked := body.get(name), int) and asked > self.longest:
+                return f"{name} above {self.longest:,}, where its batches end"
         if self.last_turn and last_role(body) not in (self.last_turn, None):
             return f"last message not from {self.last_turn}"
         if self.models and not body["model"].startswith(self.models):
@@ -346,14 +351,3 @@ def _goes_past(jobs: list[dict[str, JSON]], since: float) -> bool:
 
 def _file_name(tag: str) -> str:
     return f"{TAG}-{tag}.jsonl"
-
-
-def _concrete(url: str) -> Callable[[str], str]:
-    """Puts the host of a URL into a root that stands for many hosts."""
-
-    def concrete(root: str) -> str:
-        scheme, _, rest = root.partition("://")
-        host, slash, path = rest.partition("/")
-        return f"{scheme}://{urlsplit(url).netloc}{slash}{path}" if host.startswith("*") else root
-
-    return concrete

@@ -254,7 +254,7 @@ def _status(job: dict[str, JSON]) -> Status:
     word = str(detail.get("state") or "").lower().removeprefix("batch_state_").removeprefix("job_state_")
     over = job.get("done") is True and word not in ("cancelled", "expired", "failed")  # whatever the word is
     failed = word == "failed" or (over and word != "succeeded" and "error" in job)
-    ended = word in ("succeeded", "cancelled", "expired") or over
+    ended = word in ("succeeded", "partially_succeeded", "cancelled", "expired") or over
     state = State.FAILED if failed else State.ENDED if ended else State.RUNNING
     output = read_object(job.get("response")) or read_object(detail.get("output"))
     stats = {name: read_count(count) for name, count in read_object(detail.get("batchStats")).items()}

@@ -55,6 +55,7 @@ from batchling.providers.base import (
 from batchling.providers.dialect import read_status, unbatchable
 from batchling.providers.headers import lasting
 from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
+from batchling.providers.roots import root_of
 from batchling.providers.rows import answered, error_answer, read_row, rows_within, status_of
 from batchling.samples import anthropic as claude
 from batchling.samples import openai as samples
@@ -94,7 +95,7 @@ class InlineDialect:
         if method != "POST":
             return None
         if official:
-            root = next((root for root in self.roots if head.startswith(root + "/")), None)
+            root = root_of(head, self.roots)
         else:
             ending = next((path for path in self.endpoints if head.endswith(path)), None)
             root = head.removesuffix(ending) if ending else None

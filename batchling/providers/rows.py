@@ -94,9 +94,11 @@ _ANSWERED = frozenset(
 
 
 def _word(error: dict[str, JSON]) -> str:
-    """The word or number by which an error says what it is."""
+    """The word or number by which an error says what it is: of several, the first that has a meaning."""
     names = ("code", "status_code", "error_type", "status", "type")
-    return next((str(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]), "")
+    words = [str(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]]
+    known = (word for word in words if word in NEVER_RAN or error_status(word) or word.lower() in STATUS_OF_WORD)
+    return next(known, words[0] if words else "")
 
 
 _WORDS = {

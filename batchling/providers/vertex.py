@@ -58,6 +58,7 @@ from batchling.providers.bigquery import NotTabular, shape
 from batchling.providers.claude import NEUTRAL
 from batchling.providers.headers import lasting
 from batchling.providers.neutral import GEMINI_IDS
+from batchling.providers.roots import root_of
 from batchling.providers.vertex_rows import read_row
 from batchling.samples import anthropic as claude
 from batchling.samples import gemini
@@ -137,7 +138,7 @@ class Vertex:
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
         head, _, query = url.partition("?")
-        if method != "POST" or (official and not any(_is_below(head, root) for root in self.roots)):
+        if method != "POST" or (official and root_of(head, self.roots) is None):
             return None
         found = _CALL.fullmatch(head)
         if found and (found["publisher"], found["method"]) in _BATCHED:
@@ -242,11 +243,6 @@ class Vertex:
 def _stored(at: Site) -> Headers:
     """The headers for Cloud Storage, which gets nothing of what else a gateway is told."""
     return chosen(at.headers, _IDENTITY)
-
-
-def _is_below(url: str, root: str) -> bool:
-    """Whether a URL is below a root, whose host may begin with `*`."""
-    return re.match(re.escape(root).replace(r"\*", r"[^/]+") + "/", url) is not None
 
 
 def _unbatchable(route: Route, request: Request, publisher: str, location: str) -> str | None:

@@ -6,6 +6,7 @@ there is found because it differs from this one.
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from aiohttp import web
@@ -15,7 +16,7 @@ SIGNED_LINKS = "signed-links.test"
 
 _MOUNTS: dict[str, tuple[str, ...]] = {
     "openai": ("api.openai.com", *(f"{region}.api.openai.com" for region in ("us", "eu", "ae", "au", "in", "jp"))),
-    "anthropic": ("api.anthropic.com",),
+    "anthropic": ("api.anthropic.com", "aws-external-anthropic.*.api.aws"),
     "gemini": ("generativelanguage.googleapis.com",),  # the OpenAI-compatible path too: they share their files
     "vertex": ("aiplatform.googleapis.com", "*-aiplatform.googleapis.com"),
     "vertex/storage": ("storage.googleapis.com",),
@@ -49,14 +50,14 @@ _MOUNTS: dict[str, tuple[str, ...]] = {
 _PLACES = {host: f"/{mount}".rstrip("/") for mount, hosts in _MOUNTS.items() for host in hosts}
 
 HOSTS: tuple[str, ...] = tuple(_PLACES)
-"""Every host name. One that begins with `*` stands for all that end as it does."""
+"""Every host name. One with a `*` stands for all that begin and end as it does."""
 
 
 @lru_cache(maxsize=256)
 def mount_of(host: str) -> str | None:
     """The path below which the API of a host (without a port) is mounted, "" for the root; None for other hosts."""
     host = host.lower()
-    families = (place for name, place in _PLACES.items() if name.startswith("*") and host.endswith(name[1:]))
+    families = (place for name, place in _PLACES.items() if "*" in name and fnmatchcase(host, name))
     return _PLACES.get(host, next(families, None))
 
 

@@ -108,12 +108,18 @@ def _authority() -> tuple[trustme.CA, trustme.LeafCert]:
             "at_real_hosts() makes a certificate with trustme, which is not installed: pip install 'batchling[testing]'"
         ) from missing
     authority = trustme.CA(organization_name="batchling.testing")
-    return authority, authority.issue_cert(*{_as_certified(host) for host in HOSTS})
+    return authority, authority.issue_cert(*{name for host in HOSTS for name in _as_certified(host)})
 
 
-def _as_certified(host: str) -> str:
-    """In a certificate a `*` stands for a whole label."""
-    return "*" + host[host.index(".") :] if host.startswith("*") else host
+_REGIONS = ("us-east-1", "us-east-2", "us-west-2", "eu-west-1", "eu-central-1", "ap-northeast-1", "ap-southeast-2")
+"""Those of AWS that the certificate has."""
+
+
+def _as_certified(host: str) -> list[str]:
+    """In a certificate a `*` stands for a whole label, and only for the first."""
+    if host.startswith("*"):
+        return ["*" + host[host.index(".") :]]
+    return [host.replace("*", region) for region in _REGIONS] if "*" in host else [host]
 
 
 def _trusted_so_far() -> bytes:
@@ -154,7 +160,7 @@ def _environment(bundle: Path, children: Path) -> Iterator[None]:
 
 def _past_proxies() -> list[str]:
     """The host names as NO_PROXY has them, where a name stands for all hosts below it."""
-    return sorted({host[host.index(".") + 1 :] if host.startswith("*") else host for host in HOSTS})
+    return sorted({host.rpartition("*")[2].partition(".")[2] if "*" in host else host for host in HOSTS})
 
 
 @contextmanager

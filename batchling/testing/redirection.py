@@ -10,6 +10,7 @@ import importlib.abc
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -18,14 +19,14 @@ _HTTPS = 443
 
 
 class Redirection:
-    """From the host names `hosts` (one that begins with `*` stands for all that end as it does), which get the address
+    """From the host names `hosts` (one with a `*` stands for all that begin and end as it does), which get the address
     `address`, to `port` of 127.0.0.1. Works between `install` and `uninstall`, for all threads of the process."""
 
     def __init__(self, address: str, port: int, hosts: Iterable[str]) -> None:
         self._address = address
         self._port = port
         self._hosts = frozenset(hosts)
-        self._endings = tuple(host[1:] for host in self._hosts if host.startswith("*"))
+        self._families = tuple(host for host in self._hosts if "*" in host)
         self._undo: list[tuple[Any, str, object, bool, object]] = []
         self._finder: _AfterImport | None = None
         self._active = False
@@ -59,7 +60,7 @@ class Redirection:
         if not self._active or not isinstance(host, str):
             return False
         host = host.lower().rstrip(".")
-        return host in self._hosts or host.endswith(self._endings)
+        return host in self._hosts or any(fnmatchcase(host, family) for family in self._families)
 
     def target(self, address: Any) -> Any:
         """Where a connection to this socket address really goes."""

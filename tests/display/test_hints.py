@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 
@@ -141,7 +143,6 @@ def test_something_happened(event: Event) -> None:
     [
         (["httpx"], False, "uninstall_hooks()"),
         (["httpx", "xai_sdk"], True, "xai-sdk (gRPC"),
-        (["httpx", "boto3"], True, "boto3 (not hooked)"),
         (["sys"], True, "none of the libraries that are hooked (httpx, httpx2, aiohttp, requests) was imported"),
         (["httpx", "joblib"], True, "in other processes"),
         (["httpx", "dspy", "litellm"], True, "dspy, litellm answered from a cache of its own"),
@@ -195,3 +196,23 @@ def test_a_reason_for_full_price_is_told_once_with_the_frameworks_way_out(reason
     assert way in full_price(event, [module])
     assert way not in full_price(event, [])
     assert len(said(event, event, replace(event, reason="multipart"))) == 2
+
+
+def test_modules_for_nothing_but_calls_below_our_hooks_are_named_at_the_first_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "xai_sdk", ModuleType("xai_sdk"))
+    (text,) = said(Queued(CHAT), Queued(CHAT), Queued(CLAUDE))
+    assert "xai-sdk (gRPC" in text
+    assert "full price" in text
+
+
+def test_a_local_server_costs_nothing_that_we_know_of() -> None:
+    (text,) = said(events.Bypassed("127.0.0.1", "/v1/chat/completions", events.LOCAL))
+    assert "full price" not in text
+    assert "gateways=" in text
+
+
+def test_processes_without_the_scope_are_told_once() -> None:
+    (text,) = said(events.Spawned("spawn"), events.Spawned("loky"))
+    assert '"spawn"' in text

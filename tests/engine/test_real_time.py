@@ -82,7 +82,8 @@ def test_calls_to_hosts_that_nobody_knows_are_reported(
     assert len(provider_server.billed(batch=False)) == 1
     report = capsys.readouterr().err
     assert "1 went real time" in report
-    assert "no batch API is known at this host" in report
+    assert "a local server (if it leads to a provider, name it in gateways=)" in report
+    assert "full price" not in report
 
 
 def test_an_official_host_that_has_no_batches_for_an_account(

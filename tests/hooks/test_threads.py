@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from batchling import install_hooks
+from batchling.core.events import Spawned
 from batchling.errors import Detached
 from batchling.hooks.gate import active, current
 from batchling.hooks.threads import _submit
@@ -108,6 +109,7 @@ def test_a_thread_pool_that_is_older_than_the_scope_is_reached() -> None:
 def test_a_pool_of_processes_is_left_alone(gate: RecordingGate) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(abs, (-1,)) == 1
+    assert gate.noticed == [Spawned("spawn")]
 
 
 def test_what_goes_to_another_interpreter_is_left_alone(gate: RecordingGate) -> None:

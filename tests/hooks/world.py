@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from batchling.core.events import Event
 from batchling.core.model import Request, Response
 from batchling.core.way import Way
 from batchling.hooks.gate import Gate, RealTime, active, open_gates
@@ -25,6 +26,7 @@ class RecordingGate:
         self.closed = False
         self.requests: list[Request] = []
         self.bypassed: list[tuple[str, str]] = []
+        self.noticed: list[Event] = []
         self.ways: list[Way | None] = []
         self.lets_go = False
         """Whether it lets go of what it has taken."""
@@ -49,6 +51,9 @@ class RecordingGate:
             headers = (("content-type", "application/json"), ("x-request-id", "r1"), ("set-cookie", "a=b"))
             future.set_result(Response(self.status, headers, self.answer))
         return future
+
+    def notice(self, event: Event) -> None:
+        self.noticed.append(event)
 
     def bypass(self, method: str, url: str, reason: str) -> None:
         self.bypassed.append((url.rpartition("/")[2], reason))

@@ -143,6 +143,8 @@ def test_a_failed_job_whose_rows_ran_has_their_answers() -> None:
             "audio as text, which is no JSON",
         ),
         ("https://api.together.ai/v1/audio/transcriptions", {"file": "file-1"}, "audio without"),
+        ("https://api.parasail.io/v1/chat/completions", {"max_tokens": 16_385}, "max_tokens above 16,384"),
+        ("https://api.parasail.io/v1/chat/completions", {"max_completion_tokens": 99_999}, "max_completion_tokens"),
         ("https://openrouter.ai/api/v1/chat/completions", {"model": "x:online"}, "variant"),
         ("https://openrouter.ai/api/v1/chat/completions", {"provider": {"zdr": True}}, "zero data retention"),
     ],
@@ -159,6 +161,7 @@ def test_bodies_without_a_batch_form(url: str, body: dict[str, Any], reason: str
         ("https://api.novita.ai/v3/openai/chat/completions", "https://api.novita.ai/openai/v1"),
         ("https://api.perplexity.ai/responses", "https://api.perplexity.ai/v1"),
         ("https://api.doubleword.ai/v1/messages", "https://api.doubleword.ai/v1"),
+        ("https://api.parasail.io/v1/chat/completions", "https://api.parasail.io/v1"),
     ],
 )
 def test_where_batches_live(url: str, root: str) -> None:

@@ -179,6 +179,19 @@ def test_a_row_that_failed_with_a_word_has_its_status(word: str, status: int) ->
     assert (response.status if response is not None else 408) == status
 
 
+def test_of_several_words_the_one_that_has_a_meaning_counts() -> None:
+    for error in (
+        {"code": "xyz", "type": "rate_limit_error", "message": "m"},
+        {"code": 7, "error_type": "odd", "status": "RESOURCE_EXHAUSTED", "message": "m"},
+        {"code": "429", "type": "not_found", "message": "m"},
+    ):
+        response = read_row(json.dumps({"custom_id": "k", "error": error}).encode()).response
+        assert response is not None
+        assert response.status == 429
+    late = {"code": "xyz", "type": "batch_expired", "message": "m"}
+    assert read_row(json.dumps({"custom_id": "k", "error": late}).encode()).response is None
+
+
 @pytest.mark.parametrize("code", ['"INVALID_ARGUMENT"', "3", '"3"', '"400"'])
 def test_gemini_says_its_codes_as_words_too(code: str) -> None:
     response = PROVIDERS["gemini"].row(b'{"key":"k","error":{"code":%s,"message":"no"}}' % code.encode()).response

@@ -24,6 +24,15 @@ def client(key: str = "sk-1") -> Any:
     return anthropic.Anthropic(api_key=key)
 
 
+def test_claude_platform_on_aws_with_a_key(server: ProviderServer) -> None:
+    by_key = anthropic.AnthropicAWS(api_key="sk-1", aws_region="us-west-2", workspace_id="w-1")
+    with scope():
+        assert by_key.messages.create(**HI).content[0].text
+        assert by_key.with_options(workspace_id="w-2").messages.create(**HI).content[0].text
+    assert len(server.creates()) == 2
+    assert server.billed(batch=False) == []
+
+
 def test_sync(server: ProviderServer) -> None:
     before = client()
     with scope():

@@ -1,0 +1,42 @@
+"""The hook of multiprocessing: it reports the first process that starts inside a scope and does not know of it.
+
+A forked child has the scope, as it has all of its parent's memory; one that starts anew (spawn, forkserver, loky) has
+none.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from batchling.core.events import Spawned
+from batchling.hooks.gate import current
+from batchling.hooks.patching import Patch
+
+
+def patches(process: ModuleType) -> list[Patch]:
+    """What to patch in `multiprocessing.process`."""
+    library: Any = process
+
+    def start(wrapped: Any, child: Any, args: Any, kwargs: Any) -> Any:
+        gate = current()
+        if gate is not None and (method := _start_method(child)) != "fork" and not _is_manager(child):
+            gate.notice(Spawned(method))
+        return wrapped(*args, **kwargs)
+
+    return [Patch(library.BaseProcess, "start", start, vital=False)]
+
+
+def _start_method(child: Any) -> str:
+    """How a process will start: by its class, or as multiprocessing is set."""
+    method = getattr(child, "_start_method", None)
+    if method is None:
+        from multiprocessing import get_start_method
+
+        method = get_start_method()
+    return str(method)
+
+
+def _is_manager(child: Any) -> bool:
+    """Whether it only holds objects for others: `multiprocessing.Manager()`."""
+    return getattr(getattr(child, "_target", None), "__module__", "") == "multiprocessing.managers"
