@@ -41,8 +41,8 @@ _REMEDIES: dict[str, dict[str, str]] = {
     },
     events.OUTSIDE: {
         "": "Open the scope around the code that makes the calls, or start that task or thread inside it",
-        "fastapi": "With FastAPI, a scope in the lifespan does not reach requests: open one in the endpoint",
-        "starlette": "With Starlette, a scope in the lifespan does not reach requests: open one in the endpoint",
+        "uvicorn": "A scope in a lifespan (FastAPI, Starlette) does not reach the requests, and one in an endpoint "
+        "makes a batch of each: open it around the server, with batchify(): uvicorn.run(app)",
     },
 }
 """Ways to have such calls batched, by the reason why they were not and the module of the framework that they are for;

@@ -187,7 +187,7 @@ def test_what_is_paid_again_is_told_once_for_each_queue() -> None:
         ("streaming", "inspect_ai", "max_tokens=4096"),
         ("streaming", "llama_index.core.agent", "FunctionAgent(streaming=False)"),
         ("streaming", "llm", "--no-stream"),
-        (OUTSIDE, "fastapi", "open one in the endpoint"),
+        (OUTSIDE, "uvicorn", "around the server"),
     ],
 )
 def test_a_reason_for_full_price_is_told_once_with_the_frameworks_way_out(reason: str, module: str, way: str) -> None:

@@ -525,7 +525,6 @@ def test_real_signals(case: str) -> None:
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("case", UVICORN)
 def test_beside_uvicorn(case: str, loop: str) -> None:
-    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
     if loop == "uvloop":
         pytest.importorskip("uvloop", reason="uvloop is not installed")
     program, status, output = UVICORN[case]
