@@ -6,29 +6,24 @@ Belongs to the engine's loop thread.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from batchling import clock
 from batchling.core import events
 from batchling.core.model import Target
+from batchling.family import Account, Family
 from batchling.providers.base import Limits
 
-HOUR = 3_600.0
-
-Account = tuple[str, str, str]
+_LOOK_SECONDS = 0.5
+"""How often a batch that stands in line looks whether another process has made room."""
 
 
 @dataclass(slots=True)
 class _Line:
-    """One account's batches: how many are under way, how many of those have no job yet, when the last jobs were
-    created, and who is next."""
+    """One account's batches: how many are under way, and who is next."""
 
     under_way: int = 0
-    launching: int = 0
-    created: deque[float] = field(default_factory=deque)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -36,41 +31,45 @@ class _Line:
 class Place:
     """A batch's place among those of its account."""
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: _Line, launched: Callable[[bool], None]) -> None:
         self._line = line
+        self._launched = launched
         self._launching = True
 
     def created(self) -> None:
         """Its job exists. Only this counts as a creation: a batch that others hold, or that is refused, uses up none of
         the hour's."""
-        if self._launching:
-            self._line.created.append(clock.monotonic())
-        self._launched()
+        self._over(created=True)
 
     def leave(self) -> None:
         """Give the place back: the batch is over, or was never submitted."""
-        self._launched()
         self._line.under_way -= 1
+        self._over(created=False)
 
-    def _launched(self) -> None:
-        self._line.launching -= self._launching
-        self._launching = False
+    def _over(self, *, created: bool) -> None:
+        if self._launching:
+            self._launching = False
+            self._launched(created)
         self._line.moved.set()
 
 
 class Admission:
-    """Limits of one scope: `in_flight` batches at a time and `per_hour` creations, per account; None means what the
-    provider's own limits say."""
+    """Limits of one scope: `in_flight` batches at a time and, for all processes of the family, `per_hour` creations,
+    per account; None means what the provider's own limits say."""
 
-    def __init__(self, in_flight: int | None, per_hour: int | None, emit: Callable[[events.Event], None]) -> None:
+    def __init__(
+        self, in_flight: int | None, per_hour: int | None, emit: Callable[[events.Event], None], family: Family
+    ) -> None:
         self._in_flight = in_flight
         self._per_hour = per_hour
         self._emit = emit
+        self._family = family
         self._lines: dict[Account, _Line] = {}
 
     async def enter(self, target: Target, limits: Limits) -> Place:
         """Wait for a place, in order of arrival, and take it."""
-        line = self._lines.setdefault((target.provider, target.base_url, target.account), _Line())
+        account = (target.provider, target.base_url, target.account)
+        line = self._lines.setdefault(account, _Line())
         async with line.turn:
             most = self._in_flight or limits.in_flight
             if most is not None and line.under_way >= most:
@@ -78,23 +77,32 @@ class Admission:
                 self._emit(events.Held(target, why, wanted=self._in_flight is not None))
                 while line.under_way >= most:
                     await _moves(line)
-            await self._keep_pace(target, line, self._per_hour or limits.creates_per_hour)
+            launched = await self._keep_pace(account, target, line, self._per_hour or limits.creates_per_hour)
             line.under_way += 1
-            line.launching += 1
-            return Place(line)
+            return Place(line, launched)
 
-    async def _keep_pace(self, target: Target, line: _Line, most: int | None) -> None:
+    async def _keep_pace(
+        self, account: Account, target: Target, line: _Line, most: int | None
+    ) -> Callable[[bool], None]:
+        """Wait for one of the hour's creations. What is to be told whether it was made."""
+        if most is None:
+            return _uncounted
         told = False
-        while most is not None and len(line.created) + line.launching >= most:
-            left = line.created[0] + HOUR - clock.monotonic() if line.created else None
-            if left is not None and left <= 0:
-                line.created.popleft()
-                continue
-            if not told and len(line.created) >= most:
+        while isinstance(found := self._family.launch(account, most), tuple):
+            made, left = found
+            if not told and made >= most:
                 told = True
                 why = f"{most} batches were created within the hour"
                 self._emit(events.Held(target, why, wanted=self._per_hour is not None))
+            if self._family.waits_for_others:
+                left = _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS)
             await _moves(line, left)
+        name = found
+        return lambda created: self._family.launched(account, name, created=created)
+
+
+def _uncounted(created: bool) -> None:
+    """Where nobody limits the creations of an hour, none is counted."""
 
 
 async def _moves(line: _Line, seconds: float | None = None) -> None:

@@ -24,6 +24,7 @@ from batchling.display.plain import advise, log
 from batchling.display.receipt import Report
 from batchling.display.standing import Standing
 from batchling.errors import OptionError
+from batchling.family import Family
 from batchling.hooks import install_hooks
 from batchling.listening import Call, Listeners
 from batchling.money.meter import Meter
@@ -151,7 +152,12 @@ def batchify(
         if not isinstance(event, events.Settled):  # it may come when the scope is left already, and says nothing more
             listeners.tell(event)
 
-    batcher = Batcher(options, routes, store, listen, Meter, budget, open_footprints(cache, program()))
+    def hear_of_child(event: events.Event) -> None:
+        hints.nothing_happened = False
+        report.add(event)
+
+    family = Family(budget, hear_of_child)
+    batcher = Batcher(options, routes, store, listen, Meter, family, open_footprints(cache, program()))
     return BatchingContext(batcher, report, shown, listeners, hints)
 
 

@@ -22,7 +22,6 @@ from batchling.cache import Store
 from batchling.cache.footprints import Footprints
 from batchling.callers import FINAL, Arrival, Callers, Waiter, resolve
 from batchling.core import events
-from batchling.core.budget import Budget
 from batchling.core.estimate import size_of
 from batchling.core.fingerprint import decode_body, fingerprint
 from batchling.core.model import JSON, Bypass, Fault, Item, Request, Response, Target, header
@@ -31,6 +30,7 @@ from batchling.core.way import Way
 from batchling.core.window import ROW_OVERHEAD, Window, split
 from batchling.driver import Driver, Metering, no_meter
 from batchling.errors import Detached, outline
+from batchling.family import Family
 from batchling.hooks.gate import Gate, RealTime, ourselves, outside
 from batchling.hooks.limits import limit
 from batchling.loop import Mailbox, in_forked_children
@@ -76,7 +76,7 @@ class Batcher:
         store: Store,
         listener: Callable[[events.Event], None],
         meter: Metering = no_meter,
-        budget: Budget | None = None,
+        family: Family | None = None,
         footprints: Footprints | None = None,
     ) -> None:
         self.outer: Gate | None = None
@@ -87,7 +87,7 @@ class Batcher:
         self._store = store
         self._listener = listener
         self._meter = meter
-        self._budget = budget
+        self.family = family or Family()
         self._footprints = None if options.dry_run else footprints
         self._reset()
         _alive.add(self)
@@ -121,7 +121,7 @@ class Batcher:
             self._place,
             self._answer,
             self._let_go,
-            self._budget,
+            self.family,
         )
 
     def after_fork(self) -> None:
@@ -214,6 +214,17 @@ class Batcher:
         """What closing waits for, in words for a log. Any thread."""
         return self._batches.waits_for()
 
+    def gather(self) -> Future[None]:
+        """Hear of what forked children have done. The future is done when the report has it."""
+        done: Future[None] = Future()
+
+        def ask() -> None:
+            self.family.gather()
+            resolve([done], None)
+
+        self._mailbox.post(ask)
+        return done
+
     def close(self) -> Future[None]:
         """End the scope and give back what it holds. Idempotent; callers that still wait get `Detached`."""
         self.closed = True
@@ -224,8 +235,7 @@ class Batcher:
     # The loop thread, from here on.
 
     def _emit(self, event: events.Event) -> None:
-        if self._budget is not None:
-            self._budget.hear(event)
+        self.family.tell(event)
         try:
             self._listener(event)
         except Exception:
@@ -400,9 +410,11 @@ class Batcher:
         return waiter is not None and waiter.cached
 
     def _answer(self, name: str, response: Response) -> None:
-        waiter = self._callers.answer(name, response)
+        waiter = self._callers[name]
+        # Before the callers: a forked child may be over as soon as it has its answer.
         for _ in waiter.calls:
             self._emit(events.Answered(waiter.target, response.ok, waiter.cached))
+        self._callers.answer(name, response)
         self._check_drained()
 
     def _let_go(

@@ -27,6 +27,7 @@ from batchling.core.lifecycle import Phase, Record
 from batchling.core.model import Fault, Item, Response, Row, Target
 from batchling.driver import Batch, Driver, NoBatches, NoRoom, NotRun, Outcome, Spoiled
 from batchling.errors import CacheError, outline
+from batchling.family import Family
 from batchling.providers.base import Provider, Verdict, read_fault
 
 _log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Batches:
         place: Callable[[Waiter], None],
         answer: Callable[[str, Response], None],
         let_go: Callable[..., None],
-        budget: Budget | None = None,
+        family: Family,
     ) -> None:
         self._store = store
         self._disk = disk
@@ -80,8 +81,8 @@ class Batches:
         self._place = place
         self._answer = answer
         self._let_go = let_go
-        self._budget = budget
-        self._admission = Admission(terms.in_flight, terms.per_hour, emit)
+        self._family = family
+        self._admission = Admission(terms.in_flight, terms.per_hour, emit, family)
         self._followers: dict[str, set[str]] = {}
         self._searches: dict[str, Search] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -170,15 +171,15 @@ class Batches:
         place = await self._admission.enter(target, self._accesses[target].provider.limits)
         setback: NotRun | None = None
         try:
-            if self._budget is not None:
-                await self._deny(self._budget, batch_id, target, items)
+            if (budget := self._family.budget) is not None:
+                await self._deny(budget, batch_id, target, items)
             members = tuple(item.key for item in items if item.key in followers)
             if not members:  # everybody has given up in the meantime, or is above the budget
                 return
             draft = Record(batch_id, target, members, clock.time())
             claim = await self._on_disk(self._store.claim, draft)
-            if self._budget is not None:
-                self._budget.give_back(batch_id, claim.theirs)
+            if budget is not None:
+                self._family.give_back(budget, batch_id, tuple(claim.theirs))
             for name, holder in claim.theirs.items():
                 followers.discard(name)
                 if (waiter := self._callers.get(name)) is not None:
@@ -201,7 +202,8 @@ class Batches:
         """Reserve what the items of a batch may cost; answer those that there is no room for."""
         followers = self._followers[batch_id]
         quotes = await self._on_disk(budget.quote, target, [item for item in items if item.key in followers])
-        refused = budget.reserve(batch_id, {name: quotes[name] for name in quotes if name in followers})
+        wanted = {name: quotes[name] for name in quotes if name in followers}
+        refused = self._family.reserve(budget, batch_id, wanted)
         for name, why in refused.items():
             followers.discard(name)
             self._emit(events.Denied(target, why))

@@ -135,14 +135,16 @@ class Callers:
             call.waiter = other
         return False
 
-    def answer(self, name: str, response: Response) -> Waiter:
+    def __getitem__(self, name: str) -> Waiter:
+        return self._waiters[name]
+
+    def answer(self, name: str, response: Response) -> None:
         """Give everyone who waits for a key the answer; a failure frees its place among identical requests."""
         waiter = self._waiters.pop(name)
         if not response.ok:
             self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
             response = Response(response.status, _final(response.headers), response.body)
         resolve(waiter.calls, response)
-        return waiter
 
     def release(self, name: str) -> list[Arrival]:
         """Let a request go real time: the calls that waited for it and are to be sent now."""

@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 10.0
 """How long leaving a scope waits for the engine to put its things away."""
+_GATHER_SECONDS = 1.0
+"""How long is waited for what forked children did."""
 _LISTEN_SECONDS = 5.0
 """How long leaving a scope waits for the program's own listeners."""
 _OFFER_SECONDS = 2.0
@@ -68,7 +70,8 @@ class BatchingContext:
 
     @property
     def receipt(self) -> Receipt:
-        """What was answered so far and what it cost: during the scope and after it."""
+        """What was answered so far and what it cost: during the scope and after it, by forked children too."""
+        self._gather()
         return self._report.receipt(self._seconds())
 
     def _seconds(self) -> float:
@@ -117,6 +120,7 @@ class BatchingContext:
         self._batcher.outer = current()
         self._token = active.set(self._batcher)
         open_gates.add(self._batcher)
+        self._batcher.family.open()
         _open_scopes.add(self)
         try:
             self._signals.install()
@@ -176,6 +180,8 @@ class BatchingContext:
             futures.wait([future], timeout=_STEP)
 
     def _close(self) -> None:
+        self._gather()
+        self._batcher.family.close()
         closed = self._batcher.close()
         futures.wait([closed], timeout=_CLOSE_SECONDS)
         if not closed.done():
@@ -185,8 +191,14 @@ class BatchingContext:
                 self._batcher.waits_for(),
             )
 
+    def _gather(self) -> None:
+        """Have what forked children did in the report."""
+        if self._batcher.family.has_children and not self._batcher.closed:
+            futures.wait([self._batcher.gather()], timeout=_GATHER_SECONDS)
+
     def _look_back(self) -> None:
         """Say so when no call was intercepted, unless a scope that was opened in the meantime may have had them."""
+        self._gather()
         if self._hints.nothing_happened and next(_numbers) == self._number + 1:
             _log.warning(nothing(sys.modules.keys() - preload.brought, hooked=hooked()))
 

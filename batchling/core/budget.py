@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 
-from batchling.core import events
 from batchling.core.model import Item, Target
 
 Quote = Decimal | str
@@ -47,6 +46,10 @@ class Budget:
                 room -= quote
         return refused
 
+    def take(self, batch_id: str, amounts: Mapping[str, Decimal]) -> None:
+        """What another process has reserved for a batch of its own."""
+        self._reserved.setdefault(batch_id, {}).update(amounts)
+
     def give_back(self, batch_id: str, keys: Iterable[str] | None = None) -> None:
         """Free what was reserved for these keys of a batch, or for all of it: they cost nothing."""
         if keys is None:
@@ -55,11 +58,9 @@ class Budget:
             for key in keys:
                 mine.pop(key, None)
 
-    def hear(self, event: events.Event) -> None:
-        """Correct a reservation when its batch has ended, and free it when it died. A cost that is not known stays what
-        was reserved for it."""
-        if isinstance(event, events.Died):
-            self.give_back(event.batch)
-        elif isinstance(event, events.Ended) and event.batch in self._reserved and event.cost is not None:
-            reserved = sum(self._reserved.pop(event.batch).values(), Decimal(0))
-            self._spent += reserved if event.cost.paid is None else Decimal(str(event.cost.paid))
+    def pay(self, batch_id: str, paid: str | None) -> None:
+        """Put what a batch has cost, in US dollars, in the place of what was reserved for it; None is not known, and
+        stays what was reserved."""
+        if batch_id in self._reserved:
+            reserved = sum(self._reserved.pop(batch_id).values(), Decimal(0))
+            self._spent += reserved if paid is None else Decimal(paid)

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from batchling import admission
+from batchling import family
 from batchling.cache.files import FileStore
 from batchling.core.model import Target
 from batchling.providers import PROVIDERS
@@ -161,7 +161,7 @@ def test_so_many_batches_at_a_time(provider_server: ProviderServer) -> None:
 
 
 def test_so_many_batches_in_an_hour(provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "HOUR", 0.8)
+    monkeypatch.setattr(family, "HOUR", 0.8)
     answers: list[int] = []
     caller = threading.Thread(
         target=lambda: answers.extend(statuses(provider_server, batch_size=3, max_batches_per_hour=2))

@@ -1,0 +1,290 @@
+"""What a scope has in common with the children that are forked inside it: one budget, one pace, one receipt.
+
+Nothing is shared before the first fork. From then on, each process of the family writes down for the others what
+concerns them: in a journal, a file without a name that all of them have inherited, one line for each entry. What one
+process at a time has to decide (is there room in the budget, or in the hour?) is decided under the lock of that file,
+once the lines of the others were read. A killed process lets go of the lock; what it has reserved stays reserved, since
+it may have been spent.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+
+import msgspec
+
+from batchling import clock
+from batchling.core import events
+from batchling.core.budget import Budget, Quote
+
+if sys.platform != "win32":  # which has no fork either
+    import fcntl
+
+_log = logging.getLogger(__name__)
+
+HOUR = 3_600.0
+
+Account = tuple[str, str, str]
+
+_COUNTED: Mapping[str, type[events.Event]] = {
+    kind.__name__: kind
+    for kind in (
+        events.Answered,
+        events.Attached,
+        events.Bypassed,
+        events.Denied,
+        events.Died,
+        events.Ended,
+        events.Hit,
+        events.Rehearsed,
+        events.Submitted,
+        events.Withdrawn,
+    )
+}
+"""What of a child is in the receipt of the process that opened the scope."""
+
+
+class Family:
+    """What one scope shares. `hear` is told what children have done, by the process that opened the scope.
+
+    Used on the engine's loop thread, except for `open`, `close` and what a fork calls.
+    """
+
+    def __init__(self, budget: Budget | None = None, hear: Callable[[events.Event], None] | None = None) -> None:
+        self.budget = budget
+        self._hear = hear
+        self._launches: dict[Account, dict[str, float | None]] = {}
+        """The creations within the hour, by name: when each was made, None while it is on its way."""
+        self._unheard: list[events.Event] = []
+        self._lock = threading.RLock()
+        self._journal: _Journal | None = None
+        self._is_root = True
+
+    def open(self) -> None:
+        """Children that are forked from here on belong to it. Any thread."""
+        _open.add(self)
+
+    def close(self) -> None:
+        """The scope is left. Any thread."""
+        _open.discard(self)
+
+    @property
+    def has_children(self) -> bool:
+        """Whether this process opened the scope, and has forked since."""
+        return self._is_root and self._journal is not None
+
+    def gather(self) -> None:
+        """Hear of what children have done until now."""
+        with self._together():
+            heard, self._unheard = self._unheard, []
+        if self._hear is not None:
+            for event in heard:
+                self._hear(event)
+
+    # The receipt.
+
+    def tell(self, event: events.Event) -> None:
+        """Take an event of this process in."""
+        if self.budget is not None:
+            self._settle(self.budget, event)
+        kind = type(event).__name__
+        if self._journal is not None and not self._is_root and kind in _COUNTED:
+            with self._lock:
+                self._journal.write(kind, event)
+
+    # The budget.
+
+    def reserve(self, budget: Budget, batch: str, quotes: Mapping[str, Quote]) -> dict[str, str]:
+        """As `Budget.reserve`."""
+        with self._together():
+            refused = budget.reserve(batch, quotes)
+            self._write("reserved", batch, {key: str(quote) for key, quote in quotes.items() if key not in refused})
+            return refused
+
+    def give_back(self, budget: Budget, batch: str, keys: Iterable[str]) -> None:
+        """As `Budget.give_back`."""
+        with self._together():
+            budget.give_back(batch, keys)
+            self._write("freed", batch, list(keys))
+
+    def _settle(self, budget: Budget, event: events.Event) -> None:
+        if isinstance(event, events.Died):
+            with self._together():
+                budget.give_back(event.batch)
+                self._write("freed", event.batch, None)
+        elif isinstance(event, events.Ended) and event.cost is not None:
+            paid = None if event.cost.paid is None else str(event.cost.paid)
+            with self._together():
+                budget.pay(event.batch, paid)
+                self._write("paid", event.batch, paid)
+
+    # The pace.
+
+    def launch(self, account: Account, most: int) -> str | tuple[int, float | None]:
+        """Take one of the `most` creations an hour of an account: its name; or, when there is none left, how many were
+        made within the hour, and the seconds until the first of them is an hour ago."""
+        with self._together():
+            launches = self._launches.setdefault(account, {})
+            now = clock.monotonic()
+            for name, made in tuple(launches.items()):
+                if made is not None and made + HOUR <= now:
+                    del launches[name]
+            times = [made for made in launches.values() if made is not None]
+            if len(launches) >= most:
+                return len(times), min(times) + HOUR - now if times else None
+            name = secrets.token_hex(4)
+            launches[name] = None
+            # If this process dies before it can say more, its job counts as made: it may be.
+            self._write("launched", list(account), name, now)
+            return name
+
+    def launched(self, account: Account, name: str, *, created: bool) -> None:
+        """A creation was made, or will never be."""
+        with self._together():
+            if created:
+                self._launches[account][name] = now = clock.monotonic()
+                self._write("launched", list(account), name, now)
+            else:
+                self._launches[account].pop(name, None)
+                self._write("unlaunched", list(account), name)
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether another process may make room without our knowing."""
+        return self._journal is not None
+
+    # The journal.
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Nobody else of the family decides meanwhile, and we know what the others have done."""
+        with self._lock:
+            if self._journal is None:
+                yield
+                return
+            with self._journal.locked():
+                for kind, told in self._journal.news():
+                    self._take_in(kind, told)
+                yield
+
+    def _write(self, kind: str, *told: object) -> None:
+        if self._journal is not None:
+            self._journal.write(kind, told)
+
+    def _take_in(self, kind: str, raw: bytes) -> None:
+        if kind in _COUNTED:
+            if self._is_root:
+                self._unheard.append(msgspec.json.decode(raw, type=_COUNTED[kind]))
+            return
+        told = msgspec.json.decode(raw)
+        if kind in ("launched", "unlaunched"):
+            launches = self._launches.setdefault((*told[0],), {})
+            if kind == "launched":
+                launches[told[1]] = told[2]
+            else:
+                launches.pop(told[1], None)
+        elif self.budget is not None:
+            if kind == "reserved":
+                self.budget.take(told[0], {key: Decimal(amount) for key, amount in told[1].items()})
+            elif kind == "freed":
+                self.budget.give_back(told[0], told[1])
+            else:
+                self.budget.pay(told[0], told[1])
+
+    # What a fork calls.
+
+    def before_fork(self) -> None:
+        """Keep all still, so that the child begins where the parent stands."""
+        self._lock.acquire()
+        try:
+            if self._journal is None:
+                self._journal = _Journal()
+            with self._together():
+                pass
+        except OSError as fault:
+            _log.warning(
+                "batchling: no temporary file (%s): a forked child has a budget, a pace and a receipt of its own", fault
+            )
+
+    def after_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_in_child(self) -> None:
+        """Go on as another member."""
+        self._lock = threading.RLock()
+        self._is_root = False
+        if self._journal is not None:
+            self._journal.writer = secrets.token_hex(4)
+
+
+class _Journal:
+    """A file without a name. Raises `OSError` when there can be none."""
+
+    def __init__(self) -> None:
+        import tempfile
+
+        self._file = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115  # as long as the scope
+        weakref.finalize(self, self._file.close)
+        self._read = 0
+        self.writer = secrets.token_hex(4)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        fcntl.lockf(self._file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    def write(self, kind: str, told: object) -> None:
+        """Append a line: at once, so that lines of two processes never mix."""
+        self._file.write(b"%s %s %s\n" % (self.writer.encode(), kind.encode(), _encode(told)))
+
+    def news(self) -> Iterator[tuple[str, bytes]]:
+        """What others have written since the last time."""
+        size = os.fstat(self._file.fileno()).st_size
+        lines, _, rest = os.pread(self._file.fileno(), size - self._read, self._read).rpartition(b"\n")
+        self._read = size - len(rest)
+        for line in lines.split(b"\n"):
+            writer, _, entry = line.partition(b" ")
+            kind, _, told = entry.partition(b" ")
+            if told and writer != self.writer.encode():
+                yield kind.decode(), told
+
+
+_encode = msgspec.json.encode
+
+_open: weakref.WeakSet[Family] = weakref.WeakSet()
+_forking: list[Family] = []
+"""Those that a fork keeps still."""
+
+
+def _before_fork() -> None:
+    _forking[:] = _open
+    for family in _forking:
+        family.before_fork()
+
+
+def _after_in_parent() -> None:
+    for family in _forking:
+        family.after_in_parent()
+    _forking.clear()
+
+
+def _after_in_child() -> None:
+    for family in _forking:
+        family.after_in_child()
+    _forking.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -1,0 +1,238 @@
+"""A scope and the children that are forked inside it: one budget, one pace, one receipt."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from batchling import batchify
+from batchling.core import events
+from batchling.core.budget import Budget
+from batchling.family import Family
+from batchling.testing import ProviderServer
+from tests.engine.calls import QUICK, ask, scope
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+ACCOUNT = ("openai", "https://api.openai.com/v1", "a")
+HERE: Any = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
+
+
+def in_child(work: Callable[[], Any]) -> Any:
+    """What a forked child returns."""
+    results = HERE.SimpleQueue()
+    child = HERE.Process(target=lambda: results.put(work()))
+    child.start()
+    found = results.get()
+    child.join(20)
+    assert child.exitcode == 0
+    return found
+
+
+def opened(limit: float | None = None, hear: Callable[[events.Event], None] | None = None) -> Family:
+    family = Family(None if limit is None else Budget(limit, lambda target, items: {}), hear)
+    family.open()
+    return family
+
+
+def reserve(family: Family, batch: str, amount: str = "0.4") -> bool:
+    assert family.budget is not None
+    return not family.reserve(family.budget, batch, {"k": Decimal(amount)})
+
+
+# The budget.
+
+
+def test_a_budget_is_for_all_workers(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Eight workers with a call each share what is enough for two; none has ended while the others ask."""
+    begin = HERE.Barrier(8)
+
+    def work(number: int, answers: Any) -> None:
+        begin.wait(20)
+        more = {"model": "gpt-5-mini", "max_completion_tokens": 400}
+        answers.put(ask(provider_server, f"{number}", **more).status_code)
+
+    context = scope(provider_server, budget_usd=0.0009, cache=False)
+    answers = HERE.SimpleQueue()
+    provider_server.hold()
+    with context:
+        children = [HERE.Process(target=work, args=(number, answers)) for number in range(8)]
+        for child in children:
+            child.start()
+        refused = [answers.get() for _ in range(6)]
+        provider_server.release()
+        good = [answers.get() for _ in range(2)]
+        for child in children:
+            child.join(20)
+    assert refused == [402] * 6
+    assert good == [200] * 2
+    assert len(provider_server.billed(batch=True)) == 2
+    assert context.receipt.cost.answers == 2
+    assert context.receipt.denied == 6
+    assert "8 calls batched" in capsys.readouterr().err
+
+
+def test_what_one_reserves_frees_or_pays_counts_for_all() -> None:
+    family = opened(1.0)
+    assert reserve(family, "mine")
+    assert in_child(lambda: [reserve(family, "first"), reserve(family, "second")]) == [True, False]
+    assert not reserve(family, "third")
+    family.tell(events.Died("mine", "refused"))
+    assert in_child(lambda: [reserve(family, "fourth"), reserve(family, "fifth")]) == [True, False]
+    assert family.budget is not None
+
+    def ends() -> None:
+        family.tell(events.Died("fourth", "refused"))
+
+    in_child(ends)
+    assert reserve(family, "sixth")
+    assert family.budget.taken == Decimal("0.8")
+
+
+def test_many_at_once_never_take_more_than_there_is() -> None:
+    family = opened(1.0)
+    begin = HERE.Barrier(6)
+    counts = HERE.SimpleQueue()
+
+    def work(number: int) -> None:
+        begin.wait(20)
+        counts.put(sum(reserve(family, f"{number} {turn}", "0.01") for turn in range(40)))
+
+    children = [HERE.Process(target=work, args=(number,)) for number in range(6)]
+    for child in children:
+        child.start()
+    assert sum(counts.get() for _ in children) == 100
+    for child in children:
+        child.join(20)
+    family.gather()
+    assert family.budget is not None
+    assert family.budget.taken == 1
+
+
+def test_what_a_killed_child_has_reserved_may_have_been_spent() -> None:
+    family = opened(1.0)
+    reserved = HERE.Event()
+
+    def work() -> None:
+        reserve(family, "killed", "0.7")
+        reserved.set()
+        signal.pause()
+
+    child = HERE.Process(target=work)
+    child.start()
+    assert reserved.wait(20)
+    child.kill()
+    child.join(20)
+    assert not reserve(family, "mine")
+    assert reserve(family, "small", "0.3")
+
+
+# The pace.
+
+
+def test_the_creations_of_an_hour_are_those_of_all() -> None:
+    family = opened()
+    first = family.launch(ACCOUNT, 3)
+    assert isinstance(first, str)
+
+    def work() -> list[Any]:
+        made, given_up, none_left = (family.launch(ACCOUNT, 3) for _ in range(3))
+        family.launched(ACCOUNT, made, created=True)
+        family.launched(ACCOUNT, given_up, created=False)
+        return [made, given_up, none_left]
+
+    none_left = in_child(work)[-1]
+    assert tuple(none_left) == (0, None)
+    second = family.launch(ACCOUNT, 3)
+    assert isinstance(second, str)
+    found = family.launch(ACCOUNT, 3)
+    assert isinstance(found, tuple)
+    assert found[0] == 1
+    assert isinstance(family.launch(("other", "", ""), 1), str)
+
+
+def test_a_launch_of_a_killed_child_counts() -> None:
+    family = opened()
+
+    def work() -> None:
+        family.launch(ACCOUNT, 1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = HERE.Process(target=work)
+    child.start()
+    child.join(20)
+    assert child.exitcode == -signal.SIGKILL
+    assert isinstance(family.launch(ACCOUNT, 1), tuple)
+
+
+def test_a_forked_batch_waits_for_the_hour_of_its_parents(provider_server: ProviderServer) -> None:
+    with scope(provider_server, max_batches_per_hour=1):
+        assert ask(provider_server, "mine").status_code == 200
+        child = HERE.Process(target=ask, args=(provider_server, "one too many"))
+        child.start()
+        child.join(1.5)
+        assert child.is_alive()
+        child.kill()
+        child.join(20)
+    assert len(provider_server.creates()) == 1
+
+
+# The receipt.
+
+
+def test_the_receipt_has_what_children_and_their_children_did(
+    provider_server: ProviderServer, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def grandchild() -> int:
+        return ask(provider_server, "grandchild").status_code
+
+    def child() -> list[int]:
+        return [ask(provider_server, "child").status_code, in_child(grandchild)]
+
+    context = scope(provider_server)
+    with context:
+        assert in_child(child) == [200, 200]
+        assert context.receipt.answered == 2
+    assert context.receipt.answered == 2
+    assert context.receipt.batches == 2
+    assert context.receipt.cost.answers == 2
+    assert "2 calls batched in 2 batches" in capsys.readouterr().err
+    assert "no call was intercepted" not in caplog.text
+
+
+def test_what_goes_real_time_in_a_child_is_reported(
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with scope(provider_server):
+        assert in_child(lambda: ask(provider_server, "a", stream=True).status_code) == 200
+        assert ask(provider_server, "b").status_code == 200
+    report = capsys.readouterr().err
+    assert "1 call batched in 1 batch" in report
+    assert "1 went real time" in report
+
+
+def test_nothing_is_shared_before_the_first_fork_and_after_the_scope(provider_server: ProviderServer) -> None:
+    context = scope(provider_server)
+    with context:
+        assert ask(provider_server, "a").status_code == 200
+        assert not context._batcher.family.has_children
+    in_child(lambda: 0)
+    assert not context._batcher.family.has_children
+
+
+def test_a_scope_without_a_temporary_folder_still_forks(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none(*args: Any, **options: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", none)
+    with batchify(**QUICK):
+        assert in_child(lambda: 7) == 7
+    assert "a forked child has a budget, a pace and a receipt of its own" in caplog.text
