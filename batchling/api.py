@@ -17,7 +17,8 @@ from batchling.cache import open_footprints, open_store
 from batchling.context import BatchingContext
 from batchling.core import events
 from batchling.core.budget import Budget
-from batchling.core.retry import RESUBMISSIONS
+from batchling.core.model import Target
+from batchling.core.retry import POLL_SECONDS, RESUBMISSIONS
 from batchling.display.hints import Hints
 from batchling.display.live import CHOICES, Choice, Display
 from batchling.display.plain import advise, log
@@ -40,7 +41,7 @@ def batchify(
     *target: Never,
     batch_size: int | None = None,
     batch_window_seconds: float = 2.0,
-    batch_poll_interval_seconds: float = 10.0,
+    batch_poll_interval_seconds: float = POLL_SECONDS,
     dry_run: bool = False,
     cache: bool | Literal["no-results"] = True,
     gateways: Mapping[str, str] | None = None,
@@ -63,7 +64,8 @@ def batchify(
     - `batch_size`: requests after which a queue leaves as a batch, per `(provider, endpoint, model)`; None means
       the provider's own maximum.
     - `batch_window_seconds`: a queue leaves this long after its first request, full or not.
-    - `batch_poll_interval_seconds`: how often the provider is asked how a job stands (less often if it asks for that).
+    - `batch_poll_interval_seconds`: how often the provider is asked how a job stands (less often if it asks for that,
+      and at Together and Azure, which wish for 30 and 60 seconds, unless this is below 10).
     - `dry_run`: send no batch, write nothing; every call gets a synthetic response marked `x-batchling-dry-run: 1`.
       What no batch can carry (a stream, say) goes real time as ever, and is reported.
     - `cache`: keep records and results on disk (`BATCHLING_CACHE_DIR`, else the platform's cache folder), so that
@@ -140,7 +142,7 @@ def batchify(
     shown = Display(display)
     report = Report(partial(total, known))
     budget = None if budget_usd is None else Budget(_dollars("budget_usd", budget_usd), quoting(known))
-    hints = Hints()
+    hints = Hints(partial(_saves_nothing, known))
     standing = Standing(kept=cache is not False)
 
     def listen(event: events.Event) -> None:
@@ -159,6 +161,11 @@ def batchify(
     family = Family(budget, hear_of_child)
     batcher = Batcher(options, routes, store, listen, Meter, family, open_footprints(cache, program()))
     return BatchingContext(batcher, report, shown, listeners, hints)
+
+
+def _saves_nothing(known: Mapping[str, Provider], target: Target) -> bool:
+    """Whether the provider is known to give no discount on a model in batches."""
+    return (provider := known.get(target.provider)) is not None and provider.limits.price_of(target.model) == 1.0
 
 
 def _callables(value: object) -> list[Call]:

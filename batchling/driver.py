@@ -346,10 +346,11 @@ class Driver:
         assert job is not None  # RUNNING and ENDED records have one
         refusals = _Refusals()
         bare = _Patience(PATIENCE_FOR_FILES)
-        pause = self._poll_interval if batch.items else 0.0
+        interval = retry.poll_interval(self._poll_interval, batch.provider.limits.poll)
+        pause = interval if batch.items else 0.0
         while True:
             await self._wait(pause)
-            pause = self._poll_interval
+            pause = interval
             try:
                 status = await self._exchange.run(
                     self._errand(batch, "poll"), lambda: batch.provider.poll(batch.site, job)

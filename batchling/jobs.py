@@ -31,6 +31,7 @@ from batchling.cache.files import FileStore
 from batchling.cache.upkeep import Contents, Removed, Upkeep
 from batchling.core import events
 from batchling.core.lifecycle import Phase, Progress, Record
+from batchling.core.retry import POLL_SECONDS
 from batchling.core.text import MOST_SHOWN, printable
 from batchling.errors import CacheError
 from batchling.money.meter import Meter
@@ -170,7 +171,7 @@ async def collect(
     *,
     once: bool = False,
     keep_results: bool = True,
-    poll_interval: float = 10.0,
+    poll_interval: float = POLL_SECONDS,
     listen: Listener | None = None,
     tell: Callable[[Result], None] | None = None,
 ) -> list[Result]:
@@ -194,7 +195,7 @@ async def collect(
 async def cancel(
     batch_ids: Sequence[str],
     *,
-    poll_interval: float = 10.0,
+    poll_interval: float = POLL_SECONDS,
     listen: Listener | None = None,
     tell: Callable[[Result], None] | None = None,
 ) -> list[Result]:

@@ -14,6 +14,9 @@ LONGEST = 300.0
 LONGEST_ASKED = 3_600.0
 """Seconds that a provider may ask us to wait at most: an hourly limit is the longest that is known."""
 
+POLL_SECONDS = 10.0
+"""How often a job is looked at, unless the scope says otherwise."""
+
 RESUBMISSIONS = 2
 """How often a request that got no final answer is put into another batch, unless the scope says otherwise."""
 
@@ -61,3 +64,9 @@ def moment(value: str | None) -> float | None:
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def poll_interval(asked: float, wished: float) -> float:
+    """Seconds between two looks at a job: as the scope asks, and no less than the provider wishes, unless the scope
+    asks for less than the default, which is on purpose."""
+    return asked if asked < POLL_SECONDS else max(asked, wished)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from batchling.core import events, footprint
+from batchling.core.model import Target
 from batchling.core.text import printable
 
 SMALL = 64
@@ -64,9 +65,11 @@ class _Line:
 
 
 class Hints:
-    """Sees one scope. `add` is called on the engine's loop thread."""
+    """Sees one scope. `add` is called on the engine's loop thread; `saves_nothing` says of which models batches cost
+    what real time does."""
 
-    def __init__(self) -> None:
+    def __init__(self, saves_nothing: Callable[[Target], bool] = lambda _: False) -> None:
+        self._saves_nothing = saves_nothing
         self._lines: dict[tuple[str, str, str], _Line] = {}
         self._owners: dict[str, _Line] = {}
         self._last: tuple[str, str, str] | None = None
@@ -145,6 +148,16 @@ class Hints:
                     "grpc",
                     f"batchling: this program has loaded {', '.join(beyond)}. Calls made with it are out of reach: "
                     "they pay the full price, and no report counts them.",
+                )
+            )
+        queue = event.target.queue
+        if f"dear {queue}" not in self._said and self._saves_nothing(event.target):
+            texts.append(
+                self._once(
+                    f"dear {queue}",
+                    f"batchling: {event.target.provider} gives no discount on {event.target.model} in batches: its "
+                    "answers cost the full price, and may take a day. Make these calls outside the scope to have "
+                    "them at once.",
                 )
             )
         if event.limit is not None and event.limit < DAY:

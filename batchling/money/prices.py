@@ -104,7 +104,7 @@ def find(provider: str, model: str, limits: Limits) -> Price | None:
     known = {name: value for name, value in full.__dict__.items() if value is not None}
     if not known:
         return None
-    batch = _batch_price(full, known, limits)
+    batch = _batch_price(full, known, limits, limits.price_of(model))
     if batch is None and any(variant.when == {"processing": "batch"} for variant in found.price_variants or ()):
         # Our table has no word for all of the provider's models; the list has one for this.
         batch = found.get_prices(now, {"processing": "batch"})
@@ -112,11 +112,11 @@ def find(provider: str, model: str, limits: Limits) -> Price | None:
     return Price(full, batch, linear, limits.cached == "unknown")
 
 
-def _batch_price(full: ModelPrice, known: Mapping[str, Any], limits: Limits) -> ModelPrice | None:
+def _batch_price(full: ModelPrice, known: Mapping[str, Any], limits: Limits, share: float | None) -> ModelPrice | None:
     """The discount of our table, with its exceptions, on every price of a model."""
-    if limits.price is None:
+    if share is None:
         return None
-    factor = Decimal(str(limits.price))
+    factor = Decimal(str(share))
     prices = {}
     for name, value in known.items():
         cached = name.startswith("cache_") and "read" in name

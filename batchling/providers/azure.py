@@ -61,7 +61,7 @@ class Azure(FileDialect):
     endpoints: tuple[str, ...] = ("/chat/completions", "/responses")
     # 100,000 rows or 50,000: two pages disagree. Jobs do not expire.
     limits: Limits = field(
-        default_factory=lambda: Limits(rows=50_000, bytes=199_000_000, cached="unknown", window=7 * 86_400.0)
+        default_factory=lambda: Limits(rows=50_000, bytes=199_000_000, cached="unknown", window=7 * 86_400.0, poll=60.0)
     )
     facts: Facts = field(
         default_factory=lambda: Facts(

@@ -99,7 +99,10 @@ class Limits:
 
     `row` is the size of the largest row in bytes, `inputs` the number of embedding inputs in all rows together,
     `creates_per_hour` the batches that an account may create, `in_flight` those it may have at a time. None: no
-    limit is known. A batch of fewer than `least` rows is refused. `window` is how many seconds a job may take.
+    limit is known. A batch of fewer than `least` rows is refused. `window` is how many seconds a job may take, `poll`
+    how many seconds the provider asks to let pass between two looks at one.
+
+    Where `discounted` names models, all others cost in a batch what they cost in real time.
     """
 
     rows: int
@@ -112,6 +115,12 @@ class Limits:
     cached: Literal["batch", "kept", "lost", "unknown"] = "batch"
     least: int = 1
     window: float = 86_400.0
+    poll: float = 0.0
+    discounted: tuple[str, ...] = ()
+
+    def price_of(self, model: str) -> float | None:
+        """What a model costs in a batch compared with real time; None is not known."""
+        return 1.0 if self.discounted and model not in self.discounted else self.price
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ _CHAT = "/chat/completions"
 _AUDIO = ("/audio/transcriptions", "/audio/translations")
 _ALIBABA = "https://%s.aliyuncs.com/compatible-mode/v1"
 
+_AT_TOGETHER = ("meta-llama/Llama-3.3-70B-Instruct-Turbo", "openai/whisper-large-v3")
+"""The models that cost half in Together's batches since September 2026."""
+
 GROQ = FileDialect(
     name="groq",
     roots=("https://api.groq.com/openai/v1",),
@@ -38,7 +41,7 @@ TOGETHER = FileDialect(
     endpoints=(_CHAT, *_AUDIO),
     # Where together 3.1 sends its chats; its files and jobs are at the other host.
     elsewhere={"https://api-inference.together.ai/v1": "https://api.together.ai/v1"},
-    limits=Limits(rows=50_000, bytes=99_000_000, row=10_000_000, price=None),
+    limits=Limits(rows=50_000, bytes=99_000_000, row=10_000_000, poll=30.0, discounted=_AT_TOGETHER),
     facts=FACTS["together"],
     tag="",
     listing="",  # one bare array

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchling.core.model import Response
-from batchling.core.retry import LONGEST, LONGEST_ASKED, passing, pause, refused_unseen, retry_after
+from batchling.core.retry import LONGEST, LONGEST_ASKED, passing, pause, poll_interval, refused_unseen, retry_after
 
 
 @given(st.integers(1, 10_000), st.floats(0.01, 10), st.floats(0, 0.999), st.none() | st.floats(0, 1e5))
@@ -52,3 +52,10 @@ def test_retry_after_in_seconds_and_as_a_date(monkeypatch: pytest.MonkeyPatch) -
     assert retry_after(Response(429), 0.0) is None
     monkeypatch.undo()
     time.tzset()
+
+
+def test_jobs_are_looked_at_as_seldom_as_the_provider_wishes_unless_on_purpose() -> None:
+    assert poll_interval(10.0, 60.0) == 60.0
+    assert poll_interval(10.0, 0.0) == 10.0
+    assert poll_interval(300.0, 60.0) == 300.0
+    assert poll_interval(5.0, 60.0) == 5.0

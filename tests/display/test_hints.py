@@ -216,3 +216,10 @@ def test_a_local_server_costs_nothing_that_we_know_of() -> None:
 def test_processes_without_the_scope_are_told_once() -> None:
     (text,) = said(events.Spawned("spawn"), events.Spawned("loky"))
     assert '"spawn"' in text
+
+
+def test_a_model_without_a_discount_is_told_before_the_wait() -> None:
+    hints = Hints(lambda target: target == CHAT)
+    texts = [text for target in (CHAT, CHAT, CLAUDE) if (text := hints.add(Queued(target)))]
+    assert len(texts) == 1
+    assert "no discount on" in texts[0]

@@ -245,9 +245,9 @@ def test_unknown_price_is_unknown(provider_server: ProviderServer, capsys: pytes
 def test_unknown_discount_leaves_paid_unknown(
     provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Together's discount is of some models only."""
-    model = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
-    case = Case("together", "/v1/chat/completions", model, in_openai, "usage", {}, "together", {}, 0, 0)
+    """Novita's discount is not confirmed."""
+    model = "meta-llama/llama-3.1-8b-instruct"
+    case = Case("novita", "/openai/v1/chat/completions", model, in_openai, "usage", {}, "novita", {}, 0, 0)
     receipt, answers = run(provider_server, case, ["a"], batch_size=1)
 
     assert answers[0].status_code == 200
@@ -255,6 +255,21 @@ def test_unknown_discount_leaves_paid_unknown(
     assert receipt.cost.paid is None
     assert receipt.cost.saved is None
     assert f"unknown batch price for model {model} ($" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "share"), [("meta-llama/Llama-3.3-70B-Instruct-Turbo", 0.5), ("Qwen/Qwen1.5-72B", 1.0)]
+)
+def test_a_discount_of_some_models_only(
+    provider_server: ProviderServer, caplog: pytest.LogCaptureFixture, model: str, share: float
+) -> None:
+    case = Case("together", "/v1/chat/completions", model, in_openai, "usage", {}, "together", {}, 0, 0)
+    receipt, answers = run(provider_server, case, ["a"], batch_size=1)
+
+    assert answers[0].status_code == 200
+    assert receipt.cost.full
+    assert receipt.cost.paid == pytest.approx(receipt.cost.full * share)
+    assert ("no discount on " + model in caplog.text) is (share == 1.0)
 
 
 def test_failed_rows_cost_nothing_and_abandoned_ones_do(provider_server: ProviderServer) -> None:
