@@ -95,8 +95,7 @@ class Family:
         """Take an event of this process in."""
         if self.budget is not None:
             self._settle(self.budget, event)
-        kind = type(event).__name__
-        if self._journal is not None and not self._is_root and kind in _COUNTED:
+        if self._journal is not None and not self._is_root and (kind := type(event).__name__) in _COUNTED:
             with self._lock:
                 self._journal.write(kind, event)
 
@@ -264,26 +263,34 @@ class _Journal:
 _encode = msgspec.json.encode
 
 _open: weakref.WeakSet[Family] = weakref.WeakSet()
-_forking: list[Family] = []
-"""Those that a fork keeps still."""
+
+
+class _Forking(threading.local):
+    """Those that the fork of a thread keeps still: threads may fork at the same time."""
+
+    families: tuple[Family, ...] = ()
+
+
+_forking = _Forking()
 
 
 def _before_fork() -> None:
-    _forking[:] = _open
-    for family in _forking:
+    # In one order, lest two threads wait for each other.
+    _forking.families = tuple(sorted(_open, key=id))
+    for family in _forking.families:
         family.before_fork()
 
 
 def _after_in_parent() -> None:
-    for family in _forking:
+    for family in _forking.families:
         family.after_in_parent()
-    _forking.clear()
+    _forking.families = ()
 
 
 def _after_in_child() -> None:
-    for family in _forking:
+    for family in _forking.families:
         family.after_in_child()
-    _forking.clear()
+    _forking.families = ()
 
 
 if hasattr(os, "register_at_fork"):

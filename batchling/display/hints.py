@@ -74,6 +74,8 @@ class Hints:
         self._owners: dict[str, _Line] = {}
         self._last: tuple[str, str, str] | None = None
         """The queue of the last batch."""
+        self._seen: set[tuple[str, str, str]] = set()
+        """The queues of which a call was seen."""
         self._said: set[str] = set()
         self.nothing_happened = True
 
@@ -141,25 +143,10 @@ class Hints:
         )
 
     def _of_call(self, event: events.Queued) -> str | None:
-        texts = []
-        if beyond := [text for name, text in _BY_GRPC.items() if name in sys.modules]:
-            texts.append(
-                self._once(
-                    "grpc",
-                    f"batchling: this program has loaded {', '.join(beyond)}. Calls made with it are out of reach: "
-                    "they pay the full price, and no report counts them.",
-                )
-            )
-        queue = event.target.queue
-        if f"dear {queue}" not in self._said and self._saves_nothing(event.target):
-            texts.append(
-                self._once(
-                    f"dear {queue}",
-                    f"batchling: {event.target.provider} gives no discount on {event.target.model} in batches: its "
-                    "answers cost the full price, and may take a day. Make these calls outside the scope to have "
-                    "them at once.",
-                )
-            )
+        texts: list[str | None] = []
+        if event.target.queue not in self._seen:
+            self._seen.add(event.target.queue)
+            texts += self._of_kind(event.target)
         if event.limit is not None and event.limit < DAY:
             texts.append(
                 self._once(
@@ -180,6 +167,27 @@ class Hints:
                 )
             )
         return "\n".join(text for text in texts if text) or None
+
+    def _of_kind(self, target: Target) -> list[str | None]:
+        """What is to be said of the first call of a queue."""
+        texts = []
+        if beyond := [text for name, text in _BY_GRPC.items() if name in sys.modules]:
+            texts.append(
+                self._once(
+                    "grpc",
+                    f"batchling: this program has loaded {', '.join(beyond)}. Calls made with it are out of reach: "
+                    "they pay the full price, and no report counts them.",
+                )
+            )
+        if self._saves_nothing(target):
+            texts.append(
+                self._once(
+                    f"full price {target.queue}",
+                    f"batchling: {target.provider} gives no discount on {target.model} in batches: its answers cost "
+                    "the full price, and may take a day. Make these calls outside the scope to have them at once.",
+                )
+            )
+        return texts
 
     def _once(self, what: str, text: str) -> str | None:
         if what in self._said:

@@ -170,8 +170,8 @@ class Provider(Protocol):
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """The official API roots (`https://api.openai.com/v1`). A host that begins with `*` stands for all that end
-        with the rest (`https://*.openai.azure.com/openai`)."""
+        """The official API roots (`https://api.openai.com/v1`). A `*` in the host stands for whatever a host may have
+        there (`https://*.openai.azure.com/openai`)."""
 
     @property
     def limits(self) -> Limits: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from batchling import batchify
 from batchling.core import events
 from batchling.core.budget import Budget
-from batchling.family import Family
+from batchling.family import Family, _after_in_parent, _before_fork
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, ask, scope
 
@@ -224,6 +225,28 @@ def test_nothing_is_shared_before_the_first_fork_and_after_the_scope(provider_se
         assert not context._batcher.family.has_children
     in_child(lambda: 0)
     assert not context._batcher.family.has_children
+
+
+def test_threads_may_fork_at_the_same_time() -> None:
+    """What a fork calls, without one: filelock refuses a second fork meanwhile."""
+    family = opened(1.0)
+    asked, done = threading.Event(), threading.Event()
+
+    def fork() -> None:
+        asked.set()
+        _before_fork()
+        _after_in_parent()
+        done.set()
+
+    _before_fork()
+    other = threading.Thread(target=fork)
+    other.start()
+    assert asked.wait(20)
+    assert not done.is_set()
+    _after_in_parent()
+    other.join(20)
+    assert done.is_set()
+    assert reserve(family, "mine")
 
 
 def test_a_scope_without_a_temporary_folder_still_forks(
