@@ -37,6 +37,7 @@ from batchling.core.events import (
     Polled,
     Queued,
     Rehearsed,
+    Spawned,
     Submitted,
     Withdrawn,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "Polled",
     "Queued",
     "Rehearsed",
+    "Spawned",
     "Submitted",
     "Target",
     "Withdrawn",
