@@ -187,7 +187,9 @@ class Batcher:
         self.notice(events.Bypassed(parts.hostname or "", parts.path, reason))
 
     def notice(self, event: events.Event) -> None:
-        self._mailbox.post(lambda: self._emit(event))
+        # The family hears of it at once: a forked child may be over before its loop thread has its turn.
+        self.family.tell(event)
+        self._mailbox.post(lambda: self._show(event))
 
     # What the context asks, in any thread.
 
@@ -236,6 +238,9 @@ class Batcher:
 
     def _emit(self, event: events.Event) -> None:
         self.family.tell(event)
+        self._show(event)
+
+    def _show(self, event: events.Event) -> None:
         try:
             self._listener(event)
         except Exception:

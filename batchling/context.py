@@ -145,7 +145,7 @@ class BatchingContext:
         finally:
             self._ended = clock.monotonic()
             self._wait(self._listeners.close(), _LISTEN_SECONDS, until=3)
-            if text := self._report.text(self._seconds()):
+            if self._batcher.family.reports and (text := self._report.text(self._seconds())):
                 print(text, file=sys.stderr, flush=True)
                 if self._report.jobs_left:
                     _told.append(clock.monotonic())

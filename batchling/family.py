@@ -9,6 +9,7 @@ it may have been spent.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -16,7 +17,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 
 import msgspec
@@ -55,7 +56,8 @@ _COUNTED: Mapping[str, type[events.Event]] = {
 class Family:
     """What one scope shares. `hear` is told what children have done, by the process that opened the scope.
 
-    Used on the engine's loop thread, except for `open`, `close` and what a fork calls.
+    Used on the engine's loop thread, except for `open`, `close`, `tell` of a call that goes real time, and what a fork
+    calls.
     """
 
     def __init__(self, budget: Budget | None = None, hear: Callable[[events.Event], None] | None = None) -> None:
@@ -67,6 +69,7 @@ class Family:
         self._lock = threading.RLock()
         self._journal: _Journal | None = None
         self._is_root = True
+        self._is_lost = False
 
     def open(self) -> None:
         """Children that are forked from here on belong to it. Any thread."""
@@ -89,6 +92,11 @@ class Family:
             for event in heard:
                 self._hear(event)
 
+    @property
+    def reports(self) -> bool:
+        """Whether this process says what happened: a child leaves that to the process that opened the scope."""
+        return self._is_root or self._journal is None
+
     # The receipt.
 
     def tell(self, event: events.Event) -> None:
@@ -97,7 +105,7 @@ class Family:
             self._settle(self.budget, event)
         if self._journal is not None and not self._is_root and (kind := type(event).__name__) in _COUNTED:
             with self._lock:
-                self._journal.write(kind, event)
+                self._write(kind, event)
 
     # The budget.
 
@@ -105,25 +113,29 @@ class Family:
         """As `Budget.reserve`."""
         with self._together():
             refused = budget.reserve(batch, quotes)
-            self._write("reserved", batch, {key: str(quote) for key, quote in quotes.items() if key not in refused})
+            amounts = {key: str(quote) for key, quote in quotes.items() if key not in refused}
+            self._write("reserved", (batch, amounts))
+            if self._is_lost:
+                budget.give_back(batch)
+                return dict.fromkeys(quotes, "this forked process has lost touch with the others that share the budget")
             return refused
 
     def give_back(self, budget: Budget, batch: str, keys: Iterable[str]) -> None:
         """As `Budget.give_back`."""
         with self._together():
             budget.give_back(batch, keys)
-            self._write("freed", batch, list(keys))
+            self._write("freed", (batch, list(keys)))
 
     def _settle(self, budget: Budget, event: events.Event) -> None:
         if isinstance(event, events.Died):
             with self._together():
                 budget.give_back(event.batch)
-                self._write("freed", event.batch, None)
+                self._write("freed", (event.batch, None))
         elif isinstance(event, events.Ended) and event.cost is not None:
             paid = None if event.cost.paid is None else str(event.cost.paid)
             with self._together():
                 budget.pay(event.batch, paid)
-                self._write("paid", event.batch, paid)
+                self._write("paid", (event.batch, paid))
 
     # The pace.
 
@@ -142,7 +154,7 @@ class Family:
             name = secrets.token_hex(4)
             launches[name] = None
             # If this process dies before it can say more, its job counts as made: it may be.
-            self._write("launched", list(account), name, now)
+            self._write("launched", (account, name, now))
             return name
 
     def launched(self, account: Account, name: str, *, created: bool) -> None:
@@ -150,10 +162,10 @@ class Family:
         with self._together():
             if created:
                 self._launches[account][name] = now = clock.monotonic()
-                self._write("launched", list(account), name, now)
+                self._write("launched", (account, name, now))
             else:
                 self._launches[account].pop(name, None)
-                self._write("unlaunched", list(account), name)
+                self._write("unlaunched", (account, name))
 
     @property
     def waits_for_others(self) -> bool:
@@ -166,17 +178,37 @@ class Family:
     def _together(self) -> Iterator[None]:
         """Nobody else of the family decides meanwhile, and we know what the others have done."""
         with self._lock:
+            if self._journal is not None and not self._journal.is_there():
+                self._lose("its file was closed")
             if self._journal is None:
                 yield
                 return
             with self._journal.locked():
                 for kind, told in self._journal.news():
-                    self._take_in(kind, told)
+                    with suppress(msgspec.DecodeError):  # a line that was cut off: its writer was killed
+                        self._take_in(kind, told)
                 yield
 
-    def _write(self, kind: str, *told: object) -> None:
-        if self._journal is not None:
+    def _write(self, kind: str, told: object) -> None:
+        if self._journal is None:
+            return
+        if not self._journal.is_there():
+            self._lose("its file was closed")
+            return
+        try:
             self._journal.write(kind, told)
+        except OSError as fault:
+            self._lose(str(fault))
+
+    def _lose(self, why: str) -> None:
+        """Go on alone. What shares a budget with others that it knows no longer may spend nothing of it."""
+        self._journal = None
+        self._is_lost = True
+        _log.warning(
+            "batchling: this process no longer shares a budget, a pace and a receipt with those forked from the same "
+            "scope (%s). What it does from now on is not in their receipt; with a budget, it submits nothing.",
+            why,
+        )
 
     def _take_in(self, kind: str, raw: bytes) -> None:
         if kind in _COUNTED:
@@ -204,7 +236,7 @@ class Family:
         """Keep all still, so that the child begins where the parent stands."""
         self._lock.acquire()
         try:
-            if self._journal is None:
+            if self._journal is None and not self._is_lost:
                 self._journal = _Journal()
             with self._together():
                 pass
@@ -231,10 +263,17 @@ class _Journal:
     def __init__(self) -> None:
         import tempfile
 
-        self._file = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115  # as long as the scope
-        weakref.finalize(self, self._file.close)
+        with tempfile.TemporaryFile("a+b", buffering=0) as file:
+            self._file = os.dup(file.fileno())
+        self._identity = _identity(self._file)
+        weakref.finalize(self, _close, self._file, self._identity)
         self._read = 0
         self.writer = secrets.token_hex(4)
+
+    def is_there(self) -> bool:
+        """Whether our descriptor is still our file's: a child that becomes a daemon closes all of them, and its next
+        file may get the same number."""
+        return _identity(self._file) == self._identity
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -245,13 +284,16 @@ class _Journal:
             fcntl.lockf(self._file, fcntl.LOCK_UN)
 
     def write(self, kind: str, told: object) -> None:
-        """Append a line: at once, so that lines of two processes never mix."""
-        self._file.write(b"%s %s %s\n" % (self.writer.encode(), kind.encode(), _encode(told)))
+        """Append a line: at once, so that lines of two processes never mix. It begins with a line's end, so that a line
+        before it that was cut off spoils only itself. Raises `OSError`."""
+        line = b"\n%s %s %s\n" % (self.writer.encode(), kind.encode(), msgspec.json.encode(told))
+        if os.write(self._file, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def news(self) -> Iterator[tuple[str, bytes]]:
         """What others have written since the last time."""
-        size = os.fstat(self._file.fileno()).st_size
-        lines, _, rest = os.pread(self._file.fileno(), size - self._read, self._read).rpartition(b"\n")
+        size = os.fstat(self._file).st_size
+        lines, _, rest = os.pread(self._file, size - self._read, self._read).rpartition(b"\n")
         self._read = size - len(rest)
         for line in lines.split(b"\n"):
             writer, _, entry = line.partition(b" ")
@@ -260,7 +302,20 @@ class _Journal:
                 yield kind.decode(), told
 
 
-_encode = msgspec.json.encode
+def _identity(file: int) -> tuple[int, int] | None:
+    """Which file a descriptor is of; None when it is closed."""
+    try:
+        found = os.fstat(file)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _close(file: int, identity: tuple[int, int] | None) -> None:
+    """Close a descriptor, unless its number is another file's by now."""
+    if _identity(file) == identity is not None:
+        os.close(file)
+
 
 _open: weakref.WeakSet[Family] = weakref.WeakSet()
 
@@ -275,7 +330,7 @@ _forking = _Forking()
 
 
 def _before_fork() -> None:
-    # In one order, lest two threads wait for each other.
+    # Always in the same order, so that two threads never wait for each other.
     _forking.families = tuple(sorted(_open, key=id))
     for family in _forking.families:
         family.before_fork()

@@ -72,8 +72,8 @@ class Report:
                 self._tally(event.target)
                 self._homes[event.batch] = event.target.queue
             case events.Ended():
-                queue = self._homes.pop(event.batch, None)
-                if event.cost is not None and queue is not None:
+                # One without a cost is of a process that did not count it; another may still tell.
+                if event.cost is not None and (queue := self._homes.pop(event.batch, None)) is not None:
                     self._queues[queue].cost += event.cost
             case events.Rehearsed():
                 tally = self._tally(event.target)

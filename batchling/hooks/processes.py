@@ -1,7 +1,7 @@
 """The hook of multiprocessing: it reports the first process that starts inside a scope and does not know of it.
 
-A forked child has the scope, as it has all of its parent's memory; one that starts anew (spawn, forkserver, loky) has
-none.
+A forked child has a copy of its parent's memory, and with it the scope. A process that starts fresh (spawn, forkserver,
+loky) has no scope.
 """
 
 from __future__ import annotations

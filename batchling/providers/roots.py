@@ -1,4 +1,4 @@
-"""Which official root a URL is below: the one place where a root is compared with a URL.
+"""Which official root a URL is below.
 
 A root is a base URL. Its host may have one `*`, which stands for letters, digits, dots and dashes, and so never for
 the end of a host.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +17,11 @@ import pytest
 from batchling import batchify
 from batchling.core import events
 from batchling.core.budget import Budget
+from batchling.core.cost import Cost
+from batchling.display.receipt import Report
 from batchling.family import Family, _after_in_parent, _before_fork
 from batchling.testing import ProviderServer
+from tests.display.test_receipt import CHAT
 from tests.engine.calls import QUICK, ask, scope
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -134,6 +139,52 @@ def test_what_a_killed_child_has_reserved_may_have_been_spent() -> None:
     assert reserve(family, "small", "0.3")
 
 
+@pytest.mark.parametrize("reuses", [False, True])
+def test_a_child_that_closes_its_files_keeps_its_own_clean_and_spends_nothing(tmp_path: Path, reuses: bool) -> None:
+    family = opened(1.0)
+    own = tmp_path / "own"
+
+    def as_a_daemon() -> list[Any]:
+        assert family._journal is not None
+        number = family._journal._file
+        os.close(number)
+        if reuses:
+            taken = os.open(own, os.O_RDWR | os.O_CREAT)
+            os.dup2(taken, number)
+        may = reserve(family, "lost")
+        family.tell(events.Died("lost", "refused"))
+        family._journal = None
+        gc.collect()
+        # A number that is the program's own now stays open.
+        return [may, own.read_bytes() if reuses else b"", not reuses or bool(os.fstat(number))]
+
+    assert in_child(as_a_daemon) == [False, b"", True]
+    assert reserve(family, "mine")
+
+
+def test_a_child_without_the_journal_answers_402(provider_server: ProviderServer) -> None:
+    def as_a_daemon(context: Any) -> int:
+        os.close(context._batcher.family._journal._file)
+        return ask(provider_server, "a", model="gpt-5-mini", max_completion_tokens=400).status_code
+
+    context = scope(provider_server, budget_usd=1)
+    with context:
+        assert in_child(lambda: as_a_daemon(context)) == 402
+    assert provider_server.creates() == []
+
+
+def test_a_line_that_was_cut_off_spoils_only_itself() -> None:
+    family = opened(1.0)
+
+    def cut_off() -> None:
+        assert family._journal is not None
+        os.write(family._journal._file, b'\nabc reserved ["half", {"k": "0.')
+        reserve(family, "whole", "0.9")
+
+    in_child(cut_off)
+    assert not reserve(family, "mine")
+
+
 # The pace.
 
 
@@ -216,6 +267,48 @@ def test_what_goes_real_time_in_a_child_is_reported(
     report = capsys.readouterr().err
     assert "1 call batched in 1 batch" in report
     assert "1 went real time" in report
+
+
+def test_a_child_leaves_the_report_to_its_parent(
+    provider_server: ProviderServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def leave(context: Any) -> int:
+        status = ask(provider_server, "a").status_code
+        context.__exit__(None, None, None)
+        return status
+
+    context = scope(provider_server)
+    with context:
+        assert in_child(lambda: leave(context)) == 200
+    assert capfd.readouterr().err.count("1 call batched in 1 batch") == 1
+
+
+def test_a_real_time_call_counts_even_if_its_child_is_over_at_once(
+    provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def note_and_die(context: Any) -> None:
+        context._batcher.bypass("POST", "https://api.openai.com/v1/responses", "streaming")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    context = scope(provider_server)
+    with context:
+        child = HERE.Process(target=note_and_die, args=(context,))
+        child.start()
+        child.join(20)
+    assert "1 went real time" in capsys.readouterr().err
+
+
+def test_a_batch_that_two_processes_follow_is_counted_by_the_one_that_tells_its_cost() -> None:
+    report = Report()
+    cost = Cost(answers=1, paid=1.0, full=2.0)
+    for event in (
+        events.Submitted(CHAT, "b", "j", 1),
+        events.Attached(CHAT, "b", 1),
+        events.Ended("b", 1, 0, None),
+        events.Ended("b", 1, 0, cost),
+    ):
+        report.add(event)
+    assert report.receipt(1.0).cost == cost
 
 
 def test_nothing_is_shared_before_the_first_fork_and_after_the_scope(provider_server: ProviderServer) -> None:
