@@ -121,6 +121,7 @@ class Batcher:
             self._place,
             self._answer,
             self._let_go,
+            self._check_drained,
             self.family,
         )
 
@@ -194,7 +195,8 @@ class Batcher:
     # What the context asks, in any thread.
 
     def drain(self) -> Future[None]:
-        """Submit what waits in windows now. The future is done when every caller has been answered."""
+        """Submit what waits in windows now. The future is done when every caller has been answered, and what is left
+        behind at the providers has been tidied up, which takes seconds at most."""
         done: Future[None] = Future()
         self._mailbox.post(lambda: self._drain(done))
         return done
@@ -462,7 +464,7 @@ class Batcher:
 
     def _check_drained(self) -> None:
         """Tell those who drain once nobody waits and nothing is on its way to us."""
-        if self._draining and not self._callers and not self._mailbox:
+        if self._draining and not self._callers and not self._mailbox and not self._batches.tidying:
             draining, self._draining = self._draining, []
             resolve(draining, None)
 

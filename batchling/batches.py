@@ -55,7 +55,7 @@ class Terms:
 
 class Batches:
     """See the module. `place` takes a waiter whose request has to be asked again; `answer` gives a key's callers their
-    response, `let_go` has requests of a target go real time."""
+    response, `let_go` has requests of a target go real time. `tidied` hears that `tidying` has come to its end."""
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Batches:
         place: Callable[[Waiter], None],
         answer: Callable[[str, Response], None],
         let_go: Callable[..., None],
+        tidied: Callable[[], None],
         family: Family,
     ) -> None:
         self._store = store
@@ -81,11 +82,13 @@ class Batches:
         self._place = place
         self._answer = answer
         self._let_go = let_go
+        self._tidied = tidied
         self._family = family
         self._admission = Admission(terms.in_flight, terms.per_hour, emit, family)
         self._followers: dict[str, set[str]] = {}
         self._searches: dict[str, Search] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tidying: set[asyncio.Task[None]] = set()
         self._driven: dict[str, Target] = {}
         self._stopped = False
 
@@ -117,16 +120,22 @@ class Batches:
     def stop(self) -> int:
         """Let go of every batch at once; jobs at the provider go on. How many are waited for."""
         self._stopped = True
-        for task in tuple(self._tasks.values()):
+        for task in (*self._tasks.values(), *self._tidying):
             task.cancel()
         return sum(1 for names in self._followers.values() if any(not self._callers.is_unsent(name) for name in names))
 
     async def stopped(self) -> None:
         """Wait until every task has come to its end."""
-        while others := [task for task in self._tasks.values() if task is not asyncio.current_task()]:
+        tasks = self._tasks
+        while others := [task for task in (*tasks.values(), *self._tidying) if task is not asyncio.current_task()]:
             await asyncio.gather(*others, return_exceptions=True)
             # Tasks that had ended before let nobody else run in between; what follows their end has to.
             await asyncio.sleep(0)
+
+    @property
+    def tidying(self) -> bool:
+        """Whether providers are being told what nobody needs any more."""
+        return bool(self._tidying)
 
     def waits_for(self) -> str:
         """What is still to come to an end, in words for a log."""
@@ -163,6 +172,17 @@ class Batches:
                 self._start(name, self._attend(name))
             else:
                 del self._followers[name]
+
+    def _tidy(self, batch: Batch) -> None:
+        """Begin to tidy up after a batch, once this step is over: its callers have their answers then."""
+        task = asyncio.get_running_loop().create_task(self._driver.tidy(batch))
+        self._tidying.add(task)
+
+        def over(done: asyncio.Task[None]) -> None:
+            self._tidying.discard(done)
+            self._tidied()
+
+        task.add_done_callback(over)
 
     async def _launch(self, batch_id: str, target: Target, items: Sequence[Item]) -> None:
         """Claim the keys of a batch that leaves; drive what is ours, follow what others have."""
@@ -292,6 +312,8 @@ class Batches:
         del self._driven[record.id]
         if (search := self._searches.get(record.id)) is not None:
             search.accept()
+        if not outcome.final:
+            self._tidy(batch)
         self._again(record.id, outcome, tuple(followers))
         return None
 
@@ -387,7 +409,9 @@ class Batches:
         try:
             record = await self._on_disk(self._store.load, batch_id)
             if record is not None and record.phase in (Phase.PLANNED, Phase.RUNNING):
-                await self._driver.drive(Batch(self._accesses.lend(record.target, target), record), tuple)
+                batch = Batch(self._accesses.lend(record.target, target), record)
+                if not (await self._driver.drive(batch, tuple)).final:
+                    self._tidy(batch)
         except NotRun:
             pass  # it has ended like that
         finally:

@@ -27,7 +27,7 @@ from batchling.core.model import Fault, Item, Job, Response, Row, Site, State, S
 from batchling.core.text import MOST_SHOWN, printable
 from batchling.errors import CacheError
 from batchling.exchange import Errand, Exchange, GivenUp, ReplyLost, Wait
-from batchling.providers.base import Provider, Refused, Unlisted, Unread, Unsettled, Verdict, read_fault
+from batchling.providers.base import Provider, Refused, Tidies, Unlisted, Unread, Unsettled, Verdict, read_fault
 from batchling.providers.results import Rows, Sorted, sort_rows
 from batchling.sender import NetworkFault, Sender
 
@@ -58,6 +58,8 @@ download: a connection may have ended early, or a store not show all rows yet.""
 PATIENCE_WITH_RESULTS = 600.0
 """Seconds after which results are taken as they are although they change all the time, one of several files with
 answers cannot be read, or nothing in them can; and after which a list that tells nothing is given up."""
+PATIENCE_WITH_TIDYING = 3.0
+"""Seconds that a scope may stay open for what nobody waits for."""
 AGAIN_AFTER_TROUBLE = 2
 AGAIN_UNNAMED = 1
 """How often the same batch is submitted again after its job failed as a whole: by the provider's own trouble, or
@@ -242,6 +244,25 @@ class Driver:
             batch.cancelled = True
         with suppress(NotRun):  # it is over, too
             await self.drive(batch, tuple)
+
+    async def tidy(self, batch: Batch) -> None:
+        """Have the provider delete what the job of an ended batch read, if its results are kept where all look for them
+        who may ask. One try, of seconds, that harms nothing when it fails."""
+        provider, job = batch.provider, batch.record.job
+        if batch.record.phase is not Phase.ENDED or job is None or not isinstance(provider, Tidies):
+            return
+
+        def judge(response: Response) -> Verdict:
+            _log.debug("batch %s: its input stays at the provider (HTTP %s)", batch.record.id, response.status)
+            return Verdict.NO
+
+        errand = Errand(batch.record.id, "delete its input", 0.0, batch.access, judge=judge)
+        try:
+            async with asyncio.timeout(PATIENCE_WITH_TIDYING):
+                if await self._on_disk(self._store.keeps, batch.record.id):
+                    await self._exchange.run(errand, lambda: provider.tidy(batch.site, job))
+        except Exception as fault:  # a network's, a disk's, or that of a provider of somebody else's
+            _log.debug("batch %s: its input stays at the provider (%s)", batch.record.id, type(fault).__name__)
 
     async def _submit(self, batch: Batch) -> None:
         async def leaves() -> None:

@@ -352,6 +352,8 @@ class _Desk:
             return Result(batch.record, "failed", str(end))
         finally:
             await asyncio.shield(self._on_disk(lambda: self._store.release(record.id)))
+        if outcome is None or not outcome.final:
+            await self._driver.tidy(batch)
         return _result(batch, what, outcome)
 
     def _waits(self, record: Record) -> Result:

@@ -18,8 +18,8 @@ for name in tuple(os.environ):
     if name.lower().endswith("_proxy") or name.endswith("_API_KEY") or name.startswith("BATCHLING_"):
         del os.environ[name]
 
-# On a machine that does much else, inputs are slow to come, which is no fault.
-settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])
+# On a machine that does much else, inputs are slow to come and tests take their time, which is no fault.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
 _connect = socket.socket.connect

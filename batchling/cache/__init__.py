@@ -77,6 +77,9 @@ class Store(Protocol):
     def has_rows(self, batch_id: str) -> bool:
         """Whether the rows of this batch are stored."""
 
+    def keeps(self, batch_id: str) -> bool:
+        """Whether everybody who may ask for this batch finds its rows here, and none has to ask its provider."""
+
     def rows(self, batch_id: str) -> Iterator[bytes]:
         """All stored rows, without their newline, in the order the provider sent them; split at newline bytes only."""
 

@@ -120,6 +120,10 @@ class FallbackStore:
             self._read_no_more(batch_id, fault)
             return False
 
+    def keeps(self, batch_id: str) -> bool:
+        in_memory = batch_id in self._rows_in_memory or self._memory.load(batch_id) is not None
+        return not in_memory and self._files.keeps(batch_id)
+
     def rows(self, batch_id: str) -> Iterator[bytes]:
         try:
             yield from self._rows_of(batch_id).rows(batch_id)

@@ -64,6 +64,7 @@ class FileStore:
         self._folder = Path(folder).expanduser()
         self._batches = self._folder / "batches"
         self._notes = Notes(self._batches)
+        self._keep_rows = keep_rows
         self._results = RowFiles(self._folder / "results") if keep_rows else MemoryRows()
         self._index = Index()
         self._index_lock = IndexLock(self._folder)
@@ -158,6 +159,9 @@ class FileStore:
     def has_rows(self, batch_id: str) -> bool:
         with self._trouble():
             return self._results.exist(_checked(batch_id))
+
+    def keeps(self, batch_id: str) -> bool:
+        return self._keep_rows and self.has_rows(batch_id)
 
     def rows(self, batch_id: str) -> Iterator[bytes]:
         with self._trouble():

@@ -2,7 +2,8 @@
 
 Facts: Azure's batch guide and REST reference, and objects that the vendor printed. A real-time deployment has no batch
 form: which batch deployment stands in for it has to be said. UNSURE: batches at other hosts than openai.azure.com, and
-embeddings in a batch; both go real time. Uploads name no expiry, whose spelling differs between API versions.
+embeddings in a batch; both go real time. Uploads name no expiry, whose spelling differs between API versions; input
+files are deleted instead (`DELETE /openai/v1/files/{id}` of the REST reference), since a resource holds 500 of them.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Azure(FileDialect):
             quirks=(
                 "needs a batch deployment for each real-time one",
                 "Entra tokens are renewed by azure-identity",
-                "a resource holds 500 input files, which stay until they are deleted",
+                "a resource holds 500 input files: they are deleted once results are kept",
                 "only at openai.azure.com: calls to a resource's other hosts go real time",
             ),
             prices="azure",
@@ -82,6 +83,7 @@ class Azure(FileDialect):
             neutral=Neutral((*OPENAI_LABELS, "user_security_context"), OPENAI_DIALECT.ids),
         )
     )
+    deletes: bool = True
     deployments: Mapping[str, str] = field(default_factory=dict)
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 from urllib.parse import quote
 
 import msgspec
@@ -229,6 +229,14 @@ class Provider(Protocol):
 
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         """A plausible synthetic answer, for the dry run."""
+
+
+@runtime_checkable
+class Tidies(Protocol):
+    """What a provider may have besides, since not everybody lets us clean up."""
+
+    def tidy(self, at: Site, job: Job) -> Flow[None]:
+        """Delete what a job read and nobody needs any more: never its results. Whatever is answered is ignored."""
 
 
 CLOCK_SLACK = 800.0

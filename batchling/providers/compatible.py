@@ -10,6 +10,11 @@ Not sure, and taken as it costs least if it is otherwise:
   refused for its model sends its calls to real time.
 - Doubleword's hour may be gone, its form of a row's error varies: a status that is not there is 500.
 - Together shows no counts, and its first download may fail: it is tried again.
+
+Input files are deleted (`DELETE /files/{id}`) where the provider's page on files or batches has that call: Groq, Kimi
+(which keeps 1,000 files), Model Studio (10,000), DeepInfra (2 GB; a job keeps the ids of deleted files) and Perplexity.
+Parasail has it, too, but there a lost job may be known by its file alone. Doubleword and Novita drop files by
+themselves, in a day and in 15; of the others nothing is known.
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ GROQ = FileDialect(
     order={"endpoint": "/v1/chat/completions"},
     listing="",  # cursors only
     recording=("url", "POST"),
+    deletes=True,
 )
 TOGETHER = FileDialect(
     name="together",
@@ -65,6 +71,7 @@ DEEPINFRA = FileDialect(
     limits=Limits(rows=50_000, bytes=199_000_000, inputs=50_000, in_flight=100, price=0.8),
     facts=FACTS["deepinfra"],
     first_line=0,
+    deletes=True,
 )
 PARASAIL = FileDialect(
     name="parasail",
@@ -106,6 +113,7 @@ DASHSCOPE = FileDialect(
     identity=("authorization", "x-dashscope-workspace"),
     tag="ds_name",
     listing="limit=100&ds_name=%s",
+    deletes=True,
 )
 ZHIPU = FileDialect(
     name="zhipu",
@@ -126,6 +134,7 @@ KIMI = FileDialect(
     facts=FACTS["kimi"],
     absent=("temperature", "top_p", "n", "presence_penalty", "frequency_penalty"),
     models=("kimi-k2.5", "kimi-k2.6", "kimi-k2.7-code"),
+    deletes=True,
 )
 PERPLEXITY = FileDialect(
     name="perplexity",
@@ -135,6 +144,7 @@ PERPLEXITY = FileDialect(
     limits=Limits(rows=50_000, bytes=99_000_000, price=None),
     facts=FACTS["perplexity"],
     once="idempotency-key",
+    deletes=True,
 )
 CEREBRAS = FileDialect(
     name="cerebras",

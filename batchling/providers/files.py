@@ -98,6 +98,8 @@ class FileDialect:
     - `results`: a path below a job that has its rows, where no files do.
     - `cancelling`: method and path of the call that stops a job.
     - `once`: the header that makes a repeated create harmless, where there is one.
+    - `deletes`: whether an input file may be deleted once its job is over, results and all else staying as they are.
+      Where no source says so it stays, and so it does at gateways, of which nobody knows what else reads it.
     """
 
     name: str
@@ -126,6 +128,7 @@ class FileDialect:
     results: str = ""
     cancelling: tuple[str, str] = ("POST", "/cancel")
     once: str = ""
+    deletes: bool = False
     renew: Callable[[], Headers] | None = None
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
@@ -318,6 +321,10 @@ class FileDialect:
         response = yield Call(request(method, at, self.path(at, f"/batches/{segment(job.id)}{path}")))
         if not response.ok:
             raise Refused(response)
+
+    def tidy(self, at: Site, job: Job) -> Flow[None]:
+        if self.deletes and at.official and (input_file := job.notes.get("input_file_id")):
+            yield Call(request("DELETE", at, self.path(at, f"/files/{segment(input_file)}")))
 
     def judge(self, status: int, fault: Fault) -> Verdict:
         return refusals.judge(status, fault)

@@ -1,6 +1,7 @@
 """OpenAI's Batch API.
 
-Facts: OpenAI's OpenAPI document 2.3.0, the openai SDK 3.54, and recorded traffic of 2025 and 2026.
+Facts: OpenAI's OpenAPI document 2.3.0, the openai SDK 3.54, and recorded traffic of 2025 and 2026. Input files may be
+deleted: `DELETE /files/{file_id}` of that document.
 """
 
 from __future__ import annotations
@@ -36,4 +37,5 @@ OPENAI = FileDialect(
         separates=("authorization", "openai-organization", "openai-project"),
     ),
     identity=("authorization", "openai-organization", "openai-project"),
+    deletes=True,
 )

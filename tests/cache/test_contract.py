@@ -87,6 +87,19 @@ def test_rows_appear_when_they_are_committed(store: Store) -> None:
     assert json.loads(lines[0])["t"] == "\u2028\x85"
 
 
+def test_rows_are_kept_when_all_who_may_ask_find_them(store: Store, tmp_path: Path) -> None:
+    brief = FileStore(str(tmp_path / "brief"), keep_rows=False)
+    for each, kept in ((store, True), (brief, False)):
+        each.claim(draft("b1", "x"))
+        assert not each.keeps("b1")
+        with each.sink("b1") as sink:
+            sink.write(b'{"k": "x"}')
+            sink.commit()
+        assert each.has_rows("b1")
+        assert each.keeps("b1") == kept
+    brief.close()
+
+
 def test_a_fault_of_the_one_who_writes_rows_stays_what_it_is(store: Store) -> None:
     store.claim(draft("b1", "x"))
 
