@@ -103,12 +103,11 @@ SILICONFLOW = FileDialect(
 )
 DASHSCOPE = FileDialect(
     name="dashscope",
-    roots=(
-        *(_ALIBABA % host for host in ("dashscope", "dashscope-intl")),
-        *(_ALIBABA % f"*.{region}.maas" for region in ("cn-beijing", "ap-southeast-1")),
-    ),
+    roots=tuple(_ALIBABA % at for at in ("dashscope", "dashscope-intl", "*.cn-beijing.maas", "*.ap-southeast-1.maas")),
     endpoints=(_CHAT, "/embeddings"),
-    limits=Limits(50_000, 499_000_000, row=6_000_000, creates_per_hour=60_000, in_flight=1_000, cached="lost"),
+    limits=Limits(
+        50_000, 499_000_000, row=6_000_000, creates_per_hour=60_000, in_flight=1_000, cached="lost", poll=60.0
+    ),
     facts=FACTS["dashscope"],
     identity=("authorization", "x-dashscope-workspace"),
     tag="ds_name",
