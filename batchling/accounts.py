@@ -1,8 +1,10 @@
 """The credential of an account that a record names, looked for in the environment as the SDKs read it.
 
-A record holds a digest of the credential and of its organisation, never the credential. A variable is used when the
-headers that an SDK would make of it have that digest; so no key is ever sent for an account that is not its own. Only
-for clouds, whose tokens no digest can cover, the token comes from the cloud's own library or variable.
+A record holds a digest of the credential, its organisation and the place that it is for, never the credential. A
+variable is used when the headers that an SDK would make of it have that digest; so no key is ever sent for an account
+that is not its own, and none to another host. What is more, a credential goes to its provider's own hosts over TLS, or
+to a gateway that the user has named in this run: a record, which is a file, says neither. Only for clouds, whose tokens
+no digest can cover, the token comes from the cloud's own library or variable.
 """
 
 from __future__ import annotations
@@ -10,15 +12,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from batchling.core.model import Headers, Request, Site, Target
+from batchling.core.seal import Seal
+from batchling.core.text import MOST_SHOWN, printable
 from batchling.providers.azure import Azure
 from batchling.providers.base import Provider, Route
 from batchling.providers.roots import root_of
 from batchling.providers.vertex import Vertex
+
+NO_GATEWAYS: Mapping[str, str] = MappingProxyType({})
 
 _ORGANISATIONS = {
     "OPENAI_ORG_ID": "openai-organization",
@@ -39,18 +46,27 @@ _ASKED: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "?"}]
 """A body that every provider could batch; the account does not depend on it."""
 
 
-def find_site(target: Target, provider: Provider, environment: Mapping[str, str]) -> Site | None:
-    """Where and as whom the calls of a target go, with the credential of the environment that has its account's digest;
-    None when there is none. May ask a cloud's library for a token."""
+def find_site(
+    target: Target,
+    provider: Provider,
+    environment: Mapping[str, str],
+    seal: Seal,
+    gateways: Mapping[str, str] = NO_GATEWAYS,
+) -> Site | None:
+    """Where and as whom the calls of a target go, with the credential of the environment that has its account's digest
+    by this seal; None when there is none, or it must not go there. `gateways` are those of this run: base URLs with the
+    names of their providers. May ask a cloud's library for a token."""
+    if not may_have_credentials(target.base_url, provider, gateways):
+        return None
     for name in variables(provider, environment):
         token = name.endswith("_TOKEN")
         sent = _as_sent(provider, environment[name], environment, token=token)
         for headers, decoy in zip(sent, _as_sent(provider, _DECOY, environment, token=token), strict=True):
-            site = _site(target, provider, headers)
+            site = _site(target, provider, headers, seal)
             # Where a decoy is as good, the account says nothing of the credential: a cloud's tokens change each hour.
-            if site is not None and _site(target, provider, decoy) is None:
+            if site is not None and _site(target, provider, decoy, seal) is None:
                 return site
-    return _renewed(target, provider, environment)
+    return _renewed(target, provider, environment, seal)
 
 
 def variables(provider: Provider, environment: Mapping[str, str]) -> list[str]:
@@ -60,8 +76,16 @@ def variables(provider: Provider, environment: Mapping[str, str]) -> list[str]:
     return [*usual, *(name for name in others if name not in usual)]
 
 
-def advice(target: Target, provider: Provider, environment: Mapping[str, str]) -> str:
+def advice(
+    target: Target, provider: Provider, environment: Mapping[str, str], gateways: Mapping[str, str] = NO_GATEWAYS
+) -> str:
     """What to do when there is no credential: names of variables alone."""
+    if not may_have_credentials(target.base_url, provider, gateways):
+        return (
+            f"no credential was sent to {printable(target.base_url, MOST_SHOWN)}, which is not {provider.name}'s own "
+            f"address: if this gateway may have it, set BATCHLING_GATEWAYS={printable(target.base_url, MOST_SHOWN)}="
+            f"{provider.name}, or run its program again"
+        )
     wanted = " or ".join(provider.facts.variables) or "its variable"
     if any(environment.get(name) for name in provider.facts.variables):
         return (
@@ -76,7 +100,14 @@ def is_official(base_url: str, provider: Provider) -> bool:
     return root_of(base_url, provider.roots) is not None
 
 
-def _site(target: Target, provider: Provider, headers: Headers) -> Site | None:
+def may_have_credentials(base_url: str, provider: Provider, gateways: Mapping[str, str]) -> bool:
+    """Whether a base URL is the provider's own, or lies below one of these gateways."""
+    if is_official(base_url, provider):
+        return True
+    return any(name == provider.name and f"{base_url}/".startswith(f"{gateway}/") for gateway, name in gateways.items())
+
+
+def _site(target: Target, provider: Provider, headers: Headers, seal: Seal) -> Site | None:
     """The site of a target, if these headers are those of its account."""
     route = Route(target.base_url, target.endpoint, "", is_official(target.base_url, provider))
     url = target.base_url + target.endpoint
@@ -91,7 +122,7 @@ def _site(target: Target, provider: Provider, headers: Headers) -> Site | None:
     options = tuple(pair for pair in target.options if pair[0].startswith("anthropic-"))
     request = Request("POST", url, (*headers, *options), msgspec.json.encode(body))
     made = probe.target(route, request, body)
-    if not isinstance(made, Target) or made.account != target.account:
+    if not isinstance(made, Target) or seal.bind(made).account != target.account:
         return None
     return provider.site(target, route, request)
 
@@ -121,7 +152,7 @@ def _custom(text: str) -> Headers:
     return tuple((name.strip().lower(), value.strip()) for name, colon, value in pairs if colon)
 
 
-def _renewed(target: Target, provider: Provider, environment: Mapping[str, str]) -> Site | None:
+def _renewed(target: Target, provider: Provider, environment: Mapping[str, str], seal: Seal) -> Site | None:
     """The site as the cloud's library knows us: its tokens are no part of an account."""
     if provider.renew is None or not is_official(target.base_url, provider):
         return None
@@ -133,4 +164,4 @@ def _renewed(target: Target, provider: Provider, environment: Mapping[str, str])
             return None
         headers = (("authorization", f"Bearer {token}"),)
     quota = tuple(pair for pair in target.options if pair[0] == "x-goog-user-project")
-    return _site(target, provider, (*headers, *quota))
+    return _site(target, provider, (*headers, *quota), seal)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping
 from functools import partial
 from numbers import Real
 from typing import Literal, Never
-from urllib.parse import urlsplit
 
 from batchling import credentials, registry
 from batchling.batcher import Batcher, Options
@@ -26,6 +24,7 @@ from batchling.display.receipt import Report
 from batchling.display.standing import Standing
 from batchling.errors import OptionError
 from batchling.family import Family
+from batchling.gateways import known_gateways
 from batchling.hooks import install_hooks
 from batchling.listening import Call, Listeners
 from batchling.money.meter import Meter
@@ -33,8 +32,6 @@ from batchling.money.quote import quoting, total
 from batchling.program import program
 from batchling.providers import Routes
 from batchling.providers.base import Provider
-
-GATEWAYS_VARIABLE = "BATCHLING_GATEWAYS"
 
 
 def batchify(
@@ -135,7 +132,7 @@ def batchify(
     routes = Routes(known_gateways(gateways, known), known)
     if not isinstance(cache, bool) and cache != "no-results":
         raise OptionError("cache", f'must be True, False or "no-results"; not {cache!r}')
-    store = open_store(cache)
+    store = open_store(cache, look=options.dry_run)
     if display not in CHOICES:
         raise OptionError("display", f'must be "auto", "live", "plain" or "off"; not {display!r}')
     install_hooks()
@@ -203,39 +200,3 @@ def _boolean(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise OptionError(name, f"must be True or False; not {value!r}")
     return value
-
-
-def known_gateways(given: object, known: Mapping[str, Provider]) -> dict[str, str]:
-    """The gateways of the environment and, overriding them, of the argument."""
-    found: dict[str, str] = {}
-    for entry in os.environ.get(GATEWAYS_VARIABLE, "").replace(",", " ").split():
-        base, _, name = entry.rpartition("=")
-        found[_base_url(GATEWAYS_VARIABLE, base)] = _provider(GATEWAYS_VARIABLE, name, known)
-    if given is None:
-        return found
-    if not isinstance(given, Mapping):
-        raise OptionError(
-            "gateways", f'must map base URLs to provider names, {{"http://localhost:4000": "openai"}}; not {given!r}'
-        )
-    for base, name in given.items():
-        found[_base_url("gateways", base)] = _provider("gateways", name, known)
-    return found
-
-
-def _base_url(name: str, base: object) -> str:
-    parts = urlsplit(base) if isinstance(base, str) else urlsplit("")
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.netloc
-        or parts.query
-        or parts.fragment
-        or "@" in parts.netloc
-    ):
-        raise OptionError(name, "a base URL must look like http://localhost:4000 or https://host/path")
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
-
-
-def _provider(name: str, provider: object, known: Mapping[str, Provider]) -> str:
-    if not isinstance(provider, str) or provider not in known:
-        raise OptionError(name, f"unknown provider {provider!r}; known are {', '.join(sorted(known))}")
-    return provider

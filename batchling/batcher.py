@@ -36,7 +36,7 @@ from batchling.hooks.limits import limit
 from batchling.loop import Mailbox, in_forked_children
 from batchling.per_call import PerCallHeaders
 from batchling.providers import UNKNOWN_HOST, Routes, is_local
-from batchling.providers.base import Provider
+from batchling.providers.base import Provider, Route
 from batchling.providers.cache_marks import MARK, is_brief
 from batchling.reruns import Reruns
 from batchling.sender import Sender, sendable
@@ -150,9 +150,9 @@ class Batcher:
         if body is None:
             self.bypass(request.method, request.url, "body is not a JSON object")
             return None
-        target = provider.target(route, request, body)
+        target = self._target(provider, route, request, body)
         if isinstance(target, Target):
-            target = _too_large(provider, request, body) or self._unbatched(target) or target
+            target = _too_large(provider, request, body) or target
         if isinstance(target, Bypass):
             self.bypass(request.method, request.url, target.reason)
             return None
@@ -175,10 +175,15 @@ class Batcher:
         if not self._brief and MARK in arrival.request.body and is_brief(body):
             self._brief = arrival.brief = True
 
-    def _unbatched(self, target: Target) -> Bypass | None:
-        """Why an account, or a model, takes no batches, as the provider has shown."""
+    def _target(self, provider: Provider, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
+        """The target of a request, as the cache names it; or why it goes real time, which may be that its account, or
+        its model, takes no batches, as the provider has shown."""
+        target = provider.target(route, request, body)
+        if isinstance(target, Bypass):
+            return target
+        target = self._store.seal.bind(target)
         reason = self._without.get((target.base_url, target.account)) or self._without.get(target)
-        return None if reason is None else Bypass(reason)
+        return target if reason is None else Bypass(reason)
 
     def _hear_of_cancel(self, arrival: Arrival) -> None:
         self._mailbox.post(partial(self._withdraw, arrival))
@@ -281,9 +286,7 @@ class Batcher:
         body = None if request is None else decode_body(request.body)
         if request is None or body is None:
             return False
-        target = arrival.provider.target(arrival.route, request, body)
-        if isinstance(target, Target):
-            target = self._unbatched(target) or target
+        target = self._target(arrival.provider, arrival.route, request, body)
         if isinstance(target, Bypass):
             return target
         arrival.request, arrival.target = request, target

@@ -10,14 +10,15 @@ What `batchling jobs`, `show`, `watch`, `collect` and `cancel` do, as functions:
     asyncio.run(jobs.collect())
 
 The engine's own driver carries them on: what holds for a run, holds here. Credentials come from the environment (see
-`accounts`); providers are those that are built in, installed, or set up by the environment.
+`accounts`); providers are those that are built in, installed, or set up by the environment. It goes to their own hosts
+and, of gateways, to those of BATCHLING_GATEWAYS and of `gateways` ({"http://localhost:4000": "openai"}) alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.retry import POLL_SECONDS
 from batchling.core.text import MOST_SHOWN, printable
 from batchling.errors import CacheError
+from batchling.gateways import known_gateways
 from batchling.money.meter import Meter
 from batchling.providers.base import Provider, Refused, read_fault
 
@@ -161,9 +163,9 @@ def prune(older_than: float) -> Removed:
         return upkeep.prune(older_than)
 
 
-async def refresh(standings: Iterable[Standing]) -> list[Result]:
+async def refresh(standings: Iterable[Standing], *, gateways: Mapping[str, str] | None = None) -> list[Result]:
     """Ask the providers once how the running jobs stand; `listing` tells it then. Moves no record."""
-    async with _Desk(FileStore(cache_folder()), _nobody, 10.0, _no_wait) as desk:
+    async with _Desk(FileStore(cache_folder()), _nobody, 10.0, _no_wait, gateways) as desk:
         return await desk.each([each.record for each in standings if each.record.phase is Phase.RUNNING], desk.ask)
 
 
@@ -174,6 +176,7 @@ async def collect(
     poll_interval: float = POLL_SECONDS,
     listen: Listener | None = None,
     tell: Callable[[Result], None] | None = None,
+    gateways: Mapping[str, str] | None = None,
 ) -> list[Result]:
     """Carry on every batch whose driver is gone until it is over, and store its results: a later run answers from them
     without a network. With `once`, nothing is waited for: what still runs is left.
@@ -188,7 +191,7 @@ async def collect(
         if record.phase in (Phase.PLANNED, Phase.RUNNING)
         or (record.phase is Phase.ENDED and keep_results and record.holds and not store.has_rows(record.id))
     ]
-    async with _Desk(store, listen or _nobody, poll_interval, _no_wait if once else asyncio.sleep) as desk:
+    async with _Desk(store, listen or _nobody, poll_interval, _no_wait if once else asyncio.sleep, gateways) as desk:
         return await desk.each(records, desk.collect, tell)
 
 
@@ -198,13 +201,14 @@ async def cancel(
     poll_interval: float = POLL_SECONDS,
     listen: Listener | None = None,
     tell: Callable[[Result], None] | None = None,
+    gateways: Mapping[str, str] | None = None,
 ) -> list[Result]:
     """Have these batches' jobs stopped at their providers, and wait until those say that they are over. What was
     finished is stored. A batch that a living process drives is left alone: it would ask again for what did not run."""
     store = FileStore(cache_folder())
     records = [record for each in batch_ids if (record := store.load(each)) is not None]
     heard = listen or _nobody
-    async with _Desk(store, heard, poll_interval, asyncio.sleep) as desk:
+    async with _Desk(store, heard, poll_interval, asyncio.sleep, gateways) as desk:
         over = 0
 
         async def counted(record: Record) -> Result:
@@ -244,7 +248,12 @@ class _Desk:
     """The engine's driver without callers: a store, a network, and one batch after the other or all at once."""
 
     def __init__(
-        self, store: FileStore, listen: Listener, poll_interval: float, wait: Callable[[float], Awaitable[None]]
+        self,
+        store: FileStore,
+        listen: Listener,
+        poll_interval: float,
+        wait: Callable[[float], Awaitable[None]],
+        gateways: Mapping[str, str] | None,
     ) -> None:
         from batchling.driver import Driver
         from batchling.exchange import Exchange
@@ -255,6 +264,7 @@ class _Desk:
         self._disk = ThreadPoolExecutor(1, "batchling-disk")
         self._sender = Sender()
         self._providers = registry.providers()
+        self._gateways = known_gateways(gateways, self._providers)
         self._delays: dict[str, events.Delayed] = {}
         self._listen = listen
         self._driver = Driver(store, self._disk, self._sender, self._emit, poll_interval, wait, Meter)
@@ -379,8 +389,10 @@ class _Desk:
         if provider.renew is not None:
             credentials.load(provider.renew)
         # Not in the loop: a cloud's library may ask for a token.
-        site = await asyncio.to_thread(find_site, record.target, provider, os.environ)
-        return advice(record.target, provider, os.environ) if site is None else Access(provider, site)
+        site = await asyncio.to_thread(find_site, record.target, provider, os.environ, self._store.seal, self._gateways)
+        if site is None:
+            return advice(record.target, provider, os.environ, self._gateways)
+        return Access(provider, site)
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)

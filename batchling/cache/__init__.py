@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from batchling.core.lifecycle import Progress, Record
 from batchling.core.model import Target
+from batchling.core.seal import Seal
 from batchling.errors import CacheError
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class Sink(Protocol):
 
 class Store(Protocol):
     """One cache. See the module's docstring for the promises that hold for every method."""
+
+    @property
+    def seal(self) -> Seal:
+        """What this cache seals with, made when it is first asked for, which may block on the disk. Any thread."""
 
     def lookup(self, key: str) -> str | None:
         """The id of the live batch that holds this key, as far as memory knows; never touches the disk."""
@@ -100,11 +105,11 @@ class Store(Protocol):
         """Release every lock. Idempotent."""
 
 
-def open_store(cache: bool | Literal["no-results"]) -> Store:
+def open_store(cache: bool | Literal["no-results"], *, look: bool = False) -> Store:
     """The store that `batchify(cache=...)` asks for: files when true, files for records alone with "no-results", this
-    process's memory when false.
+    process's memory when false. With `look`, the disk is read alone until something is claimed.
 
-    Raises `CacheError` when the folder is a file. Whatever else is wrong with it is told in a warning, and what
+    Raises `CacheError` when the folder is none of ours. Whatever else is wrong with it is told in a warning, and what
     cannot be written is kept in memory.
     """
     from batchling.cache.memory import MemoryStore
@@ -113,9 +118,12 @@ def open_store(cache: bool | Literal["no-results"]) -> Store:
         return MemoryStore()
     from batchling.cache.fallback import FallbackStore
     from batchling.cache.files import FileStore
+    from batchling.cache.folder import RefusedFolder
 
     try:
-        return FallbackStore(FileStore(cache_folder(), keep_rows=cache is True))
+        return FallbackStore(FileStore(cache_folder(), keep_rows=cache is True, look=look))
+    except RefusedFolder:
+        raise
     except CacheError as fault:
         if isinstance(fault.__cause__, NotADirectoryError):
             raise

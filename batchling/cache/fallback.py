@@ -16,6 +16,7 @@ from batchling.cache.files import FileStore
 from batchling.cache.memory import MemoryStore
 from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.model import Target
+from batchling.core.seal import Seal
 from batchling.errors import CacheError
 
 _log = logging.getLogger(__name__)
@@ -30,6 +31,14 @@ class FallbackStore:
         self._memory = MemoryStore()
         self._rows_in_memory: set[str] = set()
         self._told: set[str] = set()
+
+    @property
+    def seal(self) -> Seal:
+        try:
+            return self._files.seal
+        except CacheError as fault:
+            self._tell(fault, "what is asked is kept in memory")
+            return self._memory.seal
 
     def lookup(self, key: str) -> str | None:
         return self._memory.lookup(key) or self._files.lookup(key)

@@ -2,22 +2,23 @@
 
     index.lock                 held for short sections only, never over the network
     index.spare.lock           stands in for it while a frozen process holds it
-    batches/<id>.json          the record of one batch
+    CACHEDIR.TAG, secret       whose the folder is, and what seals its records (see `folder`)
+    batches/<id>.json          the record of one batch, sealed
     batches/<id>.lock          held, as long as it lives, by the process that drives the batch
     batches/<id>.note          what the provider said of its job when it was asked last
     results/<id>.jsonl         the provider's result lines, once downloaded
     programs/<digest>.json     what a program asked when it ran last, as digests (see `footprints`)
 
-A file is replaced whole (temporary file, fsync, rename), so that a reader never sees a torn one. One damaged
-file costs one batch: it is set aside with a warning, never deleted. Folders are 0700 and files 0600 whatever the
-umask. Nothing is written before the first claim. No network, no asyncio.
+A file is replaced whole (temporary file, fsync, rename), so that a reader never sees a torn one. One damaged or
+foreign file costs one batch: whoever claims sets it aside with a warning, and it is never deleted. Folders are 0700
+and files 0600 whatever the umask. Nothing is written before the first claim, but for the mark and the secret, which
+the first call needs. No network, no asyncio.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -28,13 +29,15 @@ from filelock import BaseFileLock, Timeout
 
 from batchling import clock
 from batchling.cache import Claim, Sink
-from batchling.cache.durable import make_private, replace_file
+from batchling.cache.durable import replace_file
+from batchling.cache.folder import ID, TEMPORARY, Folder, NotOurs, open_ours, read_all
 from batchling.cache.index import Index, flies
 from batchling.cache.locks import IndexLock, abandon, file_lock
 from batchling.cache.notes import Notes
 from batchling.cache.rows import MemoryRows, RowFiles
 from batchling.core.lifecycle import NewerSchema, Progress, Record, from_json, to_json
 from batchling.core.model import Target
+from batchling.core.seal import Seal
 from batchling.errors import CacheError
 
 _log = logging.getLogger(__name__)
@@ -42,7 +45,8 @@ _log = logging.getLogger(__name__)
 _LEFT_BEHIND = 3_600.0
 """Seconds after which a temporary file is taken for one of a writer that was killed."""
 
-_ID = re.compile(r"[a-z0-9]{1,64}")
+_MOST_BYTES = 1 << 28
+"""Of a record: 200,000 keys are 10 MB."""
 
 Stamp = tuple[int, int, int]
 
@@ -56,12 +60,23 @@ class _Seen:
     record: Record | None
 
 
-class FileStore:
-    """See the module. `folder` need not exist: it is made by the first claim. Without `keep_rows`, result rows stay
-    in memory. Raises `CacheError` whenever the folder cannot be read or written."""
+class _Unfit(Exception):
+    """A record file that cannot be read, or trusted."""
 
-    def __init__(self, folder: str, *, keep_rows: bool = True) -> None:
-        self._folder = Path(folder).expanduser()
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(path, why)
+        self.path = path
+        self.why = why
+
+
+class FileStore:
+    """See the module. `folder` need not exist: it is made when it is first needed. Without `keep_rows`, result rows
+    stay in memory. With `look`, nothing is made or set aside before a claim. Raises `CacheError` whenever the folder
+    cannot be read or written, and `RefusedFolder` when it is not ours."""
+
+    def __init__(self, folder: str, *, keep_rows: bool = True, look: bool = False) -> None:
+        self._place = Folder(folder)
+        self._folder = self._place.path
         self._batches = self._folder / "batches"
         self._notes = Notes(self._batches)
         self._keep_rows = keep_rows
@@ -70,9 +85,25 @@ class FileStore:
         self._index_lock = IndexLock(self._folder)
         self._seen: dict[str, _Seen] = {}
         self._driven: dict[str, BaseFileLock] = {}
-        self._known_private: set[Path] = set()
+        self._look = look
+        self._seal: Seal | None = None
+        self._prepared = False
+        self._told: set[Path] = set()
         with self._trouble():
+            self._place.check()
+            if (secret := self._place.secret()) is not None:
+                self._seal = Seal(secret)
             self._refresh()
+
+    @property
+    def seal(self) -> Seal:
+        if self._seal is None:
+            with self._trouble():
+                if self._look:
+                    self._seal = Seal(secrets.token_bytes(32))
+                else:
+                    self._seal = Seal(self._place.keep_secret())
+        return self._seal
 
     def lookup(self, key: str) -> str | None:
         return self._index.holder(key)
@@ -120,13 +151,17 @@ class FileStore:
 
     def load(self, batch_id: str) -> Record | None:
         with self._trouble():
-            return self._read(batch_id)
+            try:
+                return self._read(batch_id)
+            except _Unfit as fault:
+                self._refuse([fault])
+                return None
 
     def save(self, record: Record) -> None:
         with self._trouble():
             self._prepare()
             path = self._record_path(record.id)
-            replace_file(path, to_json(record))
+            replace_file(path, to_json(record, self.seal))
             self._seen[record.id] = _Seen(_stamp(path.stat()), record)
             self._index.take_in(record)
 
@@ -200,13 +235,13 @@ class FileStore:
             raise CacheError(str(self._folder), fault.strerror or type(fault).__name__) from fault
 
     def _prepare(self) -> None:
-        for folder in (self._folder, self._batches, self._folder / "results"):
-            if not folder.is_dir():
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                folder.chmod(0o700)
-            elif folder != self._folder and folder not in self._known_private:
-                make_private(folder)
-            self._known_private.add(folder)
+        """Make the folder what it is to be, again if somebody has removed it in the meantime."""
+        if self._prepared and self._batches.is_dir() and (self._folder / "results").is_dir():
+            return
+        self._place.prepare("batches", "results")
+        if self._seal is not None:
+            self._place.keep_secret(self._seal.secret)
+        self._prepared = True
 
     def _record_path(self, batch_id: str) -> Path:
         return self._batches / f"{_checked(batch_id)}.json"
@@ -218,70 +253,86 @@ class FileStore:
         except FileNotFoundError:
             entries = []
         present = set()
+        unfit: list[_Unfit] = []
         for entry in entries:
-            batch_id, dot, suffix = entry.name.partition(".")
-            if suffix.endswith(".tmp"):
+            batch_id, _, suffix = entry.name.partition(".")
+            if not ID.fullmatch(batch_id):
+                continue
+            if self._prepared and TEMPORARY.fullmatch(entry.name):
                 _sweep(entry)
-            if suffix != "json" or not dot or not _ID.fullmatch(batch_id):
+            if suffix != "json":
                 continue
             present.add(batch_id)
             seen = self._seen.get(batch_id)
             try:
-                if seen is None or seen.stamp != _stamp(entry.stat()):
+                if seen is None or seen.stamp != _stamp(entry.stat(follow_symlinks=False)):
                     self._read(batch_id)
             except FileNotFoundError:  # gone since the folder was listed
                 present.discard(batch_id)
+            except _Unfit as fault:
+                unfit.append(fault)
+        self._refuse(unfit)
         for batch_id in self._seen.keys() - present:
             self._forget(batch_id)
 
     def _read(self, batch_id: str) -> Record | None:
+        """Take in a record. Raises `_Unfit` for one that cannot be trusted, or read."""
         path = self._record_path(batch_id)
+        stamp = None
         try:
-            with path.open("rb") as file:
+            with open_ours(path) as file:
                 stamp = _stamp(os.fstat(file.fileno()))
-                document = file.read()
+                document = read_all(file, path, _MOST_BYTES)
+            record = from_json(document, self._stored_seal())
+            if record.id != batch_id:
+                raise ValueError("it is the record of another batch")
         except FileNotFoundError:
             self._forget(batch_id)
             return None
-        except IsADirectoryError as fault:
-            self._set_aside(path, fault)
-            self._forget(batch_id)
-            return None
-        try:
-            record = from_json(document)
-            if record.id != batch_id:
-                raise ValueError("it is the record of another batch")
         except NewerSchema as fault:
+            assert stamp is not None
             known = _Seen(stamp, None)
             if self._seen.get(batch_id) != known:
                 _log.warning("cache file %s is left alone: %s", path, fault)
             self._forget(batch_id)
             self._seen[batch_id] = known
             return None
-        except ValueError as fault:
-            self._set_aside(path, fault)
+        except (NotOurs, ValueError) as fault:
             self._forget(batch_id)
-            return None
+            raise _Unfit(path, fault.why if isinstance(fault, NotOurs) else str(fault)) from fault
         self._seen[batch_id] = _Seen(stamp, record)
         self._index.take_in(record)
         return record
+
+    def _stored_seal(self) -> Seal:
+        """The seal of what is stored, which another process may have made a moment ago."""
+        if self._seal is None and (secret := self._place.secret()) is not None:
+            self._seal = Seal(secret)
+        if self._seal is None:
+            raise ValueError("its cache has no secret: somebody has removed that, or has put this record here")
+        return self._seal
 
     def _forget(self, batch_id: str) -> None:
         if (seen := self._seen.pop(batch_id, None)) is not None and seen.record is not None:
             self._index.forget(batch_id, seen.record.members)
 
-    def _set_aside(self, path: Path, fault: Exception) -> None:
-        aside = path.with_suffix(".json.damaged")
-        if aside.exists():
-            aside = path.with_suffix(f".json.{secrets.token_hex(4)}.damaged")
-        try:
-            path.rename(aside)
-        except FileNotFoundError:
-            return  # another process has just done it
-        except OSError:  # a folder that may only be read: its other records are as good as ever
-            _log.warning("cache file %s cannot be read (%s) and is passed over", path, fault)
-        else:
-            _log.warning("cache file %s cannot be read (%s); it is set aside as %s", path, fault, aside.name)
+    def _refuse(self, unfit: Sequence[_Unfit]) -> None:
+        """Pass records over that cannot be trusted; once something is written here, set them aside. Say so once."""
+        told: dict[tuple[str, bool], list[Path]] = {}
+        for each in unfit:
+            aside = self._prepared and _set_aside(each.path)
+            if aside or each.path not in self._told:
+                self._told.add(each.path)
+                told.setdefault((each.why, aside), []).append(each.path)
+        for (why, aside), paths in told.items():
+            more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+            _log.warning(
+                "cache file %s%s: %s. Its requests are asked anew, its job is left to its provider; the file is %s",
+                paths[0],
+                more,
+                why,
+                "set aside as .damaged" if aside else "passed over",
+            )
 
     def _take_back(self, record: Record) -> None:
         """Undo a claim that failed half-way, so that its keys are not held by a batch that nobody drives."""
@@ -310,12 +361,26 @@ class _NamedFaults:
 def _sweep(entry: os.DirEntry[str]) -> None:
     """Remove a temporary file whose writer is long gone."""
     with suppress(OSError):
-        if clock.time() - entry.stat().st_mtime > _LEFT_BEHIND:
+        if clock.time() - entry.stat(follow_symlinks=False).st_mtime > _LEFT_BEHIND:
             os.unlink(entry.path)
 
 
+def _set_aside(path: Path) -> bool:
+    """Rename a file, so that it costs nobody a look any more. False in a folder that may only be read."""
+    aside = path.with_suffix(".json.damaged")
+    if os.path.lexists(aside):
+        aside = path.with_suffix(f".json.{secrets.token_hex(4)}.damaged")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        pass  # another process has just done it
+    except OSError:
+        return False
+    return True
+
+
 def _checked(batch_id: str) -> str:
-    if not _ID.fullmatch(batch_id):
+    if not ID.fullmatch(batch_id):
         raise ValueError(f"not a batch id: {batch_id!r}")
     return batch_id
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import msgspec
 
-from batchling.cache.durable import make_private
+from batchling.cache.folder import Folder, open_ours
 from batchling.core.fingerprint import digest
 from batchling.core.footprint import Footprint
+from batchling.errors import CacheError
 
 FOLDER = "programs"
 MOST_FILES = 256
@@ -39,7 +40,8 @@ class Footprints:
     """Those of one `program` in a cache folder. Thread-safe, as far as files are; never raises."""
 
     def __init__(self, folder: str, program: str) -> None:
-        self._folder = Path(folder).expanduser() / FOLDER
+        self._place = Folder(folder)
+        self._folder = self._place.path / FOLDER
         self._program = program
 
     def _path(self, queue: tuple[str, str, str]) -> Path:
@@ -48,7 +50,7 @@ class Footprints:
     def read(self, queue: tuple[str, str, str]) -> list[Footprint]:
         """The footprints of the last run's calls of one queue key; empty when there are none that can be read."""
         try:
-            with self._path(queue).open("rb") as file:
+            with open_ours(self._path(queue)) as file:
                 found = msgspec.json.decode(file.read(MOST_BYTES), type=_Document)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return []
@@ -63,8 +65,8 @@ class Footprints:
         rows: list[list[str | None]] = [[each.get(path) for path in paths] for each in footprints]
         path = self._path(queue)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-        with suppress(OSError):
-            self._prepare()
+        with suppress(OSError, CacheError):
+            self._place.prepare(FOLDER)
             try:
                 with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                     file.write(msgspec.json.encode(_Document(1, paths, rows)))
@@ -74,18 +76,8 @@ class Footprints:
                 raise
             self._forget_the_oldest()
 
-    def _prepare(self) -> None:
-        if self._folder.is_dir():
-            make_private(self._folder)
-            return
-        for folder in (self._folder.parent, self._folder):
-            if not folder.is_dir():
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                folder.chmod(0o700)
-
     def _forget_the_oldest(self) -> None:
-        with os.scandir(self._folder) as entries:
-            names = [entry.path for entry in entries]
+        names = [entry.path for entry in self._place.files() if os.path.dirname(entry.path) == str(self._folder)]
         if len(names) > MOST_FILES:
             found = []
             for name in names:

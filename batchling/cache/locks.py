@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from batchling import clock
+from batchling.cache.folder import check_ours
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +27,10 @@ _WORTH_A_WARNING = 5.0
 
 
 def file_lock(path: Path, timeout: float) -> BaseFileLock:
-    """A lock on this file, not yet taken; to take it waits `timeout` seconds and then raises `filelock.Timeout`."""
+    """A lock on this file, not yet taken; to take it waits `timeout` seconds and then raises `filelock.Timeout`. Raises
+    `NotOurs` for what is no file of ours: filelock would truncate what a link leads to."""
+    with suppress(FileNotFoundError):
+        check_ours(path)
     # Not bound to a thread: the disk work of one scope may run in any.
     return FileLock(path, timeout=timeout, mode=0o600, thread_local=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from batchling.cache.index import Index, flies
 from batchling.cache.rows import MemoryRows
 from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.model import Target
+from batchling.core.seal import Seal
 
 
 class MemoryStore:
@@ -20,6 +22,7 @@ class MemoryStore:
         self._index = Index()
         self._records: dict[str, Record] = {}
         self._rows = MemoryRows()
+        self.seal = Seal(secrets.token_bytes(32))
 
     def lookup(self, key: str) -> str | None:
         return self._index.holder(key)

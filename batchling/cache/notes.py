@@ -9,7 +9,11 @@ from pathlib import Path
 
 import msgspec
 
+from batchling.cache.folder import read_ours
 from batchling.core.lifecycle import Progress
+
+_MOST_BYTES = 65_536
+"""Of a note, which has a few hundred."""
 
 
 class Notes:
@@ -36,6 +40,6 @@ class Notes:
     def read(self, batch_id: str) -> Progress | None:
         """The note of a batch; None when there is none that can be read."""
         try:
-            return msgspec.json.decode(self._path(batch_id).read_bytes(), type=Progress)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return msgspec.json.decode(read_ours(self._path(batch_id), _MOST_BYTES), type=Progress)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None

@@ -6,7 +6,6 @@ the lock of the folder are ours. Whoever waits for a removed batch finds no reco
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from batchling.cache.files import FileStore
+from batchling.cache.folder import Folder
 from batchling.cache.footprints import FOLDER
 from batchling.cache.locks import IndexLock, file_lock
 from batchling.cache.notes import Notes
@@ -59,10 +59,11 @@ class Upkeep:
     used."""
 
     def __init__(self, folder: str, now: Callable[[], float]) -> None:
-        self._folder = Path(folder).expanduser()
+        self._place = Folder(folder)
+        self._folder = self._place.path
         self._batches, self._results = self._folder / "batches", self._folder / "results"
         self._programs = self._folder / FOLDER
-        self._store = FileStore(folder)
+        self._store = FileStore(folder, look=True)
         self._notes = Notes(self._batches)
         self._now = now
 
@@ -170,8 +171,10 @@ class Upkeep:
             return touched < before
         if path.parent == self._programs:
             return touched < before
-        if path.parent not in (self._batches, self._results) or self._now() - touched < _LEFT_BEHIND:
+        if self._now() - touched < _LEFT_BEHIND:
             return False
+        if path.parent == self._folder:
+            return path.suffix == ".tmp"
         batch_id = path.name.partition(".")[0]
         if path.suffix == ".tmp":
             return not self.is_driven(batch_id)
@@ -180,14 +183,11 @@ class Upkeep:
         return not self.is_driven(batch_id) and (path.suffix != ".jsonl" or touched < before)
 
     def _files(self) -> Iterator[tuple[Path, float, int]]:
-        """Every file of the folder, when it was written, and its size."""
-        for folder in (self._folder, self._batches, self._results, self._programs):
-            with suppress(FileNotFoundError), os.scandir(folder) as entries:
-                for entry in entries:
-                    with suppress(FileNotFoundError):
-                        if entry.is_file(follow_symlinks=False):
-                            stat = entry.stat(follow_symlinks=False)
-                            yield Path(entry.path), stat.st_mtime, stat.st_size
+        """Every file of ours, when it was written, and its size."""
+        for entry in self._place.files():
+            with suppress(FileNotFoundError):
+                stat = entry.stat(follow_symlinks=False)
+                yield Path(entry.path), stat.st_mtime, stat.st_size
 
 
 def _unlink(path: Path) -> bool:

@@ -13,13 +13,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from batchling import __version__, registry
-from batchling.api import known_gateways
 from batchling.cache import cache_folder
 from batchling.cli import cache
 from batchling.cli.arguments import plain
 from batchling.cli.tables import say
 from batchling.display.providers import price
 from batchling.errors import CacheError, ScriptError
+from batchling.gateways import known_gateways
 from batchling.providers import Routes
 from batchling.providers.azure import Azure
 from batchling.providers.base import Provider

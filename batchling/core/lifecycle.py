@@ -16,8 +16,9 @@ import msgspec
 
 from batchling.core.cost import Cost
 from batchling.core.model import Job, Target
+from batchling.core.seal import Seal
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the JSON form; a record of a higher version is left alone."""
 
 
@@ -98,26 +99,37 @@ class NewerSchema(ValueError):
     """A record that a newer batchling wrote."""
 
 
+class Unsealed(ValueError):
+    """A record that this cache has not written."""
+
+
 class _Head(msgspec.Struct):
     schema: int
 
 
 class _Stored(msgspec.Struct):
     schema: int
-    record: Record
+    seal: str
+    record: msgspec.Raw
 
 
-def to_json(record: Record) -> bytes:
-    """The JSON document of a record, UTF-8, one line; equal for equal records."""
-    return msgspec.json.encode(_Stored(SCHEMA, record), order="deterministic")
+def to_json(record: Record, seal: Seal) -> bytes:
+    """The JSON document of a record, UTF-8, one line, sealed; equal for equal records."""
+    document = msgspec.json.encode(record, order="deterministic")
+    return msgspec.json.encode(_Stored(SCHEMA, seal.sign(document), msgspec.Raw(document)))
 
 
-def from_json(document: bytes) -> Record:
-    """The record of a JSON document. Raises `NewerSchema`, or `ValueError` when it is damaged or foreign."""
+def from_json(document: bytes, seal: Seal) -> Record:
+    """The record of a JSON document. Raises `NewerSchema`, `Unsealed`, or `ValueError` when it is damaged."""
     try:
         schema = msgspec.json.decode(document, type=_Head).schema
         if schema > SCHEMA:
             raise NewerSchema(f"its schema {schema} is newer than this batchling reads ({SCHEMA})")
-        return msgspec.json.decode(document, type=_Stored).record
+        if schema < SCHEMA:
+            raise Unsealed("an older batchling wrote it, without a seal")
+        stored = msgspec.json.decode(document, type=_Stored)
+        if not seal.fits(stored.seal, bytes(stored.record)):
+            raise Unsealed("it was edited, or belongs to another cache: its seal does not fit")
+        return msgspec.json.decode(stored.record, type=Record)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise ValueError("not a batchling record") from fault

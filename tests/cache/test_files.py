@@ -19,6 +19,7 @@ from batchling.cache.files import FileStore, replace_file
 from batchling.core.lifecycle import Phase, Record, to_json
 from batchling.core.model import Job
 from batchling.errors import CacheError
+from tests.cache.ids import B1, B2, B3
 from tests.cache.test_contract import draft
 
 
@@ -26,35 +27,35 @@ def test_looking_writes_nothing(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path / "none"))
 
     assert store.lookup("x") is None
-    assert store.load("b1") is None
+    assert store.load(B1) is None
     assert not (tmp_path / "none").exists()
 
 
 def test_a_later_store_knows_what_an_earlier_one_wrote(tmp_path: Path) -> None:
-    FileStore(str(tmp_path)).claim(draft("b1", "x"))
+    FileStore(str(tmp_path)).claim(draft(B1, "x"))
 
-    assert FileStore(str(tmp_path)).lookup("x") == "b1"
+    assert FileStore(str(tmp_path)).lookup("x") == B1
 
 
 def test_a_drive_lock_excludes_others_also_in_one_process(tmp_path: Path) -> None:
     one, other = FileStore(str(tmp_path)), FileStore(str(tmp_path))
-    one.claim(draft("b1", "x"))
+    one.claim(draft(B1, "x"))
 
-    assert not other.drive("b1")
-    one.release("b1")
-    assert other.drive("b1")
-    assert not one.drive("b1")
+    assert not other.drive(B1)
+    one.release(B1)
+    assert other.drive(B1)
+    assert not one.drive(B1)
 
 
 def test_load_refreshes_what_lookup_knows(tmp_path: Path) -> None:
     one, other = FileStore(str(tmp_path)), FileStore(str(tmp_path))
-    record = one.claim(draft("b1", "x")).record
+    record = one.claim(draft(B1, "x")).record
     assert record is not None
-    assert other.claim(draft("b2", "x")).theirs == {"x": "b1"}
+    assert other.claim(draft(B2, "x")).theirs == {"x": B1}
     one.save(record.move(Phase.DEAD))
 
-    assert other.lookup("x") == "b1"
-    other.load("b1")
+    assert other.lookup("x") == B1
+    other.load(B1)
     assert other.lookup("x") is None
 
 
@@ -63,8 +64,8 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         store = FileStore(str(tmp_path / "deep" / "store"))
-        store.claim(draft("b1", "x"))
-        with store.sink("b1") as sink:
+        store.claim(draft(B1, "x"))
+        with store.sink(B1) as sink:
             sink.commit()
     finally:
         os.umask(before)
@@ -81,22 +82,25 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path, umask: int) -> None:
 def test_a_damaged_record_costs_one_batch_and_is_set_aside(
     tmp_path: Path, document: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    FileStore(str(tmp_path)).claim(draft("b1", "x"))
-    FileStore(str(tmp_path)).claim(draft("b2", "y"))
-    (tmp_path / "batches" / "b1.json").write_bytes(document)
+    FileStore(str(tmp_path)).claim(draft(B1, "x"))
+    FileStore(str(tmp_path)).claim(draft(B2, "y"))
+    (tmp_path / "batches" / f"{B1}.json").write_bytes(document)
 
     with caplog.at_level(logging.WARNING):
         store = FileStore(str(tmp_path))
 
-    assert (store.lookup("x"), store.lookup("y")) == (None, "b2")
-    assert (tmp_path / "batches" / "b1.json.damaged").read_bytes() == document
+    assert (store.lookup("x"), store.lookup("y")) == (None, B2)
+    assert "passed over" in caplog.text
+    assert (tmp_path / "batches" / f"{B1}.json").read_bytes() == document
+    store.claim(draft(B3, "z"))
+    assert (tmp_path / "batches" / f"{B1}.json.damaged").read_bytes() == document
     assert "set aside" in caplog.text
 
 
 def test_a_newer_record_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    FileStore(str(tmp_path)).claim(draft("b1", "x"))
-    path = tmp_path / "batches" / "b1.json"
-    path.write_bytes(path.read_bytes().replace(b'"schema":1', b'"schema":2'))
+    FileStore(str(tmp_path)).claim(draft(B1, "x"))
+    path = tmp_path / "batches" / f"{B1}.json"
+    path.write_bytes(path.read_bytes().replace(b'"schema":2', b'"schema":3'))
 
     assert FileStore(str(tmp_path)).lookup("x") is None
     assert path.exists()
@@ -104,13 +108,14 @@ def test_a_newer_record_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_a_record_of_another_name_is_not_believed(tmp_path: Path) -> None:
-    FileStore(str(tmp_path)).claim(draft("b1", "x"))
-    replace_file(tmp_path / "batches" / "b2.json", to_json(draft("b1", "y")))
+    store = FileStore(str(tmp_path))
+    store.claim(draft(B1, "x"))
+    replace_file(tmp_path / "batches" / f"{B2}.json", to_json(draft(B1, "y"), store.seal))
 
     assert FileStore(str(tmp_path)).lookup("y") is None
 
 
-@pytest.mark.parametrize("batch_id", ["../x", "a/b", "", "A", "x" * 65, "."])
+@pytest.mark.parametrize("batch_id", ["../x", "a/b", "", "A", "x" * 24, "0" * 23, "0" * 25, "F" * 24, "."])
 def test_an_id_cannot_leave_the_folder(tmp_path: Path, batch_id: str) -> None:
     store = FileStore(str(tmp_path))
     for use in (store.load, store.drive, store.has_rows):
@@ -126,7 +131,7 @@ def test_what_the_system_refuses_is_a_cache_error(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CacheError, match="No space left"):
-        store.claim(draft("b1", "x"))
+        store.claim(draft(B1, "x"))
     monkeypatch.undo()
     assert list((tmp_path / "batches").glob("*.tmp")) == []
     assert FileStore(str(tmp_path)).lookup("x") is None
@@ -156,7 +161,7 @@ def line_of(process: subprocess.Popen[str]) -> str:
 
 def test_processes_divide_the_keys(tmp_path: Path) -> None:
     keys = [f"k{n}" for n in range(40)]
-    processes = [start(tmp_path, f"b{n}", *keys) for n in range(4)]
+    processes = [start(tmp_path, f"{n:024x}", *keys) for n in range(4)]
     claimed = [line_of(process) for process in processes]
     for process in processes:
         process.communicate("\n", timeout=10)
@@ -165,15 +170,15 @@ def test_processes_divide_the_keys(tmp_path: Path) -> None:
 
 
 def test_the_lock_of_a_killed_driver_is_free(tmp_path: Path) -> None:
-    process = start(tmp_path, "b1", "x")
+    process = start(tmp_path, B1, "x")
     assert line_of(process) == "['x']\n"
     store = FileStore(str(tmp_path))
-    assert not store.drive("b1")
+    assert not store.drive(B1)
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
-    assert store.drive("b1")
-    record = store.load("b1")
+    assert store.drive(B1)
+    record = store.load(B1)
     assert record is not None
     assert record.phase is Phase.PLANNED
 
@@ -181,18 +186,18 @@ def test_the_lock_of_a_killed_driver_is_free(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_neither_holds_nor_frees_the_parents_locks(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path))
-    store.claim(draft("b1", "x"))
+    store.claim(draft(B1, "x"))
     child = os.fork()
     if child == 0:
         store.after_fork()
-        thinks = store.drive("b1")
+        thinks = store.drive(B1)
         store.close()
         os._exit(10 + thinks)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 10
 
-    assert not FileStore(str(tmp_path)).drive("b1")
+    assert not FileStore(str(tmp_path)).drive(B1)
     store.close()
-    assert FileStore(str(tmp_path)).drive("b1")
+    assert FileStore(str(tmp_path)).drive(B1)
 
 
 KEYS = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=4, unique=True)
@@ -218,7 +223,7 @@ class TwoStores(RuleBasedStateMachine):
     @rule(who=st.integers(0, 1), keys=KEYS)
     def claim(self, who: int, keys: list[str]) -> None:
         self.count += 1
-        claim = self.stores[who].claim(draft(f"b{self.count}", *keys))
+        claim = self.stores[who].claim(draft(f"{self.count:024x}", *keys))
         assert set(claim.theirs) | set(claim.record.members if claim.record else ()) == set(keys)
         if claim.record:
             self.records[who][claim.record.id] = claim.record

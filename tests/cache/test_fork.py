@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 
 from batchling.cache.files import FileStore
+from tests.cache.ids import B1, B2
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 FORK = """
 import os, sys
 from batchling.cache.files import FileStore
+from tests.cache.ids import B1, B2
 from tests.cache.test_contract import draft
 store = FileStore(sys.argv[1])
-store.claim(draft("b1", "x"))
+store.claim(draft(B1, "x"))
 child = os.fork()
 if child == 0:
     store.after_fork()
@@ -34,14 +36,14 @@ sys.stdin.readline()
 """
 
 OUTLIVES_ITS_PARENT = """
-    print(store.drive("b1"), flush=True)
+    print(store.drive(B1), flush=True)
     sys.stdin.readline()
     os._exit(0)
 os.waitpid(child, 0)
 """
 
 DRIVES_A_BATCH_OF_ITS_OWN = """
-    print(store.claim(draft("b2", "x", "y")), flush=True)
+    print(store.claim(draft(B2, "x", "y")), flush=True)
     sys.stdin.readline()
     os._exit(0)
 os.waitpid(child, 0)
@@ -64,21 +66,21 @@ def test_a_child_that_ends_leaves_the_parents_lock_alone(tmp_path: Path) -> None
     with start(tmp_path, ENDS_LIKE_A_PROGRAM) as program:
         assert line_of(program) == "waited\n"
 
-        assert not FileStore(str(tmp_path)).drive("b1")
+        assert not FileStore(str(tmp_path)).drive(B1)
         program.communicate("\n", timeout=10)
-        assert FileStore(str(tmp_path)).drive("b1")
+        assert FileStore(str(tmp_path)).drive(B1)
 
 
 def test_a_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path: Path) -> None:
     with start(tmp_path, OUTLIVES_ITS_PARENT) as program:
         assert line_of(program) == "False\n"
         other = FileStore(str(tmp_path))
-        assert not other.drive("b1")
+        assert not other.drive(B1)
 
         program.kill()
         program.wait()
 
-        assert other.drive("b1")
+        assert other.drive(B1)
         program.communicate("\n", timeout=10)
 
 
@@ -87,8 +89,8 @@ def test_a_child_claims_and_drives_on_its_own(tmp_path: Path) -> None:
         claim = line_of(program)
 
         assert "members=('y',)" in claim
-        assert "theirs={'x': 'b1'}" in claim
+        assert f"theirs={{'x': '{B1}'}}" in claim
         other = FileStore(str(tmp_path))
-        assert (other.drive("b1"), other.drive("b2")) == (False, False)
+        assert (other.drive(B1), other.drive(B2)) == (False, False)
         program.communicate("\n", timeout=10)
-        assert (other.drive("b1"), other.drive("b2")) == (True, True)
+        assert (other.drive(B1), other.drive(B2)) == (True, True)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
+from tests.cache.ids import B1, B2, B3
 from tests.cache.test_contract import draft
 
 WRITER = """
 import os, sys
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
+from tests.cache.ids import B2
 from tests.cache.test_contract import draft
 store = FileStore(sys.argv[1])
 def stop(*ignored):
@@ -24,18 +26,18 @@ def stop(*ignored):
 
 IN_A_CLAIM = """
 os.fsync = stop
-store.claim(draft("b2", "y"))
+store.claim(draft(B2, "y"))
 """
 
 IN_A_SAVE = """
-record = store.claim(draft("b2", "y")).record
+record = store.claim(draft(B2, "y")).record
 os.fsync = stop
 store.save(record.move(Phase.DEAD))
 """
 
 IN_A_DOWNLOAD = """
-store.claim(draft("b2", "y"))
-with store.sink("b2") as sink:
+store.claim(draft(B2, "y"))
+with store.sink(B2) as sink:
     sink.write(b"row" * 100_000)
     stop()
 """
@@ -53,14 +55,14 @@ def killed_half_way(folder: Path, how: str) -> None:
 
 def test_killed_in_a_claim(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path))
-    store.claim(draft("b1", "x"))
+    store.claim(draft(B1, "x"))
     killed_half_way(tmp_path, IN_A_CLAIM)
 
-    claim = store.claim(draft("b3", "x", "y"))
+    claim = store.claim(draft(B3, "x", "y"))
 
     assert claim.record is not None
-    assert (claim.record.members, claim.theirs) == (("y",), {"x": "b1"})
-    assert FileStore(str(tmp_path)).load("b2") is None
+    assert (claim.record.members, claim.theirs) == (("y",), {"x": B1})
+    assert FileStore(str(tmp_path)).load(B2) is None
 
 
 def test_killed_in_a_save(tmp_path: Path) -> None:
@@ -68,10 +70,10 @@ def test_killed_in_a_save(tmp_path: Path) -> None:
 
     store = FileStore(str(tmp_path))
 
-    record = store.load("b2")
+    record = store.load(B2)
     assert record is not None
-    assert (record.phase, store.lookup("y")) == (Phase.PLANNED, "b2")
-    assert store.drive("b2")
+    assert (record.phase, store.lookup("y")) == (Phase.PLANNED, B2)
+    assert store.drive(B2)
 
 
 def test_killed_in_a_download(tmp_path: Path) -> None:
@@ -79,9 +81,9 @@ def test_killed_in_a_download(tmp_path: Path) -> None:
 
     store = FileStore(str(tmp_path))
 
-    assert not store.has_rows("b2")
-    assert store.drive("b2")
-    with store.sink("b2") as sink:
+    assert not store.has_rows(B2)
+    assert store.drive(B2)
+    with store.sink(B2) as sink:
         sink.write(b"whole\n")
         sink.commit()
-    assert list(store.rows("b2")) == [b"whole"]
+    assert list(store.rows(B2)) == [b"whole"]

@@ -16,11 +16,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from batchling.cache.files import FileStore
 from batchling.core.cost import Cost
 from batchling.core.lifecycle import Phase, Record
 from batchling.core.model import Job, Target
 from batchling.testing import ProviderServer
+from tests.cache.ids import B0, B1, B2, B9
 from tests.engine.calls import ask, ask_all, scope
 
 KEY = "sk-secret-1234"
@@ -54,6 +57,11 @@ with batchify(batch_window_seconds=0.3, batch_poll_interval_seconds=0.05):
 
 def gateways(server: ProviderServer) -> str:
     return ",".join(f"{base}={name}" for base, name in server.gateways.items())
+
+
+@pytest.fixture(autouse=True)
+def named_gateways(provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHLING_GATEWAYS", gateways(provider_server))
 
 
 def start(server: ProviderServer, texts: Sequence[str]) -> subprocess.Popen[str]:
@@ -234,15 +242,15 @@ def test_costs_are_shown_as_far_as_they_are_known(batchling_cache: Path) -> None
     store = FileStore(str(batchling_cache))
     target = Target("openai", "https://api.openai.com/v1", "/v1/chat/completions", "gpt-5-mini", "a" * 32)
     for number, cost in enumerate((Cost(2, paid=1.5, full=3.0), Cost(2, paid=None, full=None), None)):
-        ended = Record(f"b{number}", target, ("k1", "k2"), time.time() - number, Phase.ENDED, None, Job("j"), cost=cost)
-        store.save(ended)
-    dead = Record("b9", target, ("k",), time.time() - 99, Phase.DEAD, reason="not submitted: HTTP 400")
+        name = (B0, B1, B2)[number]
+        store.save(Record(name, target, ("k1", "k2"), time.time() - number, Phase.ENDED, None, Job("j"), cost=cost))
+    dead = Record(B9, target, ("k",), time.time() - 99, Phase.DEAD, reason="not submitted: HTTP 400")
     store.save(dead)
 
     lines = run("jobs", COLUMNS="80").stdout.splitlines()
-    assert [line.split()[0] for line in lines[1:5]] == ["b0", "b1", "b2", "b9"]
+    assert [line.split()[0] for line in lines[1:5]] == [each[:10] for each in (B0, B1, B2, B9)]
     assert [line.split()[-1] for line in lines[1:3]] == ["$1.50", "unknown"]
-    assert "died of" in (said := run("show", "b9").stdout)
+    assert "died of" in (said := run("show", B9).stdout)
     assert "not submitted: HTTP 400" in said
     assert "is of 4 batches" not in said
     several = run("show", "b")
@@ -261,10 +269,10 @@ def test_prune_removes_what_is_over_and_old(provider_server: ProviderServer, bat
     store = FileStore(str(batchling_cache))
     for record in (gone, left):
         store.save(replace(record, created_at=old))
-    (batchling_cache / "batches" / "x.json.damaged").write_text("{")
-    (batchling_cache / "results" / f"{gone.id}.jsonl.ff.tmp").write_text("{")
+    (batchling_cache / "batches" / f"{B9}.json.damaged").write_text("{")
+    (batchling_cache / "results" / f"{gone.id}.jsonl.0123abcd.tmp").write_text("{")
     for path in batchling_cache.rglob("*"):
-        if path.name.startswith((gone.id, left.id, "x.")):
+        if path.name.startswith((gone.id, left.id, B9)):
             os.utime(path, (old, old))
 
     for wrong in (["cache", "prune"], ["cache", "prune", "--older-than", "soon"], ["cache", "x"]):
@@ -387,13 +395,13 @@ def test_what_never_left_is_freed_and_missing_results_are_downloaded(
         assert ask(provider_server, "a", key=KEY).status_code == 200
     (ended,) = records()
     (batchling_cache / "results" / f"{ended.id}.jsonl").unlink()
-    planned = Record("b1", ended.target, ("k",), time.time())
+    planned = Record(B1, ended.target, ("k",), time.time())
     FileStore(str(batchling_cache)).save(planned)
     done = run("collect", OPENAI_API_KEY=KEY)
 
     assert done.returncode == 0, done.stderr
-    assert "batch b1 (openai m): dead (never submitted" in done.stdout
+    assert f"batch {B1} (openai m): dead (never submitted" in done.stdout
     assert f"batch {ended.id} (openai m): collected, 1 of 1 answered" in done.stdout
     assert (batchling_cache / "results" / f"{ended.id}.jsonl").is_file()
-    assert FileStore(str(batchling_cache)).load("b1").phase is Phase.DEAD
+    assert FileStore(str(batchling_cache)).load(B1).phase is Phase.DEAD
     assert len(provider_server.creates()) == 1

@@ -4,13 +4,17 @@ import json
 from dataclasses import replace
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from batchling.core.lifecycle import MOVES, IllegalMove, NewerSchema, Phase, Record, from_json, to_json
+from batchling.core.lifecycle import MOVES, IllegalMove, NewerSchema, Phase, Record, Unsealed, from_json, to_json
 from batchling.core.model import Job, Target
+from batchling.core.seal import Seal
+
+SEAL = Seal(b"secret")
 
 names = st.text(min_size=1, max_size=20)
 targets = st.builds(Target, names, names, names, names, names, st.lists(st.tuples(names, names), max_size=3).map(tuple))
@@ -31,9 +35,9 @@ records = st.builds(
 
 @given(records)
 def test_a_record_survives_the_disk(record: Record) -> None:
-    document = to_json(record)
+    document = to_json(record, SEAL)
 
-    assert from_json(document) == record
+    assert from_json(document, SEAL) == record
     assert b"\n" not in document
 
 
@@ -42,40 +46,58 @@ def test_equal_records_have_equal_documents(record: Record, random: Random) -> N
     freed = list(record.freed)
     random.shuffle(freed)
 
-    assert to_json(replace(record, freed=frozenset(freed))) == to_json(record)
-    assert json.loads(to_json(record))["record"]["freed"] == sorted(record.freed)
+    assert to_json(replace(record, freed=frozenset(freed)), SEAL) == to_json(record, SEAL)
+    assert json.loads(to_json(record, SEAL))["record"]["freed"] == sorted(record.freed)
 
 
 def test_a_bottomless_document_is_one_named_error() -> None:
     for document in (b"[" * 200_000, b'{"a":' * 200_000, b'{"schema":1,"record":' + b"[" * 200_000):
         with pytest.raises(ValueError):
-            from_json(document)
+            from_json(document, SEAL)
 
 
 def test_a_field_of_the_future_is_passed_over() -> None:
     record = Record("b", Target("p", "u", "e", "m", "a"), ("k",), 0.0)
-    document = to_json(record).replace(b'"phase":', b'"colour":{"is":["new"]},"phase":')
+    document = json.loads(to_json(record, SEAL))
+    inner = msgspec.json.encode({**document["record"], "colour": {"is": ["new"]}})
+    document = msgspec.json.encode({**document, "seal": SEAL.sign(inner), "record": msgspec.Raw(inner)})
 
     assert b"colour" in document
-    assert from_json(document) == record
+    assert from_json(document, SEAL) == record
 
 
 @given(st.binary(max_size=200))
 def test_a_damaged_document_is_one_named_error(document: bytes) -> None:
     with pytest.raises(ValueError):
-        from_json(document)
+        from_json(document, SEAL)
 
 
 @given(records, st.data())
 def test_a_cut_off_document_is_one_named_error(record: Record, data: st.DataObject) -> None:
-    document = to_json(record)
+    document = to_json(record, SEAL)
     with pytest.raises(ValueError):
-        from_json(document[: data.draw(st.integers(0, len(document) - 1))])
+        from_json(document[: data.draw(st.integers(0, len(document) - 1))], SEAL)
+
+
+@given(records, st.data())
+def test_an_edited_record_is_not_believed(record: Record, data: st.DataObject) -> None:
+    document = to_json(record, SEAL)
+    place = data.draw(st.integers(document.index(b'"record":') + 9, len(document) - 2))
+    edited = document[:place] + bytes([document[place] ^ data.draw(st.integers(1, 255))]) + document[place + 1 :]
+    with pytest.raises(ValueError):
+        from_json(edited, SEAL)
+    with pytest.raises(Unsealed, match="another cache"):
+        from_json(document, Seal(b"another"))
+
+
+def test_an_older_record_has_no_seal() -> None:
+    with pytest.raises(Unsealed, match="older"):
+        from_json(b'{"schema": 1, "record": {"id": "b"}}', SEAL)
 
 
 def test_a_newer_schema_is_told_apart() -> None:
     with pytest.raises(NewerSchema, match="newer"):
-        from_json(b'{"schema": 99, "record": {"something": "else"}}')
+        from_json(b'{"schema": 99, "record": {"something": "else"}}', SEAL)
 
 
 @given(records)

@@ -9,12 +9,16 @@ import pytest
 
 from batchling.accounts import advice, find_site
 from batchling.core.model import Headers, Request, Target
+from batchling.core.seal import Seal
 from batchling.providers import PROVIDERS, Routes
 from batchling.providers.azure import AZURE
+from batchling.providers.base import Route
 from batchling.providers.vertex import VERTEX
 
 BODY = {"model": "kimi-k2.5", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
 BEARER = (("authorization", "Bearer k-1"),)
+SEAL = Seal(b"secret")
+GATEWAYS = {"http://localhost:4000": "openai"}
 KNOWN = {
     **PROVIDERS,
     "azure": replace(AZURE, deployments={"kimi-k2.5": "batch"}),
@@ -41,7 +45,7 @@ def target_of(url: str, headers: Headers, gateways: dict[str, str] | None = None
     asked = Request("POST", url, (*headers, ("user-agent", "x"), ("x-stainless-os", "y")), json.dumps(BODY).encode())
     made = matched[0].target(matched[1], asked, BODY)
     assert isinstance(made, Target), made
-    return made
+    return SEAL.bind(made)
 
 
 def url_of(name: str) -> str:
@@ -54,7 +58,7 @@ def test_every_providers_key_is_found_in_its_variable(name: str) -> None:
     target = target_of(URLS.get(name) or url or url_of(name), SENT.get(name, BEARER))
     assert target.provider == name
     variable = KNOWN[name].facts.variables[0]
-    site = find_site(target, KNOWN[name], {variable: "k-1", "OTHER_KEY": "k-2"})
+    site = find_site(target, KNOWN[name], {variable: "k-1", "OTHER_KEY": "k-2"}, SEAL)
 
     assert site is not None
     assert site.target == target
@@ -63,7 +67,7 @@ def test_every_providers_key_is_found_in_its_variable(name: str) -> None:
         assert site.headers == (("authorization", "Bearer fresh"),)
         return
     assert [pair for pair in site.headers if pair[1].endswith("k-1")] == list(SENT.get(name, BEARER)[:1])
-    assert find_site(target, replace_renew(name), {variable: "k-2"}) is None
+    assert find_site(target, replace_renew(name), {variable: "k-2"}, SEAL) is None
     assert "k-2" not in advice(target, KNOWN[name], {variable: "k-2"})
     assert f"set {variable}" in advice(target, KNOWN[name], {})
 
@@ -77,10 +81,10 @@ def test_a_token_that_no_digest_covers_is_the_clouds_own() -> None:
     def fail() -> Headers:
         raise ImportError
 
-    assert find_site(vertex, replace(KNOWN["vertex"], renew=fail), everything) is None
+    assert find_site(vertex, replace(KNOWN["vertex"], renew=fail), everything, SEAL) is None
     azure = replace(KNOWN["azure"], renew=fail)
-    assert find_site(entra, azure, everything) is None
-    site = find_site(entra, azure, {**everything, "AZURE_OPENAI_AD_TOKEN": "k-5"})
+    assert find_site(entra, azure, everything, SEAL) is None
+    site = find_site(entra, azure, {**everything, "AZURE_OPENAI_AD_TOKEN": "k-5"}, SEAL)
     assert site is not None
     assert site.headers == (("authorization", "Bearer k-5"),)
     gateway = target_of(
@@ -88,7 +92,8 @@ def test_a_token_that_no_digest_covers_is_the_clouds_own() -> None:
         BEARER,
         {"http://localhost:4000": "azure"},
     )
-    assert find_site(gateway, azure, {**everything, "AZURE_OPENAI_AD_TOKEN": "k-5"}) is None
+    named = {"http://localhost:4000": "azure"}
+    assert find_site(gateway, azure, {**everything, "AZURE_OPENAI_AD_TOKEN": "k-5"}, SEAL, named) is None
 
 
 def replace_renew(name: str) -> object:
@@ -99,31 +104,70 @@ def replace_renew(name: str) -> object:
 def test_an_organisation_belongs_to_the_account(gateway: bool) -> None:
     headers = (*BEARER, ("openai-organization", "org"), ("openai-project", "proj"))
     url = "http://localhost:4000/v1/chat/completions" if gateway else "https://api.openai.com/v1/chat/completions"
-    target = target_of(url, headers, {"http://localhost:4000": "openai"})
+    target = target_of(url, headers, GATEWAYS)
     openai = PROVIDERS["openai"]
 
-    assert find_site(target, openai, {"OPENAI_API_KEY": "k-1"}) is None
-    assert find_site(target, openai, {"OPENAI_API_KEY": "k-1", "OPENAI_ORG_ID": "org"}) is None
+    assert find_site(target, openai, {"OPENAI_API_KEY": "k-1"}, SEAL, GATEWAYS) is None
+    assert find_site(target, openai, {"OPENAI_API_KEY": "k-1", "OPENAI_ORG_ID": "org"}, SEAL, GATEWAYS) is None
     whole = {"OPENAI_API_KEY": "k-1", "OPENAI_ORG_ID": "org", "OPENAI_PROJECT_ID": "proj"}
-    site = find_site(target, openai, whole)
+    site = find_site(target, openai, whole, SEAL, GATEWAYS)
     assert site is not None
     assert (sorted(site.headers), site.official) == (sorted(headers), not gateway)
     # One that came without them is found all the same.
-    assert find_site(target_of(url, BEARER, {"http://localhost:4000": "openai"}), openai, whole) is not None
-    assert find_site(target, openai, {**whole, "OPENAI_PROJECT_ID": "another"}) is None
+    assert find_site(target_of(url, BEARER, GATEWAYS), openai, whole, SEAL, GATEWAYS) is not None
+    assert find_site(target, openai, {**whole, "OPENAI_PROJECT_ID": "another"}, SEAL, GATEWAYS) is None
 
 
 def test_a_gateways_key_and_headers_are_found() -> None:
     headers = (*BEARER, ("x-tenant", "blue"))
-    target = target_of("http://localhost:4000/v1/chat/completions", headers, {"http://localhost:4000": "openai"})
+    target = target_of("http://localhost:4000/v1/chat/completions", headers, GATEWAYS)
     environment = {"LITELLM_API_KEY": "k-1", "OPENAI_CUSTOM_HEADERS": "X-Tenant: blue"}
-    assert find_site(target, PROVIDERS["openai"], {"LITELLM_API_KEY": "k-1"}) is None
-    assert find_site(target, PROVIDERS["openai"], environment) is not None
+    assert find_site(target, PROVIDERS["openai"], {"LITELLM_API_KEY": "k-1"}, SEAL, GATEWAYS) is None
+    assert find_site(target, PROVIDERS["openai"], environment, SEAL, GATEWAYS) is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "gateways"),
+    [
+        ("http://localhost:4000/v1", {}),
+        ("http://localhost:4000/v1", {"http://localhost:4000": "anthropic"}),
+        ("http://localhost:4000/v1", {"http://localhost:4000/v2": "openai", "http://localhost:400": "openai"}),
+        ("https://localhost:4000/v1", GATEWAYS),
+        ("http://api.openai.com/v1", {}),
+        ("https://api.openai.com:8443/v1", {}),
+        ("https://api.openai.com.evil.example/v1", {}),
+        ("https://user@api.openai.com/v1", {}),
+    ],
+)
+def test_no_credential_goes_where_the_user_has_not_sent_it(url: str, gateways: dict[str, str]) -> None:
+    """Not even for a record that is sealed, as a run with a gateway leaves it."""
+    honest = Target("openai", url, "/chat/completions", "m", "")
+    made = PROVIDERS["openai"].target(Route(url, honest.endpoint, "", True), Request("POST", url, BEARER, b"{}"), BODY)
+    assert isinstance(made, Target)
+    target = SEAL.bind(replace(honest, account=made.account))
+    assert find_site(target, PROVIDERS["openai"], {"OPENAI_API_KEY": "k-1"}, SEAL, gateways) is None
+    told = advice(target, PROVIDERS["openai"], {"OPENAI_API_KEY": "k-1"}, gateways)
+    assert "no credential was sent" in told
+    assert "k-1" not in told
+
+
+def test_an_account_is_of_one_place() -> None:
+    """Its digest in a record of another place stands for nobody there."""
+    target = target_of("https://api.openai.com/v1/chat/completions", BEARER)
+    environment = {"OPENAI_API_KEY": "k-1"}
+    assert find_site(target, PROVIDERS["openai"], environment, SEAL) is not None
+    moved = replace(target, base_url="http://localhost:4000/v1")
+    assert find_site(moved, PROVIDERS["openai"], environment, SEAL, GATEWAYS) is None
+    assert find_site(target, PROVIDERS["openai"], environment, Seal(b"another")) is None
+    places = ["https://h/v1", "http://h/v1", "https://h:444/v1", "https://i/v1"]
+    accounts = {SEAL.bind(replace(target, base_url=place)).account for place in places}
+    assert len(accounts) == 4
+    assert SEAL.bind(replace(target, base_url="https://H:443/v2")).account in accounts
 
 
 def test_a_bearer_token_for_claude() -> None:
     target = target_of("https://api.anthropic.com/v1/messages", (*BEARER, ("anthropic-version", "2023-06-01")))
-    site = find_site(target, PROVIDERS["anthropic"], {"ANTHROPIC_AUTH_TOKEN": "k-1", "ANTHROPIC_API_KEY": "k-2"})
+    site = find_site(target, PROVIDERS["anthropic"], {"ANTHROPIC_AUTH_TOKEN": "k-1", "ANTHROPIC_API_KEY": "k-2"}, SEAL)
     assert site is not None
     # Our calls carry the version that the caller's did.
     assert sorted(site.headers) == sorted((*BEARER, ("anthropic-version", "2023-06-01")))

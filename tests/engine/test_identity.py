@@ -286,10 +286,12 @@ def test_a_dry_run_leaves_it_out_too(provider_server: ProviderServer) -> None:
 def test_another_process_finds_the_credential(provider_server: ProviderServer, batchling_cache: Path) -> None:
     with scope(provider_server, **together(6)):
         per_call(provider_server, 6, "x-whatever-id")
-    (record,) = FileStore(str(batchling_cache)).records()
+    store = FileStore(str(batchling_cache))
+    (record,) = store.records()
+    place = (store.seal, provider_server.gateways)
 
-    assert find_site(record.target, PROVIDERS["openai"], {"OPENAI_API_KEY": "sk-1"}) is not None
-    assert find_site(record.target, PROVIDERS["openai"], {"OPENAI_API_KEY": "sk-2"}) is None
+    assert find_site(record.target, PROVIDERS["openai"], {"OPENAI_API_KEY": "sk-1"}, *place) is not None
+    assert find_site(record.target, PROVIDERS["openai"], {"OPENAI_API_KEY": "sk-2"}, *place) is None
 
 
 def test_a_provider_that_fails_at_it_leaves_nobody_waiting(

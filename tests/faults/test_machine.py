@@ -60,7 +60,7 @@ class Machine(RuleBasedStateMachine):
     @rule(who=WHO, keys=st.lists(st.sampled_from(KEYS), min_size=1, unique=True))
     def claim(self, who: int, keys: list[str]) -> None:
         self.number += 1
-        claim = self.lives[who].store.claim(Record(f"b{self.number:04d}", TARGET, tuple(keys), float(self.number)))
+        claim = self.lives[who].store.claim(Record(f"{self.number:024x}", TARGET, tuple(keys), float(self.number)))
         if claim.record is not None:
             self.lives[who].driven[claim.record.id] = claim.record
         assert set(claim.theirs) | set(claim.record.members if claim.record else ()) == set(keys)
@@ -117,7 +117,7 @@ class Machine(RuleBasedStateMachine):
     @rule(who=WHO, choice=st.integers(0, 9))
     def take_over(self, who: int, choice: int) -> None:
         """Whoever waits for a batch tries its lock; a living driver has it."""
-        names = [f"b{number:04d}" for number in range(1, self.number + 1)]
+        names = [f"{number:024x}" for number in range(1, self.number + 1)]
         if not names:
             return
         batch_id, life = names[choice % len(names)], self.lives[who]

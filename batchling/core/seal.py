@@ -1,0 +1,44 @@
+"""What one cache marks with its secret: the accounts that its records name, and the records.
+
+An account is bound to scheme, host and port: a digest that was copied into a record of another address stands for
+nobody there. Without the secret it says nothing of the credential, not even to who guesses passwords. A record that was
+edited, or comes from elsewhere, has no seal that fits.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import replace
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from batchling.core.model import Target
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Seal:
+    """The secret of one cache, 32 bytes. Immutable; any thread."""
+
+    def __init__(self, secret: bytes) -> None:
+        self.secret = secret
+        self.bind = lru_cache(maxsize=4096)(self._bind)
+        """The target as this cache names it: `account`, which its provider made, is replaced by a digest of it and of
+        the place of `base_url`. Well under a microsecond for a target that was seen."""
+
+    def _bind(self, target: Target) -> Target:
+        parts = urlsplit(target.base_url)
+        place = f"{parts.scheme}://{parts.hostname}:{parts.port or _PORTS.get(parts.scheme)}"
+        return replace(target, account=self._digest("account", place, target.account)[:32])
+
+    def sign(self, document: bytes) -> str:
+        """The seal of a record: 64 hex digits."""
+        return self._digest("record", document)
+
+    def fits(self, seal: str, document: bytes) -> bool:
+        """Whether this is the seal of this record."""
+        return hmac.compare_digest(seal.encode(), self.sign(document).encode())
+
+    def _digest(self, *parts: str | bytes) -> str:
+        said = b"\0".join(part if isinstance(part, bytes) else part.encode() for part in parts)
+        return hmac.digest(self.secret, said, "sha256").hex()
