@@ -37,7 +37,7 @@ class FallbackStore:
         try:
             return self._files.seal
         except CacheError as fault:
-            self._tell(fault, "what is asked is kept in memory")
+            self._tell(fault, "these requests go on uncached")
             return self._memory.seal
 
     def lookup(self, key: str) -> str | None:

@@ -84,7 +84,10 @@ class Folder:
             raise self._refused("everybody may write to it (chmod o-w would mend that)")
         if not self._is_marked() and (name := self._first_of_others()) is not None:
             raise self._refused(f"it is not empty ({name!r:.60}), and no cache that batchling has made")
-        for name in _BELOW:
+        self._check_below("batches", "results")
+
+    def _check_below(self, *names: str) -> None:
+        for name in names:
             with suppress(FileNotFoundError):
                 below = (self.path / name).lstat()
                 if not stat.S_ISDIR(below.st_mode):
@@ -95,6 +98,7 @@ class Folder:
     def prepare(self, *names: str) -> None:
         """Make and mark the folder, and these below it. Raises `RefusedFolder`, or `OSError`."""
         self.check()
+        self._check_below(*names)
         if not self.path.is_dir():
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.chmod(0o700)
@@ -139,7 +143,9 @@ class Folder:
     def files(self) -> Iterator[os.DirEntry[str]]:
         """Every file that is ours, by its name and its kind. Raises `OSError`."""
         for name, ours in (("", _TOP), *_BELOW.items()):
-            with suppress(FileNotFoundError), os.scandir(self.path / name) as entries:
+            if name and (self.path / name).is_symlink():
+                continue
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path / name) as entries:
                 for entry in entries:
                     if ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                         yield entry

@@ -20,6 +20,7 @@ import pytest
 from batchling import driver
 from batchling.cache import locks
 from batchling.cache.files import FileStore
+from batchling.cache.folder import Folder
 from batchling.core.lifecycle import Phase
 from batchling.hooks.gate import open_gates
 from batchling.testing import ProviderServer
@@ -183,21 +184,22 @@ def test_a_lock_that_a_frozen_process_holds(
 def test_foreign_newer_and_broken_files_in_the_folder(
     provider_server: ProviderServer, batchling_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = batchling_cache / "batches"
-    folder.mkdir(parents=True)
-    (folder / "1newer.json").write_text('{"schema": 99}')
-    (folder / "2torn.json").write_text('{"schema": 1, "record": {"id": "2to')
-    (folder / "3foreign.json").write_bytes(b"\x80\x04\x95")
-    (folder / "notes.txt").write_text("mine")
-    (folder / "4folder.json").mkdir()
+    Folder(str(batchling_cache)).prepare("batches")
+    newer, torn, foreign, folded = (batchling_cache / "batches" / f"{n:024x}.json" for n in range(4))
+    newer.write_text('{"schema": 99}')
+    torn.write_text('{"schema": 1, "record": {"id": "2to')
+    foreign.write_bytes(b"\x80\x04\x95")
+    folded.mkdir()
+    (batchling_cache / "batches" / "notes.txt").write_text("mine")
 
     assert statuses(provider_server) == [200] * 3
     assert statuses(provider_server) == [200] * 3
     assert len(provider_server.billed()) == 3
-    assert (folder / "1newer.json").exists()
-    assert (folder / "notes.txt").exists()
+    assert newer.exists()
+    assert (batchling_cache / "batches" / "notes.txt").exists()
     assert caplog.text.count("is left alone") == 2
-    assert "2torn.json.damaged" in caplog.text
+    assert "set aside as .damaged" in caplog.text
+    assert [each.exists() for each in (torn, foreign, folded)] == [False] * 3
 
 
 def test_a_cache_without_results_holds_no_answer(provider_server: ProviderServer, batchling_cache: Path) -> None:

@@ -140,7 +140,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def every_key_has_one_holder_and_what_is_paid_is_held(self) -> None:
         fresh = FileStore(self.folder)
-        records = [record for n in range(1, self.number + 1) if (record := fresh.load(f"b{n:04d}")) is not None]
+        records = [record for n in range(1, self.number + 1) if (record := fresh.load(f"{n:024x}")) is not None]
         held = Counter(key for record in records for key in record.holds)
         assert max(held.values(), default=0) <= 1, held
         for batch_id, keys in self.jobs.items():

@@ -233,10 +233,9 @@ def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may give a folder away")
-@pytest.mark.parametrize("name", ["", "batches", "results", "programs"])
+@pytest.mark.parametrize("name", ["", "batches", "results"])
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, name: str) -> None:
     FileStore(str(tmp_path)).claim(draft(B1, "x"))
-    (tmp_path / "programs").mkdir(mode=0o700)
     os.chown(tmp_path / name, 12345, -1)
     before = state(tmp_path)
     with pytest.raises(RefusedFolder, match="12345"):
@@ -265,6 +264,17 @@ def test_a_link_in_the_place_of_a_folder_is_refused(tmp_path: Path, name: str) -
     before = state(project)
     with pytest.raises(RefusedFolder, match="link"):
         FileStore(str(cache))
+    assert state(project) == before
+
+
+def test_a_link_to_programs_is_passed_over(tmp_path: Path) -> None:
+    cache, project = tmp_path / "cache", tmp_path / "project"
+    fill(project, {f"{'0' * 32}.json": "{}", f"{'0' * 32}.json.00000000.tmp": ""})
+    FileStore(str(cache)).claim(draft(B1, "x"))
+    (cache / "programs").symlink_to(project)
+    before = state(project)
+    Footprints(str(cache), "p").write(("a", "b", "c"), [])
+    run(cache, "cache", "prune", "--older-than", "1m")
     assert state(project) == before
 
 
