@@ -17,6 +17,7 @@ from batchling.core import events
 from batchling.core.budget import Budget
 from batchling.core.model import Target
 from batchling.core.retry import POLL_SECONDS, RESUBMISSIONS
+from batchling.core.text import described
 from batchling.display.hints import Hints
 from batchling.display.live import CHOICES, Choice, Display
 from batchling.display.plain import advise, log
@@ -127,14 +128,14 @@ def batchify(
         prepare=prepare,
     )
     if duplicates not in ("sample", "join"):
-        raise OptionError("duplicates", f'must be "sample" or "join"; not {duplicates!r}')
+        raise OptionError("duplicates", f'must be "sample" or "join"; not {described(duplicates)}')
     known = registry.providers(providers)
     routes = Routes(known_gateways(gateways, known), known)
     if not isinstance(cache, bool) and cache != "no-results":
-        raise OptionError("cache", f'must be True, False or "no-results"; not {cache!r}')
+        raise OptionError("cache", f'must be True, False or "no-results"; not {described(cache)}')
     store = open_store(cache, look=options.dry_run)
     if display not in CHOICES:
-        raise OptionError("display", f'must be "auto", "live", "plain" or "off"; not {display!r}')
+        raise OptionError("display", f'must be "auto", "live", "plain" or "off"; not {described(display)}')
     install_hooks()
     shown = Display(display)
     report = Report(partial(total, known))
@@ -170,19 +171,20 @@ def _callables(value: object) -> list[Call]:
         return []
     found = [value] if callable(value) else list(value) if isinstance(value, Iterable) else []
     if not found or not all(callable(call) for call in found):
-        raise OptionError("on_event", f"must be a callable that takes one event, or several of them; not {value!r:.80}")
+        wanted = "must be a callable that takes one event, or several of them"
+        raise OptionError("on_event", f"{wanted}; not {described(value)}")
     return found
 
 
 def _seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
-        raise OptionError(name, f"must be a positive number of seconds; not {value!r}")
+        raise OptionError(name, f"must be a positive number of seconds; not {described(value)}")
     return float(value)
 
 
 def _dollars(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
-        raise OptionError(name, f"must be a number of US dollars, 0 or more, or None; not {value!r}")
+        raise OptionError(name, f"must be a number of US dollars, 0 or more, or None; not {described(value)}")
     return float(value)
 
 
@@ -192,11 +194,11 @@ def _number(name: str, value: object) -> int | None:
 
 def _whole(name: str, value: object, least: int, otherwise: str = "") -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise OptionError(name, f"must be a whole number of at least {least}{otherwise}; not {value!r}")
+        raise OptionError(name, f"must be a whole number of at least {least}{otherwise}; not {described(value)}")
     return value
 
 
 def _boolean(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise OptionError(name, f"must be True or False; not {value!r}")
+        raise OptionError(name, f"must be True or False; not {described(value)}")
     return value

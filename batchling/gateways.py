@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
+from batchling.core.text import described, web_address
 from batchling.errors import OptionError
 from batchling.providers.base import Provider
 
@@ -13,36 +14,35 @@ GATEWAYS_VARIABLE = "BATCHLING_GATEWAYS"
 
 
 def known_gateways(given: object, known: Mapping[str, Provider]) -> dict[str, str]:
-    """The gateways of the environment and, overriding them, of the argument."""
+    """The gateways of the environment and, overriding them, of the argument. Raises `OptionError`, which quotes none of
+    them: a URL may hold a credential, also where it does not belong."""
     found: dict[str, str] = {}
-    for entry in os.environ.get(GATEWAYS_VARIABLE, "").replace(",", " ").split():
+    for place, entry in enumerate(os.environ.get(GATEWAYS_VARIABLE, "").replace(",", " ").split(), 1):
         base, _, name = entry.rpartition("=")
-        found[_base_url(GATEWAYS_VARIABLE, base)] = _provider(GATEWAYS_VARIABLE, name, known)
+        _add(found, GATEWAYS_VARIABLE, f"entry {place}", base, name, known)
     if given is None:
         return found
     if not isinstance(given, Mapping):
         raise OptionError(
-            "gateways", f'must map base URLs to provider names, {{"http://localhost:4000": "openai"}}; not {given!r}'
+            "gateways",
+            f'must map base URLs to provider names, {{"http://localhost:4000": "openai"}}; not {described(given)}',
         )
-    for base, name in given.items():
-        found[_base_url("gateways", base)] = _provider("gateways", name, known)
+    for place, (base, name) in enumerate(given.items(), 1):
+        _add(found, "gateways", f"entry {place}", base, name, known)
     return found
 
 
-def _base_url(name: str, base: object) -> str:
-    parts = urlsplit(base) if isinstance(base, str) else urlsplit("")
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.netloc
-        or parts.query
-        or parts.fragment
-        or "@" in parts.netloc
-    ):
-        raise OptionError(name, "a base URL must look like http://localhost:4000 or https://host/path")
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
-
-
-def _provider(name: str, provider: object, known: Mapping[str, Provider]) -> str:
-    if not isinstance(provider, str) or provider not in known:
-        raise OptionError(name, f"unknown provider {provider!r}; known are {', '.join(sorted(known))}")
-    return provider
+def _add(
+    found: dict[str, str], option: str, place: str, base: object, name: object, known: Mapping[str, Provider]
+) -> None:
+    form = "http://localhost:4000=openai" if option == GATEWAYS_VARIABLE else '{"http://localhost:4000": "openai"}'
+    if not isinstance(name, str) or name not in known:
+        near = difflib.get_close_matches(name, known, 1) if isinstance(name, str) else []
+        wanted = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+        raise OptionError(option, f"{place} must look like {form} and names no provider of batchling; {wanted}")
+    parts = web_address(base)
+    if parts is None or parts.query or parts.fragment or "@" in parts.netloc:
+        raise OptionError(
+            option, f"{place} must look like {form}: a base URL without user, password, query or fragment"
+        )
+    found[f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"] = name

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,10 +23,22 @@ MOST_WAYS = 8
 LOGIN_WANTED = 407
 """The status with which a proxy, and nobody else, asks for a login."""
 
+_LOGGERS = ("connection", "http11", "http2", "proxy", "socks")
+"""httpcore's: at DEBUG they write the headers of answers, where links stand that open results to everybody."""
+_silent: ContextVar[bool] = ContextVar("batchling_silent", default=False)
+
 _CONNECTIONS = {"max_connections": 32, "max_keepalive_connections": 8, "keepalive_expiry": 30.0}
 """Of one way."""
 _PROXY_REFUSES = frozenset({401, 403, LOGIN_WANTED})
 """What a proxy answers by its rules: waiting changes nothing."""
+
+
+def _is_of_the_program(_: logging.LogRecord) -> bool:
+    return not _silent.get()
+
+
+for _logger in _LOGGERS:
+    logging.getLogger(f"httpcore.{_logger}").addFilter(_is_of_the_program)
 
 
 @dataclass(slots=True, eq=False)
@@ -47,16 +61,19 @@ class Pools:
 
     @asynccontextmanager
     async def on(self, way: Way) -> AsyncIterator[httpcore.AsyncConnectionPool]:
-        """The pool of a whole way, for one call. Raises `NetworkFault` for a proxy that cannot be used."""
+        """The pool of a whole way, for one call; of that, httpcore's loggers say nothing. Raises
+        `NetworkFault` for a proxy that cannot be used."""
         lane = self._lanes.get(way)
         if lane is None:
             network = Network(proxied=way.proxy is not None)
             lane = self._lanes[way] = _Lane(_pool(way, network), network)
         self._lanes.move_to_end(way)
         lane.calls += 1
+        silent = _silent.set(True)
         try:
             yield lane.pool
         finally:
+            _silent.reset(silent)
             lane.calls -= 1
             await lane.network.drop()
             await self._close_idle()

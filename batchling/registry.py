@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass, replace
 from functools import lru_cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
+from batchling.core.text import described
 from batchling.credentials import entra, google
-from batchling.errors import OptionError
+from batchling.errors import OptionError, outline
 from batchling.providers import PROVIDERS
 from batchling.providers.azure import AZURE
 from batchling.providers.base import Provider
@@ -33,10 +34,12 @@ def providers(given: object = None) -> dict[str, Provider]:
     found = {**PROVIDERS, **installed(), **_from_environment()}
     if given is not None:
         if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
-            raise OptionError("providers", f"must be a list of providers, [Vertex(gcs_prefix=...)]; not {given!r:.80}")
+            raise OptionError(
+                "providers", f"must be a list of providers, [Vertex(gcs_prefix=...)]; not {described(given)}"
+            )
         for provider in given:
             if not _is_provider(provider):
-                raise OptionError("providers", f"{provider!r:.80} is no provider: see docs/write_a_provider.md")
+                raise OptionError("providers", f"{described(provider)} is no provider: see docs/write_a_provider.md")
             found[provider.name] = provider
     return {name: _renewing(provider) for name, provider in found.items()}
 
@@ -57,15 +60,28 @@ def installed() -> Mapping[str, Provider]:
         try:
             provider = entry.load()
         except Exception as fault:  # a package of somebody else's
-            _log.warning("batchling: provider %s cannot be loaded (%r)", entry.name, fault)
+            _log.warning("batchling: provider %s cannot be loaded (%s)", entry.name, outline(fault))
             continue
         if _is_provider(provider):
+            _announce(entry, provider.name, found)
             found[provider.name] = provider
         else:
             _log.warning(
                 "batchling: provider %s is none: it lacks what batchling.providers.base.Provider has", entry.name
             )
     return found
+
+
+def _announce(entry: EntryPoint, name: str, found: Mapping[str, Provider]) -> None:
+    """Say so when an installed package takes the place of a provider that there is already: calls, prompts and
+    credentials go through its code."""
+    if name in PROVIDERS or name in found:
+        _log.warning(
+            "batchling: package %s replaces the provider %s: its calls, with their credentials, go through that "
+            "package's code. Uninstall it if that is not what you want",
+            entry.dist.name if entry.dist is not None else entry.value,
+            name,
+        )
 
 
 def _is_provider(value: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from batchling.core.text import described
 from batchling.errors import ScriptError
 
 OptionValue = int | float | bool | str
@@ -77,7 +78,7 @@ def scan(words: Sequence[str]) -> CommandLine:
         raise ScriptError("name a script and a function: batchling my_script.py:main")
     path, colon, function = rest[0].rpartition(":")
     if not colon or not path or not function.isidentifier():
-        raise ScriptError(f"{rest[0]!r} is not of the form script.py:function; see batchling --help")
+        raise ScriptError(f"{described(rest[0])} is not of the form script.py:function; see batchling --help")
     return CommandLine(path, function, options, tuple(rest[1:]), receipt)
 
 
@@ -88,7 +89,7 @@ def _valued(name: str, given: str | None) -> OptionValue:
         return _VALUED[name](given)
     except ValueError:
         kind = "a whole number" if _VALUED[name] is _whole else "a number"
-        raise ScriptError(f"{name} needs {kind}; not {given!r}") from None
+        raise ScriptError(f"{name} needs {kind}; not {described(given)}") from None
 
 
 def pair(words: Sequence[str], flags: frozenset[str]) -> Iterator[Token]:
@@ -104,7 +105,7 @@ def pair(words: Sequence[str], flags: frozenset[str]) -> Iterator[Token]:
         name, equals, value = word[2:].partition("=")
         name = name.replace("-", "_")
         if not name.isidentifier():
-            raise ScriptError(f"{word!r} cannot be an argument's name")
+            raise ScriptError(f"{described(word.partition('=')[0])} cannot be an argument's name")
         if equals:
             yield name, value
         elif name in flags or place == len(words) or words[place].startswith("--"):
@@ -129,7 +130,7 @@ def plain(
         elif name in valued and (given := value if equals else next(queue, "")):
             found[name] = given
         elif word.startswith("-") or len(rest) == most:
-            raise ScriptError(f"usage: batchling {usage}; not {word!r}")
+            raise ScriptError(f"usage: batchling {usage}; not {described(word.partition('=')[0])}")
         else:
             rest.append(word)
     return found, rest

@@ -9,6 +9,7 @@ from batchling import jobs
 from batchling.cli.arguments import plain
 from batchling.cli.tables import count, say, size
 from batchling.core.lifecycle import Phase
+from batchling.core.text import described
 from batchling.errors import ScriptError
 
 _USAGE = "cache [prune --older-than 30d]"
@@ -63,5 +64,5 @@ def _prune(seconds: float) -> int:
 def _age(text: str) -> float:
     found = re.fullmatch(r"(\d+)([mhdw])", text)
     if found is None:
-        raise ScriptError(f"--older-than needs a time like 12h, 30d or 8w; not {text!r}")
+        raise ScriptError(f"--older-than needs a time like 12h, 30d or 8w; not {described(text)}")
     return int(found[1]) * _UNITS[found[2]]

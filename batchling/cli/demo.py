@@ -15,6 +15,7 @@ from rich.table import Table
 
 from batchling.api import batchify
 from batchling.cli import demo_program
+from batchling.core.text import described
 from batchling.errors import ScriptError
 from batchling.providers.openai import OPENAI
 from batchling.testing.ledger import Bill
@@ -87,7 +88,7 @@ def _rows(words: list[str]) -> int:
         case _:
             raise ScriptError("usage: batchling demo [--rows N]")
     if not text.isdecimal() or not 2 <= int(text) <= _MOST_ROWS:
-        raise ScriptError(f"--rows needs a whole number from 2 to {_MOST_ROWS}; not {text!r}")
+        raise ScriptError(f"--rows needs a whole number from 2 to {_MOST_ROWS}; not {described(text)}")
     return int(text)
 
 

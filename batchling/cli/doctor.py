@@ -10,13 +10,13 @@ import platform
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from batchling import __version__, registry
 from batchling.cache import cache_folder
 from batchling.cli import cache
 from batchling.cli.arguments import plain
 from batchling.cli.tables import say
+from batchling.core.text import web_address
 from batchling.display.providers import price
 from batchling.errors import CacheError, ScriptError
 from batchling.gateways import known_gateways
@@ -113,8 +113,8 @@ def _rights() -> list[str]:
 
 
 def _would(url: str, routes: Routes) -> list[str]:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = web_address(url)
+    if parts is None:
         raise ScriptError("doctor takes a URL like https://api.openai.com/v1/chat/completions")
     # Without what may be a secret: user, password and query.
     port = f":{parts.port}" if parts.port else ""

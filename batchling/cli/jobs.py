@@ -14,6 +14,7 @@ from batchling import jobs as batches
 from batchling.cli.arguments import plain
 from batchling.cli.tables import count, money, progress, say, short_ids, show_table, span, table_of
 from batchling.core.lifecycle import Phase
+from batchling.core.text import described
 from batchling.errors import ScriptError
 from batchling.jobs import Standing
 
@@ -60,10 +61,10 @@ def one(prefix: str, found: Sequence[Standing]) -> Standing:
         raise ScriptError("name a batch by its id; batchling jobs lists them")
     matching = batches.matching(prefix, found)
     if not matching:
-        raise ScriptError(f"no batch {prefix!r:.80}; batchling jobs lists them")
+        raise ScriptError(f"no batch {described(prefix)}; batchling jobs lists them")
     if len(matching) > 1:
         names = ", ".join(standing.record.id for standing in matching[:4])
-        raise ScriptError(f"{prefix!r} begins the id of {len(matching)} batches: {names}")
+        raise ScriptError(f"{described(prefix)} begins the id of {len(matching)} batches: {names}")
     return matching[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batchling.core.text import described
 from batchling.display.providers import markdown, rows, summary
 from batchling.errors import ScriptError
 from batchling.providers import WITHOUT
@@ -21,7 +22,7 @@ def show(arguments: Sequence[str]) -> int:
         print(summary(known))
         return 0
     if arguments:
-        raise ScriptError(f"batchling providers takes --markdown, --summary or nothing; not {arguments[0]!r}")
+        raise ScriptError(f"batchling providers takes --markdown, --summary or nothing; not {described(arguments[0])}")
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

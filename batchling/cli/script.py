@@ -17,6 +17,7 @@ from typing import Any
 
 from batchling.cache.durable import replace_file
 from batchling.cli.arguments import CommandLine, pair
+from batchling.core.text import described
 from batchling.errors import ScriptError
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -139,7 +140,7 @@ def _converted(name: str, text: str, kind: type | None) -> Any:
         return kind(text)
     except ValueError:
         expected = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
-        raise ScriptError(f"{name} must be {expected}; not {text!r}") from None
+        raise ScriptError(f"{name} must be {expected}; not {described(text)}") from None
 
 
 def _truth(text: str) -> bool:

@@ -77,6 +77,7 @@ def patches(aiohttp: ModuleType) -> list[Patch]:
             answer = await wrapped(*args, **{**kwargs, "timeout": _without_total(limits, lift)})
         finally:
             _lifted.reset(token)
+            del args, kwargs
         if not lift.met:
             gate, method, url = call
             refuse(gate, method, url, OWN_CONNECTOR)

@@ -33,6 +33,7 @@ def run_with(gate: Gate | None, mark: Mark | None, function: Callable[..., Any],
     finally:
         marked.reset(tracing)
         active.reset(token)
+        del args, kwargs
 
 
 def _submit(wrapped: Any, executor: Any, args: Any, kwargs: Any) -> Any:

@@ -50,6 +50,7 @@ def patches(connectionpool: ModuleType) -> list[Patch]:
             return wrapped(*args, **kwargs)
         finally:
             _wanted.reset(token)
+            del args, kwargs
 
     def prepare_proxy(wrapped: Any, pool: Any, args: Any, kwargs: Any) -> Any:
         conn = args[0] if args else kwargs["conn"]
@@ -61,21 +62,24 @@ def patches(connectionpool: ModuleType) -> list[Patch]:
     def make_request(wrapped: Any, pool: Any, args: Any, kwargs: Any) -> Any:
         conn, *others = args or [kwargs.pop("conn")]
         tunnel = conn.__dict__.pop(_TUNNEL, None)
-        future = _ask(pool, conn, *others, **kwargs)
-        if future is not None:
-            try:
-                answer = wire(wait(future))
-            except RealTime:
-                pass
-            else:
-                # The connection of the pool stays as it is, and goes back into it with the end of the answer.
-                made = pools.HTTPConnection(pool.host, pool.port)
-                made.sock = AnsweringSocket(answer)
-                made.is_verified = True
-                return wrapped(made, *others, **kwargs)
-        if tunnel is not None:
-            _open_tunnel(pool, conn, tunnel)
-        return wrapped(conn, *others, **kwargs)
+        try:
+            future = _ask(pool, conn, *others, **kwargs)
+            if future is not None:
+                try:
+                    answer = wire(wait(future))
+                except RealTime:
+                    pass
+                else:
+                    # The connection of the pool stays as it is, and goes back into it with the end of the answer.
+                    made = pools.HTTPConnection(pool.host, pool.port)
+                    made.sock = AnsweringSocket(answer)
+                    made.is_verified = True
+                    return wrapped(made, *others, **kwargs)
+            if tunnel is not None:
+                _open_tunnel(pool, conn, tunnel)
+            return wrapped(conn, *others, **kwargs)
+        finally:
+            del args, kwargs, others
 
     return [
         Patch(pools.HTTPConnectionPool, "_make_request", make_request),

@@ -6,6 +6,7 @@ provider says no. The caller's JSON body is passed through whole.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,6 +36,7 @@ from batchling.core.model import (
     Target,
 )
 from batchling.core.neutral import NOTHING, Neutral
+from batchling.core.text import web_address
 
 
 class Refused(Exception):
@@ -368,6 +370,20 @@ def read_id(job: dict[str, JSON], name: str = "id") -> str:
     if not isinstance(found, str) or not 0 < len(found) <= _LONGEST_ID or read_text(found) != found:
         raise Garbled(f"a success without {name}")
     return found
+
+
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+
+
+def read_link(value: JSON, at: Site) -> str:
+    """A link that an answer names, for a call without any credential: over TLS, or on this machine if the API is there,
+    too. Raises `Garbled` for any other."""
+    link, here = web_address(value), web_address(at.target.base_url)
+    if link is not None and here is not None:
+        plain = all(each.scheme == "http" and _LOOPBACK.fullmatch(each.hostname or "") for each in (link, here))
+        if link.scheme == "https" or plain:
+            return link.geturl()
+    raise Garbled("a link that is none, or not over TLS")
 
 
 def read_object(value: JSON) -> dict[str, JSON]:

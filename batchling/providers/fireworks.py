@@ -25,6 +25,7 @@ from batchling.providers.base import (
     read_count,
     read_id,
     read_json,
+    read_link,
     read_moment,
     read_object,
     read_objects,
@@ -106,12 +107,9 @@ class Fireworks(FileDialect):
             path = "/".join(map(segment, output.split("/")))
             links = read_json((yield Call(_request("GET", at, f"{path}:getDownloadEndpoint"))))
             found = read_object(links.get("filenameToSignedUrls"))
-            if not all(isinstance(link, str) and link.startswith(("http://", "https://")) for link in found.values()):
-                raise Garbled("a link that is none")
             # Signed: it needs no credential, and is to see none.
-            yield from every(
-                (read_rows(Request("GET", str(link))), "error" not in name.lower()) for name, link in found.items()
-            )
+            calls = {name: Request("GET", read_link(link, at)) for name, link in found.items()}
+            yield from every((read_rows(call), "error" not in name.lower()) for name, call in calls.items())
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         account = yield from _account(at)

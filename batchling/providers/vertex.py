@@ -74,6 +74,8 @@ _PAID = re.compile(
     r".+(:\w*([gG]enerateContent|[pP]redict|[eE]mbedContent|predictLongRunning)|/chat/completions|/embeddings)"
 )
 
+_STORAGE = "https://storage.googleapis.com"
+
 _IDENTITY = ("authorization", "x-goog-user-project")
 _PASSING = ("authorization", "x-goog-user-project")
 """Headers that say nothing of who the tenant of a gateway is: the token is another one each hour."""
@@ -91,14 +93,15 @@ _LABEL = "batchling"
 @dataclass(frozen=True)
 class Vertex:
     """Vertex AI. `gcs_prefix` is where inputs and results are kept: `gs://bucket/folder`, which the caller and Vertex's
-    service agent may read and write, for Claude in the region of its jobs. `storage` is Cloud Storage's address.
+    service agent may read and write, for Claude in the region of its jobs. `storage` is the address of
+    Cloud Storage, "" for Google's own. For calls at a gateway it has to be given: that is where their credential goes.
 
     `base_url` of its targets goes as far as the location.
     """
 
     name: str = "vertex"
     gcs_prefix: str = ""
-    storage: str = "https://storage.googleapis.com"
+    storage: str = ""
     roots: tuple[str, ...] = tuple(
         f"https://{place}aiplatform.googleapis.com/{version}" for place in ("", "*-") for version in ("v1", "v1beta1")
     )
@@ -152,6 +155,8 @@ class Vertex:
             return Bypass("tuned model" if _TUNED.fullmatch(head) else "endpoint without a batch form")
         if not self.gcs_prefix:
             return Bypass("no gcs_prefix: batchify(providers=[Vertex(gcs_prefix='gs://...')]) or BATCHLING_GCS_PREFIX")
+        if not route.official and not self.storage:
+            return Bypass("a gateway's credential is not sent to Cloud Storage, unless Vertex(storage=...) names where")
         if reason := _unbatchable(route, request, found["publisher"], found["location"]) or _refuses(body):
             return Bypass(reason)
         try:
@@ -180,7 +185,7 @@ class Vertex:
         source, output = f"{self._folder()}/in/{tag}.jsonl", self._output(tag)
         # What looks like a number may come back as one: keys begin with a letter.
         rows = tuple(row_pieces('{"custom_id":"r%s","request":', items, b"}\n"))
-        yield from cloud_storage.upload(self.storage, _stored(at), source, rows)
+        yield from cloud_storage.upload(self.storage or _STORAGE, _stored(at), source, rows)
         order = {
             "displayName": f"{_LABEL}-{tag}",
             "model": f"publishers/{_PUBLISHERS.get(at.target.endpoint, 'google')}/models/{at.target.model}",
@@ -203,7 +208,7 @@ class Vertex:
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
         for folder in status.outputs:
-            yield from cloud_storage.download(self.storage, _stored(at), folder, _RESULTS)
+            yield from cloud_storage.download(self.storage or _STORAGE, _stored(at), folder, _RESULTS)
 
     def row(self, line: bytes) -> Row:
         return read_row(line)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from batchling.core.model import Item, Job, Request, Site, State, Target
+from batchling.core.model import Item, Job, Request, Site, State, Status, Target
+from batchling.providers.base import Garbled
 from batchling.providers.fireworks import FIREWORKS
 from tests.providers.flows import answer, play
 
@@ -44,3 +47,43 @@ def test_signed_links_get_no_credential() -> None:
     links = answer({"filenameToSignedUrls": {"BIJOutputSet.jsonl": link, "error-data": link}})
     calls, _ = play(FIREWORKS.fetch(AT, Job("j"), status), links, answer(b""), answer(b""))
     assert [call.request.headers for call in calls[1:]] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://127.0.0.1:9/x",
+        "http://storage.example/x?signature=s",
+        "ftp://storage.example/x",
+        "https://",
+        "https://[::1/x",
+        "https://h:99999/x",
+        "https://h/x\n",
+        "//h/x",
+        "",
+        7,
+        None,
+    ],
+)
+def test_a_link_goes_over_tls(link: object) -> None:
+    links = answer({"filenameToSignedUrls": {"BIJOutputSet.jsonl": link}})
+    status = Status(State.ENDED, "completed", outputs=(OUTPUT,))
+    with pytest.raises(Garbled, match="not over TLS"):
+        play(FIREWORKS.fetch(AT, Job("j"), status), links)
+
+
+def test_a_link_of_this_machine_is_plain_where_the_api_is() -> None:
+    here = Site(replace(AT.target, base_url="http://127.0.0.1:8000/fireworks/inference/v1"))
+    status = Status(State.ENDED, "completed", outputs=(OUTPUT,))
+    for link, taken in (
+        ("http://localhost:9/x", True),
+        ("http://10.0.0.1/x", False),
+        ("http://h.127.0.0.1.nip.io/", False),
+    ):
+        links = answer({"filenameToSignedUrls": {"BIJOutputSet.jsonl": link}})
+        if taken:
+            assert play(FIREWORKS.fetch(here, Job("j"), status), links, answer(b""))[0][1].request.url == link
+        else:
+            with pytest.raises(Garbled):
+                play(FIREWORKS.fetch(here, Job("j"), status), links)

@@ -39,7 +39,10 @@ PLACES = {
     "vertex": "v1/projects/p/locations/us-central1/",
     "openrouter": "api/v1/",
 }
-OURS = [Azure(deployments={"kimi-k2.6": "b"}), Vertex(gcs_prefix="gs://bucket/folder")]
+OURS = [
+    Azure(deployments={"kimi-k2.6": "b"}),
+    Vertex(gcs_prefix="gs://bucket/folder", storage="https://gateway.example.org/storage"),
+]
 ENDPOINTS = [(provider.name, endpoint) for provider in PROVIDERS.values() for endpoint in provider.endpoints]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ CLAUDE = f"{BASE}/publishers/anthropic/models/claude-sonnet-4-5@20250929:rawPred
 HEADERS = (("authorization", "Bearer ya29.a"), ("user-agent", "google-genai-sdk/1"))
 BODY: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "generationConfig": {"topK": 1}}
 STORE = Vertex(gcs_prefix="gs://bkt/a b/")
+THERE = replace(STORE, storage="http://gate:1/storage")
 STORAGE = "https://storage.googleapis.com"
 
 
@@ -36,12 +38,13 @@ def aim(
 
 
 def site(url: str = URL, headers: tuple[tuple[str, str], ...] = HEADERS, official: bool = True) -> Site:
-    route = STORE.route("POST", url, official=official)
+    store = STORE if official else THERE
+    route = store.route("POST", url, official=official)
     assert route is not None
     request = Request("POST", url, headers)
-    target = STORE.target(route, request, BODY)
+    target = store.target(route, request, BODY)
     assert isinstance(target, Target)
-    return STORE.site(target, route, request)
+    return store.site(target, route, request)
 
 
 def with_tool(schema: dict[str, Any]) -> dict[str, Any]:
@@ -65,8 +68,10 @@ def test_regional_and_global_hosts(host: str, version: str) -> None:
 
 def test_a_gateway_may_be_anywhere() -> None:
     base = "http://gate:1/vertex/v1/projects/p/locations/l"
-    target = aim(url=f"{base}/publishers/google/models/m:generateContent", official=False)
+    url = f"{base}/publishers/google/models/m:generateContent"
+    target = aim(url=url, provider=THERE, official=False)
     assert (target.base_url, target.model) == (base, "m")
+    assert "not sent to Cloud Storage" in aim(url=url, official=False).reason
 
 
 def test_claude() -> None:
@@ -168,7 +173,10 @@ def test_an_account_is_a_project_and_not_its_token() -> None:
     assert aim(headers=(*HEADERS, ("x-goog-user-project", "q"))) != aim()
     assert aim(url=URL.replace("projects/p/", "projects/q/")).account != aim().account
     assert aim(url=URL.replace("us-central1", "us-east1")) != aim()
-    assert aim(headers=(*HEADERS, ("x-tenant", "t")), official=False).account != aim(official=False).account
+    one, other = (
+        aim(headers=headers, provider=THERE, official=False) for headers in (HEADERS, (*HEADERS, ("x-tenant", "t")))
+    )
+    assert one.account != other.account
 
 
 def submitted(*uploads: Response) -> tuple[list[Any], Job]:
@@ -212,7 +220,7 @@ def test_an_upload_that_is_there_already_is_no_fault() -> None:
 
 def test_storage_learns_nothing_of_a_gateway() -> None:
     at = site(headers=(*HEADERS, ("x-gate-key", "secret")), official=False)
-    flow = STORE.submit(at, [Item("k", Request("POST", URL, (), b"{}"))], "t")
+    flow = THERE.submit(at, [Item("k", Request("POST", URL, (), b"{}"))], "t")
     assert ("x-gate-key", "secret") not in next(flow).request.headers
     assert ("x-gate-key", "secret") in flow.send(answer({})).request.headers
 
