@@ -29,6 +29,7 @@ from batchling.driver import Batch, Driver, NoBatches, NoRoom, NotRun, Outcome, 
 from batchling.errors import CacheError, outline
 from batchling.family import Family
 from batchling.providers.base import Provider, Verdict, read_fault
+from batchling.providers.results import Rows, sort_rows
 
 _log = logging.getLogger(__name__)
 
@@ -458,13 +459,14 @@ class Batches:
             return True
         provider = self._accesses[waiter.target].provider
 
-        def stored() -> list[Row]:
+        def stored() -> Rows:
             if not self._store.has_rows(batch_id):
-                return []
+                return {}
             lines = self._store.find_rows(batch_id, names, lambda line: _key_of(provider, line))
-            return [provider.row(line) for line in lines]
+            found = sort_rows(provider, lines, frozenset(names), frozenset(names))
+            return {name: found.rows[name] for name in found.good}
 
-        good = {row.key: row for row in await self._on_disk(stored) if row.response is not None and row.response.ok}
+        good = await self._on_disk(stored)
         self._again(batch_id, Outcome(good), tuple(good))
         return bool(good)
 

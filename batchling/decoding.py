@@ -9,6 +9,8 @@ from typing import Protocol
 ACCEPTED = "gzip, deflate"
 """What our calls say that they can read."""
 
+_MOST_LAYERS = 2
+"""Codings of one answer: a store may compress what was compressed already."""
 _PIECE = 262_144
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -25,7 +27,8 @@ class Decoder(Protocol):
 
 
 def decoder(encodings: str | None) -> Decoder:
-    """For the value of a Content-Encoding header. A coding that we did not ask for stays as it is. What begins as gzip
+    """For the value of a Content-Encoding header. Raises `ValueError` for too many codings. One that we did not ask for
+    stays as it is. What begins as gzip
     does is taken for gzip, since files that are stored compressed come without a header."""
     chain: list[Decoder] = []
     for name in reversed((encodings or "").lower().split(",")):
@@ -33,6 +36,8 @@ def decoder(encodings: str | None) -> Decoder:
             chain.append(_Inflater(gzip=name != "deflate"))
         elif name not in ("", "identity"):
             break
+    if len(chain) > _MOST_LAYERS:
+        raise ValueError("compressed again and again")
     return _Chain([*chain, _Sniffed()])
 
 

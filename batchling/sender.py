@@ -11,6 +11,7 @@ anything: import it in the caller's thread.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -32,10 +33,19 @@ CONNECT_SECONDS = 15.0
 IDLE_SECONDS = 120.0
 """How long a connection may stay silent while it sends or receives."""
 
+ANSWER_SECONDS = 300.0
+"""How long an answer may take, from the end of what was sent: no server needs minutes for a list of jobs."""
+SLOWEST = 1_000.0
+"""Bytes a second, below which a file of rows that takes longer is given up: a modem has seven times as many."""
+
 MOST_BYTES = 64 * 1024 * 1024
 """Of an answer that is held in memory: a list of jobs is far below."""
 MOST_ROW_BYTES = 64 * 1024 * 1024 * 1024
 """Of a file of result rows, which goes to the disk: 50,000 images are below."""
+
+_MOST_UNFOLDED = 200
+"""How many times larger than what was sent an unpacked answer may be, above `MOST_BYTES`. A row has a key of 160 random
+bits, which no compression makes smaller: honest ones stay below 20."""
 
 _REDIRECTS = 5
 _PIECE = 262_144
@@ -78,20 +88,24 @@ class Sender:
 
     async def _exchange(self, request: Request, call: Call, keep: Keep | None, way: Way) -> Response:
         url, host = _address(request.url)
-        headers, content = _message(request, call.chunks)
+        limit = asyncio.timeout(None if call.chunks else ANSWER_SECONDS)
+        headers, content = _message(request, call.chunks, limit)
         limits = {"timeout": {"connect": CONNECT_SECONDS, "read": IDLE_SECONDS, "write": IDLE_SECONDS, "pool": None}}
         try:
             async with (
+                limit,
                 self._pools.on(way) as pool,
                 pool.stream(request.method, url, headers=headers, content=content, extensions=limits) as answer,
             ):
                 if answer.status == LOGIN_WANTED and way.proxy is not None and url.scheme == b"http":
                     raise refused_by_proxy(way.proxy, str(answer.status), host)
                 received = tuple((_text(name).lower(), _text(value)) for name, value in answer.headers)
-                body = await _read(answer, header(received, "content-encoding"), call, keep)
+                body = await _read(answer, header(received, "content-encoding"), call, keep, limit)
         except httpcore.ProxyError as fault:
             assert way.proxy is not None
             raise refused_by_proxy(way.proxy, str(fault), host) from fault
+        except TimeoutError as fault:
+            raise NetworkFault(f"{host} took too long for its answer", acted=True) from fault
         except httpcore.TimeoutException as fault:
             raise NetworkFault(f"{host} was silent for {IDLE_SECONDS:.0f} s", acted=True) from fault
         except httpcore.NetworkError as fault:
@@ -160,7 +174,7 @@ def _as_utf8(value: str) -> str:
 
 
 def _message(
-    request: Request, chunks: tuple[bytes, ...]
+    request: Request, chunks: tuple[bytes, ...], limit: asyncio.Timeout
 ) -> tuple[list[tuple[bytes, bytes]], bytes | AsyncIterator[bytes]]:
     # The library takes texts of ASCII only.
     headers = [(name.encode(), value.encode()) for name, value in request.headers if name not in _SET_HERE]
@@ -174,11 +188,11 @@ def _message(
     size = sum(map(len, chunks)) if chunks else len(request.body)
     if size or request.method in ("POST", "PUT", "PATCH"):
         headers.append((b"content-length", b"%d" % size))
-    return headers, _joined(chunks) if chunks else request.body
+    return headers, _joined(chunks, limit) if chunks else request.body
 
 
-async def _joined(chunks: tuple[bytes, ...]) -> AsyncIterator[bytes]:
-    """The chunks in pieces worth a system call each."""
+async def _joined(chunks: tuple[bytes, ...], limit: asyncio.Timeout) -> AsyncIterator[bytes]:
+    """The chunks in pieces worth a system call each. When all are sent, the time for the answer begins."""
     piece: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -189,6 +203,11 @@ async def _joined(chunks: tuple[bytes, ...]) -> AsyncIterator[bytes]:
             piece, size = [], 0
     if piece:
         yield b"".join(piece)
+    _allow(limit, ANSWER_SECONDS)
+
+
+def _allow(limit: asyncio.Timeout, seconds: float) -> None:
+    limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 # What is received.
@@ -198,9 +217,12 @@ def _text(value: bytes) -> str:
     return value.decode("latin-1")
 
 
-async def _read(answer: httpcore.Response, encoding: str | None, call: Call, keep: Keep | None) -> bytes:
-    async with aclosing(_decoded(answer, encoding)) as pieces:
-        if call.rows and keep is not None and 200 <= answer.status < 300:
+async def _read(
+    answer: httpcore.Response, encoding: str | None, call: Call, keep: Keep | None, limit: asyncio.Timeout
+) -> bytes:
+    rows = call.rows and keep is not None and 200 <= answer.status < 300
+    async with aclosing(_decoded(answer, encoding, limit if rows else None)) as pieces:
+        if rows and keep is not None:
             await _keep_rows(pieces, keep)
             return b""
         body = bytearray()
@@ -213,11 +235,22 @@ async def _read(answer: httpcore.Response, encoding: str | None, call: Call, kee
         return bytes(body)
 
 
-async def _decoded(answer: httpcore.Response, encoding: str | None) -> AsyncGenerator[bytes, None]:
-    unfolding = decoder(encoding)
+async def _decoded(
+    answer: httpcore.Response, encoding: str | None, limit: asyncio.Timeout | None
+) -> AsyncGenerator[bytes, None]:
+    """The body, unpacked. With a limit, it may take as long as it goes on at some speed."""
+    sent = unfolded = 0
+    began = asyncio.get_running_loop().time()
     try:
+        unfolding = decoder(encoding)
         async for chunk in answer.aiter_stream():
+            sent += len(chunk)
+            if limit is not None:
+                limit.reschedule(began + ANSWER_SECONDS + sent / SLOWEST)
             for piece in unfolding.feed(chunk):
+                unfolded += len(piece)
+                if unfolded > max(MOST_BYTES, _MOST_UNFOLDED * sent):
+                    raise ValueError("far too large for what was sent")
                 yield piece
         unfolding.end()
     except ValueError as fault:

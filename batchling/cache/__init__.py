@@ -89,7 +89,7 @@ class Store(Protocol):
         """All stored rows, without their newline, in the order the provider sent them; split at newline bytes only."""
 
     def find_rows(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
-        """The stored rows of these keys, in any order; a key without a row is left out. Reads the whole
+        """The stored rows of these keys, in the order of the file; a key without a row is left out. Reads the whole
         file the first time only: `key_of` tells the key of a row, and offsets are remembered."""
 
     def drop_rows(self, batch_id: str) -> None:

@@ -161,6 +161,7 @@ class FallbackStore:
 
     def close(self) -> None:
         self._files.close()
+        self._memory.close()
 
     def _read_no_more(self, batch_id: str, fault: CacheError) -> None:
         self._tell(fault, "answers are downloaded again and kept in memory")

@@ -34,7 +34,7 @@ from batchling.cache.folder import ID, TEMPORARY, Folder, NotOurs, open_ours, re
 from batchling.cache.index import Index, flies
 from batchling.cache.locks import IndexLock, abandon, file_lock
 from batchling.cache.notes import Notes
-from batchling.cache.rows import MemoryRows, RowFiles
+from batchling.cache.rows import RowFiles, SpooledRows
 from batchling.core.lifecycle import NewerSchema, Progress, Record, from_json, to_json
 from batchling.core.model import Target
 from batchling.core.seal import Seal
@@ -71,7 +71,7 @@ class _Unfit(Exception):
 
 class FileStore:
     """See the module. `folder` need not exist: it is made when it is first needed. Without `keep_rows`, result rows
-    stay in memory. With `look`, nothing is made or set aside before a claim. Raises `CacheError` whenever the folder
+    are spooled. With `look`, nothing is made or set aside before a claim. Raises `CacheError` whenever the folder
     cannot be read or written, and `RefusedFolder` when it is not ours."""
 
     def __init__(self, folder: str, *, keep_rows: bool = True, look: bool = False) -> None:
@@ -80,7 +80,7 @@ class FileStore:
         self._batches = self._folder / "batches"
         self._notes = Notes(self._batches)
         self._keep_rows = keep_rows
-        self._results = RowFiles(self._folder / "results") if keep_rows else MemoryRows()
+        self._results = RowFiles(self._folder / "results") if keep_rows else SpooledRows()
         self._index = Index()
         self._index_lock = IndexLock(self._folder)
         self._seen: dict[str, _Seen] = {}
@@ -221,6 +221,8 @@ class FileStore:
     def close(self) -> None:
         for batch_id in tuple(self._driven):
             self.release(batch_id)
+        if isinstance(self._results, SpooledRows):
+            self._results.close()
 
     @contextmanager
     def _trouble(self) -> Iterator[None]:

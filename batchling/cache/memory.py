@@ -1,4 +1,5 @@
-"""The store's contract in this process's memory: what `cache=False` uses. Touches no disk."""
+"""The store's contract in this process's memory: what `cache=False` uses. On the disk there is no more than answers
+that memory has no room for, in files without a name (see `spool`)."""
 
 from __future__ import annotations
 
@@ -9,19 +10,19 @@ from dataclasses import replace
 
 from batchling.cache import Claim, Sink
 from batchling.cache.index import Index, flies
-from batchling.cache.rows import MemoryRows
+from batchling.cache.rows import SpooledRows
 from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.model import Target
 from batchling.core.seal import Seal
 
 
 class MemoryStore:
-    """Records and rows in dictionaries; gone with the process. One scope's own, so nothing to lock."""
+    """Records in a dictionary, rows in spools; gone with the process. One scope's own, so nothing to lock."""
 
     def __init__(self) -> None:
         self._index = Index()
         self._records: dict[str, Record] = {}
-        self._rows = MemoryRows()
+        self._rows = SpooledRows()
         self.seal = Seal(secrets.token_bytes(32))
 
     def lookup(self, key: str) -> str | None:
@@ -85,4 +86,4 @@ class MemoryStore:
         pass
 
     def close(self) -> None:
-        pass
+        self._rows.close()

@@ -1,4 +1,4 @@
-"""The result rows of ended batches: one JSONL file each, or in memory. Split at the newline byte only: other line
+"""The result rows of ended batches: one JSONL file each, or a spool. Split at the newline byte only: other line
 separators may stand inside a JSON string."""
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 from batchling.cache import Sink
 from batchling.cache.durable import sync_folder
+from batchling.cache.folder import TEMPORARY, open_ours
+from batchling.cache.spool import Spool
 
 _REMEMBERED = 64
 """Of how many files the offsets are kept."""
@@ -32,7 +34,7 @@ class RowFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._offsets: OrderedDict[str, tuple[tuple[int, int, int], Offsets]] = OrderedDict()
+        self._offsets = _Offsets()
 
     def _path(self, batch_id: str) -> Path:
         return self.folder / f"{batch_id}.jsonl"
@@ -42,38 +44,17 @@ class RowFiles:
 
     def read(self, batch_id: str) -> Iterator[bytes]:
         """The lines of a file, without their newline; empty ones are left out."""
-        with self._path(batch_id).open("rb") as file:
+        with open_ours(self._path(batch_id)) as file:
             for line in _lines(file):
                 if stripped := line.strip(_BLANK):
                     yield stripped
 
     def find(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
         """All lines of these keys. The file is read through once; then offsets are remembered."""
-        with self._path(batch_id).open("rb") as file:
-            offsets = self._known_offsets(batch_id, file, key_of)
-            found = []
-            for start, length in sorted(place for key in keys for place in offsets.get(key, ())):
-                file.seek(start)
-                found.append(file.read(length))
-            return found
-
-    def _known_offsets(self, batch_id: str, file: BinaryIO, key_of: Callable[[bytes], str]) -> Offsets:
-        stat = os.fstat(file.fileno())
-        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        known = self._offsets.get(batch_id)
-        if known is None or known[0] != stamp:
-            offsets: Offsets = {}
-            start = 0
-            for line in _lines(file):
-                if stripped := line.strip(_BLANK):
-                    key = key_of(stripped)
-                    offsets[key] = (*offsets.get(key, ()), (start, len(line.rstrip(b"\r\n"))))
-                start += len(line)
-            known = self._offsets[batch_id] = (stamp, offsets)
-            while len(self._offsets) > _REMEMBERED:
-                self._offsets.popitem(last=False)
-        self._offsets.move_to_end(batch_id)
-        return known[1]
+        with open_ours(self._path(batch_id)) as file:
+            stat = os.fstat(file.fileno())
+            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            return _pick(file, self._offsets.of(batch_id, stamp, file, key_of), keys)
 
     def drop(self, batch_id: str) -> None:
         """Set the file of a batch aside."""
@@ -87,7 +68,8 @@ class RowFiles:
         half-written is of a driver that was killed."""
         path = self._path(batch_id)
         for left in self.folder.glob(f"{path.name}.*.tmp"):
-            left.unlink(missing_ok=True)
+            if TEMPORARY.fullmatch(left.name):
+                left.unlink(missing_ok=True)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
         file = os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         try:
@@ -117,47 +99,102 @@ class _FileSink:
         sync_folder(self._path.parent)
 
 
-class MemoryRows:
-    """The same in memory, for whoever wants no answer on the disk."""
+class SpooledRows:
+    """The same for whoever wants no answer on the disk, or has no room there: in memory as long as they are few, then
+    in a file of the system's temporary folder that has no name, and is gone with the process."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, bytes] = {}
+        self._spools: dict[str, Spool] = {}
+        self._offsets = _Offsets()
 
     def exist(self, batch_id: str) -> bool:
-        return batch_id in self._rows
+        return batch_id in self._spools
 
     def read(self, batch_id: str) -> Iterator[bytes]:
         """The lines of a batch, without their newline; empty ones are left out."""
-        for line in self._rows[batch_id].split(b"\n"):
-            if stripped := line.strip(_BLANK):
-                yield stripped
+        with self._spools[batch_id].open() as file:
+            for line in _lines(file):
+                if stripped := line.strip(_BLANK):
+                    yield stripped
 
     def find(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
-        """All lines of these keys."""
-        wanted = frozenset(keys)
-        return [line for line in self.read(batch_id) if key_of(line) in wanted]
+        """All lines of these keys, in their order. The first time all are read; then offsets are remembered."""
+        spool = self._spools[batch_id]
+        with spool.open() as file:
+            return _pick(file, self._offsets.of(batch_id, (id(spool), spool.size, 0), file, key_of), keys)
 
     def drop(self, batch_id: str) -> None:
         """Forget the rows of a batch."""
-        self._rows.pop(batch_id, None)
+        if (spool := self._spools.pop(batch_id, None)) is not None:
+            spool.close()
 
     @contextmanager
     def sink(self, batch_id: str) -> Iterator[Sink]:
         """Takes what `commit` makes the rows of the batch."""
-        yield _MemorySink(self._rows, batch_id)
+        sink = _SpoolSink(self, batch_id)
+        try:
+            yield sink
+        finally:
+            if not sink.committed:
+                sink.spool.close()
+
+    def keep(self, batch_id: str, spool: Spool) -> None:
+        """Make this the rows of a batch."""
+        self.drop(batch_id)
+        self._spools[batch_id] = spool
+
+    def close(self) -> None:
+        """Forget all rows. Idempotent."""
+        for batch_id in tuple(self._spools):
+            self.drop(batch_id)
 
 
-class _MemorySink:
-    def __init__(self, rows: dict[str, bytes], batch_id: str) -> None:
+class _SpoolSink:
+    def __init__(self, rows: SpooledRows, batch_id: str) -> None:
         self._rows = rows
         self._batch_id = batch_id
-        self._chunks: list[bytes] = []
+        self.spool = Spool()
+        self.committed = False
 
     def write(self, chunk: bytes) -> None:
-        self._chunks.append(chunk)
+        self.spool.write(chunk)
 
     def commit(self) -> None:
-        self._rows[self._batch_id] = b"".join(self._chunks)
+        self._rows.keep(self._batch_id, self.spool)
+        self.committed = True
+
+
+class _Offsets:
+    """Where lines begin, of as many files as are worth it; a file whose stamp has changed is read anew."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, tuple[tuple[int, int, int], Offsets]] = OrderedDict()
+
+    def of(self, batch_id: str, stamp: tuple[int, int, int], file: BinaryIO, key_of: Callable[[bytes], str]) -> Offsets:
+        """The offsets of a batch's lines."""
+        known = self._known.get(batch_id)
+        if known is None or known[0] != stamp:
+            offsets: Offsets = {}
+            start = 0
+            for line in _lines(file):
+                if stripped := line.strip(_BLANK):
+                    key = key_of(stripped)
+                    offsets[key] = (*offsets.get(key, ()), (start, len(line.rstrip(b"\r\n"))))
+                start += len(line)
+            known = self._known[batch_id] = (stamp, offsets)
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        self._known.move_to_end(batch_id)
+        return known[1]
+
+
+def _pick(file: BinaryIO, offsets: Offsets, keys: Iterable[str]) -> Sequence[bytes]:
+    """The lines of these keys, in the order of the file."""
+    found = []
+    for start, length in sorted(place for key in keys for place in offsets.get(key, ())):
+        file.seek(start)
+        found.append(file.read(length))
+    return found
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
