@@ -167,7 +167,8 @@ class Exchange:
             if not call.repeatable:
                 await errand.leaves()
             try:
-                response = await self._sender.send(call, errand.keep, way, errand.access.site.target.base_url)
+                target = errand.access.site.target
+                response = await self._sender.send(call, errand.keep, way, target.base_url, target.account)
             except NetworkFault as fault:
                 unreached = not fault.acted
                 detour = unreached and errand.access.turn_back(way)

@@ -1,4 +1,4 @@
-"""The pools of connections that our calls use, one for each way. Lives on the engine's loop."""
+"""The pools of connections that our calls use, one for each account and way. Lives on the engine's loop."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ for _logger in _LOGGERS:
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """The pool of one way, and how many calls are using it."""
+    """One pool, and how many calls are using it."""
 
     pool: httpcore.AsyncConnectionPool
     network: Network
@@ -54,20 +54,21 @@ class Pools:
     """See the module. A forked child makes its own: it must not write on its parent's connections."""
 
     def __init__(self) -> None:
-        self._lanes: OrderedDict[Way, _Lane] = OrderedDict()
+        self._lanes: OrderedDict[tuple[str, Way], _Lane] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._lanes)
 
     @asynccontextmanager
-    async def on(self, way: Way) -> AsyncIterator[httpcore.AsyncConnectionPool]:
-        """The pool of a whole way, for one call; of that, httpcore's loggers say nothing. Raises
+    async def on(self, way: Way, account: str = "") -> AsyncIterator[httpcore.AsyncConnectionPool]:
+        """The pool of an account and a whole way, for one call; of that, httpcore's loggers say nothing. Raises
         `NetworkFault` for a proxy that cannot be used."""
-        lane = self._lanes.get(way)
+        place = (account, way)
+        lane = self._lanes.get(place)
         if lane is None:
             network = Network(proxied=way.proxy is not None)
-            lane = self._lanes[way] = _Lane(_pool(way, network), network)
-        self._lanes.move_to_end(way)
+            lane = self._lanes[place] = _Lane(_pool(way, network), network)
+        self._lanes.move_to_end(place)
         lane.calls += 1
         silent = _silent.set(True)
         try:
@@ -80,9 +81,9 @@ class Pools:
 
     async def _close_idle(self) -> None:
         """Where there are too many, close those that were not used for longest, as far as nobody uses them."""
-        idle = [way for way, lane in self._lanes.items() if not lane.calls]
-        for way in idle[: max(0, len(self._lanes) - MOST_WAYS)]:
-            await self._lanes.pop(way).pool.aclose()
+        idle = [place for place, lane in self._lanes.items() if not lane.calls]
+        for place in idle[: max(0, len(self._lanes) - MOST_WAYS)]:
+            await self._lanes.pop(place).pool.aclose()
 
     async def close(self) -> None:
         """Close all. Idempotent."""

@@ -62,22 +62,25 @@ Keep = Callable[[bytes], Awaitable[None]]
 
 
 class Sender:
-    """A pool of connections for each way. Every method belongs to the engine's loop thread; a forked child makes its
-    own."""
+    """A pool of connections for each account and way. Every method belongs to the engine's loop thread; a forked child
+    makes its own."""
 
     def __init__(self) -> None:
         self._pools = Pools()
 
-    async def send(self, call: Call, keep: Keep | None = None, way: Way | None = None, home: str = "") -> Response:
+    async def send(
+        self, call: Call, keep: Keep | None = None, way: Way | None = None, home: str = "", account: str = ""
+    ) -> Response:
         """One attempt at a call, never repeated here, on this way; None means the environment's. `home` is a URL of the
-        host that the way was taken for. A success of a `rows` call goes to `keep`, piece by piece, and comes back
-        without its body; of an `unpack` call the rows go there.
+        host that the way was taken for, and `account` whose call it is: accounts share no connection. A success of a
+        `rows` call goes to `keep`, piece by piece, and comes back without its body; of an `unpack` call the rows go
+        there.
 
         Raises `NetworkFault` when there is no whole answer.
         """
         request = call.request
         for _ in range(_REDIRECTS):
-            response = await self._exchange(request, call, keep, whole(way, request.url, home))
+            response = await self._exchange(request, call, keep, whole(way, request.url, home), account)
             place = _redirected(request, response)
             if place is None:
                 if call.unpack is not None and keep is not None and response.ok:
@@ -86,7 +89,7 @@ class Sender:
             request = place
         raise NetworkFault("too many redirects", acted=True)
 
-    async def _exchange(self, request: Request, call: Call, keep: Keep | None, way: Way) -> Response:
+    async def _exchange(self, request: Request, call: Call, keep: Keep | None, way: Way, account: str) -> Response:
         url, host = _address(request.url)
         limit = asyncio.timeout(None if call.chunks else ANSWER_SECONDS)
         headers, content = _message(request, call.chunks, limit)
@@ -94,7 +97,7 @@ class Sender:
         try:
             async with (
                 limit,
-                self._pools.on(way) as pool,
+                self._pools.on(way, account) as pool,
                 pool.stream(request.method, url, headers=headers, content=content, extensions=limits) as answer,
             ):
                 if answer.status == LOGIN_WANTED and way.proxy is not None and url.scheme == b"http":

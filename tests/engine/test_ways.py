@@ -618,7 +618,7 @@ def test_a_pool_for_each_way_and_few_of_them(provider_server: ProviderServer) ->
         for way in (*ways, ways[-1], Way(tls=ways[-1].tls)):
             assert (await sender.send(call, way=way)).ok
         assert len(sender._pools) == pools.MOST_WAYS
-        assert ways[-1] in sender._pools._lanes
+        assert ("", ways[-1]) in sender._pools._lanes
         await asyncio.gather(*(sender.send(call, way=way) for way in ways))  # none of them is closed while it is used
         assert len(sender._pools) == pools.MOST_WAYS
         await sender.close()

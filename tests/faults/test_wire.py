@@ -28,12 +28,12 @@ def refuse_once(monkeypatch: pytest.MonkeyPatch, step: Step) -> list[str]:
         closed = taken.getsockname()[1]
     done: list[str] = []
 
-    async def refused(sender: Sender, request: Any, call: Any, keep: Any, way: Any) -> Any:
+    async def refused(sender: Sender, request: Any, *others: Any) -> Any:
         parts = urlsplit(request.url)
         if not done and request.method == step.method and step.part in parts.path:
             done.append(parts.path)
             request = replace(request, url=urlunsplit(parts._replace(netloc=f"127.0.0.1:{closed}")))
-        return await exchange(sender, request, call, keep, way)
+        return await exchange(sender, request, *others)
 
     monkeypatch.setattr(Sender, "_exchange", refused)
     return done

@@ -1,0 +1,60 @@
+"""Our own calls: no connection and no cookie is shared between accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from batchling.core.model import Call, Request
+from batchling.sender import Sender
+
+Seen = list[tuple[str, int, str | None]]
+
+
+@pytest.fixture
+def gateway() -> Iterator[tuple[str, Seen]]:
+    seen: Seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            who = self.headers["authorization"]
+            seen.append((who, self.client_address[1], self.headers["cookie"]))
+            self.send_response(200)
+            self.send_header("Set-Cookie", f"session=of-{who}")
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/", seen
+        server.shutdown()
+        thread.join()
+
+
+def test_each_account_has_connections_of_its_own(gateway: tuple[str, Seen]) -> None:
+    url, seen = gateway
+
+    async def main() -> None:
+        sender = Sender()
+        for who in ("ALICE", "BOB", "ALICE", "BOB"):
+            call = Call(Request("GET", url, (("authorization", who),)))
+            assert (await sender.send(call, account=f"account of {who}")).ok
+        await sender.close()
+
+    asyncio.run(main())
+    ports = {who: {port for each, port, _ in seen if each == who} for who in ("ALICE", "BOB")}
+    assert {who: len(each) for who, each in ports.items()} == {"ALICE": 1, "BOB": 1}
+    assert ports["ALICE"] != ports["BOB"]
+    assert [cookie for _, _, cookie in seen] == [None] * 4
