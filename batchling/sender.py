@@ -34,9 +34,9 @@ IDLE_SECONDS = 120.0
 """How long a connection may stay silent while it sends or receives."""
 
 ANSWER_SECONDS = 300.0
-"""How long an answer may take, from the end of what was sent: no server needs minutes for a list of jobs."""
-SLOWEST = 1_000.0
-"""Bytes a second, below which a file of rows that takes longer is given up: a modem has seven times as many."""
+"""How long an answer may take from the end of what was sent, besides the time that its length explains."""
+SLOWEST = 4_000.0
+"""Bytes a second of an answer that takes its time: a modem has more."""
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of an answer that is held in memory: a list of jobs is far below."""
@@ -206,11 +206,7 @@ async def _joined(chunks: tuple[bytes, ...], limit: asyncio.Timeout) -> AsyncIte
             piece, size = [], 0
     if piece:
         yield b"".join(piece)
-    _allow(limit, ANSWER_SECONDS)
-
-
-def _allow(limit: asyncio.Timeout, seconds: float) -> None:
-    limit.reschedule(asyncio.get_running_loop().time() + seconds)
+    limit.reschedule(asyncio.get_running_loop().time() + ANSWER_SECONDS)
 
 
 # What is received.
@@ -223,9 +219,8 @@ def _text(value: bytes) -> str:
 async def _read(
     answer: httpcore.Response, encoding: str | None, call: Call, keep: Keep | None, limit: asyncio.Timeout
 ) -> bytes:
-    rows = call.rows and keep is not None and 200 <= answer.status < 300
-    async with aclosing(_decoded(answer, encoding, limit if rows else None)) as pieces:
-        if rows and keep is not None:
+    async with aclosing(_decoded(answer, encoding, limit)) as pieces:
+        if call.rows and keep is not None and 200 <= answer.status < 300:
             await _keep_rows(pieces, keep)
             return b""
         body = bytearray()
@@ -239,17 +234,16 @@ async def _read(
 
 
 async def _decoded(
-    answer: httpcore.Response, encoding: str | None, limit: asyncio.Timeout | None
+    answer: httpcore.Response, encoding: str | None, limit: asyncio.Timeout
 ) -> AsyncGenerator[bytes, None]:
-    """The body, unpacked. With a limit, it may take as long as it goes on at some speed."""
+    """The body, unpacked, for as long as it goes on at some speed."""
     sent = unfolded = 0
     began = asyncio.get_running_loop().time()
     try:
         unfolding = decoder(encoding)
         async for chunk in answer.aiter_stream():
             sent += len(chunk)
-            if limit is not None:
-                limit.reschedule(began + ANSWER_SECONDS + sent / SLOWEST)
+            limit.reschedule(began + ANSWER_SECONDS + sent / SLOWEST)
             for piece in unfolding.feed(chunk):
                 unfolded += len(piece)
                 if unfolded > max(MOST_BYTES, _MOST_UNFOLDED * sent):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole and durably: readers see the old or the new one, also after a power cut."""
+@contextmanager
+def written(path: Path, content: bytes) -> Iterator[Path]:
+    """A file beside `path` with this content, durable, which the block makes what it is to be. What is left of it is
+    removed."""
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -20,11 +23,16 @@ def replace_file(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
+        yield temporary
+    finally:
         with suppress(OSError):
             temporary.unlink()
-        raise
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole and durably: readers see the old or the new one, also after a power cut."""
+    with written(path, content) as temporary:
+        temporary.replace(path)
     sync_folder(path.parent)
 
 

@@ -329,7 +329,7 @@ class FileStore:
         for (why, aside), paths in told.items():
             more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
             _log.warning(
-                "cache file %s%s: %s. Its requests are asked anew, its job is left to its provider; the file is %s",
+                "cache file %s%s: %s. Its requests will be asked, and billed, again; the file is %s",
                 paths[0],
                 more,
                 why,

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from batchling.cache.durable import make_private
+from batchling.cache.durable import make_private, sync_folder, written
 from batchling.errors import CacheError
 
 MARK = "CACHEDIR.TAG"
@@ -177,13 +177,7 @@ class Folder:
     def _place(self, name: str, content: bytes) -> None:
         """Write a file whole and durably, unless there is one: whoever comes first has made it."""
         path = self.path / name
-        temporary = path.with_name(f"{name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                os.fchmod(file.fileno(), 0o600)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+        with written(path, content) as temporary:
             try:
                 os.link(temporary, path)
             except FileExistsError:
@@ -191,8 +185,7 @@ class Folder:
             except OSError:  # a file system without links
                 if not path.exists():
                     temporary.rename(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        sync_folder(self.path)
 
     def _refused(self, problem: str) -> RefusedFolder:
         return RefusedFolder(str(self.path), problem)
@@ -209,6 +202,8 @@ def open_ours(path: Path) -> BinaryIO:
     except OSError as fault:
         if fault.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
             raise NotOurs(path, "is a link, a pipe or a socket") from fault
+        if fault.errno == errno.EACCES and (whose := _owner(path.lstat())) is not None:
+            raise NotOurs(path, f"belongs to {whose}") from fault
         raise
     try:
         found = os.fstat(descriptor)

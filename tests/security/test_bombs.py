@@ -9,7 +9,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -17,6 +17,7 @@ from batchling import sender
 from batchling.core.model import Call, Request, Response
 from batchling.decoding import decoder
 from batchling.sender import NetworkFault, Sender
+from tests.security.servers import Quiet, serving
 
 MB = 1_000_000
 ZEROS = gzip.compress(bytes(300 * MB), 1)
@@ -37,8 +38,7 @@ BODIES = {
 }
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(Quiet):
     body = b""
     coding = ""
     drip: Callable[[BaseHTTPRequestHandler], None] | None = None
@@ -58,20 +58,12 @@ class Handler(BaseHTTPRequestHandler):
 
     do_POST = do_GET
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, type[Handler]]]:
     kind = type("One", (Handler,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as made:
-        made.daemon_threads = True
-        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{made.server_port}/", kind
-        made.shutdown()
-        thread.join()
+    with serving(kind) as url:
+        yield url, kind
 
 
 def send(call: Call, kept: list[int] | None = None) -> Response:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from batchling.core.model import Call, Request
 from batchling.sender import Sender
+from tests.security.servers import Quiet, serving
 
 Seen = list[tuple[str, int, str | None]]
 
@@ -19,9 +18,7 @@ Seen = list[tuple[str, int, str | None]]
 def gateway() -> Iterator[tuple[str, Seen]]:
     seen: Seen = []
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(Quiet):
         def do_GET(self) -> None:
             who = self.headers["authorization"]
             seen.append((who, self.client_address[1], self.headers["cookie"]))
@@ -31,16 +28,8 @@ def gateway() -> Iterator[tuple[str, Seen]]:
             self.end_headers()
             self.wfile.write(b"{}")
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/", seen
-        server.shutdown()
-        thread.join()
+    with serving(Handler) as url:
+        yield url, seen
 
 
 def test_each_account_has_connections_of_its_own(gateway: tuple[str, Seen]) -> None:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
 
 from batchling.core.model import Call, Request
 from batchling.sender import NetworkFault, Sender
+from tests.security.servers import Quiet, serving
 
 SIGNATURE = "X-Amz-Signature=SIGNATURE-SECRET"
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Handler(Quiet):
     def do_GET(self) -> None:
         moved = self.path == "/moved"
         self.send_response(307 if moved else 200)
@@ -31,18 +28,11 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"{}")
             self.close_connection = True
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(Handler) as url:
+        yield url.rstrip("/")
 
 
 async def ask(*urls: str) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import Any
 
 import aiohttp
 import httpx
@@ -31,30 +32,23 @@ class Broken(Exception):
     """What a program raises itself."""
 
 
-def by_httpx(url: str, body: object) -> None:
-    with httpx.Client() as client:
-        client.post(url, headers=HEADERS, json=body)
+def by(library: Any) -> Callable[[str, object], None]:
+    def call(url: str, body: object) -> None:
+        with library.Client() as client:
+            client.post(url, headers=HEADERS, json=body)
+
+    return call
 
 
-def by_httpx_async(url: str, body: object) -> None:
-    async def main() -> None:
-        async with httpx.AsyncClient() as client:
-            await client.post(url, headers=HEADERS, json=body)
+def by_async(library: Any) -> Callable[[str, object], None]:
+    def call(url: str, body: object) -> None:
+        async def main() -> None:
+            async with library.AsyncClient() as client:
+                await client.post(url, headers=HEADERS, json=body)
 
-    asyncio.run(main())
+        asyncio.run(main())
 
-
-def by_httpx2(url: str, body: object) -> None:
-    with httpx2.Client() as client:
-        client.post(url, headers=HEADERS, json=body)
-
-
-def by_httpx2_async(url: str, body: object) -> None:
-    async def main() -> None:
-        async with httpx2.AsyncClient() as client:
-            await client.post(url, headers=HEADERS, json=body)
-
-    asyncio.run(main())
+    return call
 
 
 def by_aiohttp(url: str, body: object) -> None:
@@ -75,7 +69,15 @@ def by_urllib3(url: str, body: object) -> None:
         pool.request("POST", url, headers=HEADERS, json=body)
 
 
-CLIENTS = [by_httpx, by_httpx_async, by_httpx2, by_httpx2_async, by_aiohttp, by_requests, by_urllib3]
+CLIENTS = {
+    "httpx": by(httpx),
+    "httpx, async": by_async(httpx),
+    "httpx2": by(httpx2),
+    "httpx2, async": by_async(httpx2),
+    "aiohttp": by_aiohttp,
+    "requests": by_requests,
+    "urllib3": by_urllib3,
+}
 
 
 def by_a_pool(url: str, body: object) -> None:
@@ -119,7 +121,7 @@ def fault_of(work: Callable[[], None]) -> BaseException:
     return caught.value
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
 @pytest.mark.parametrize("extra", [{}, {"stream": True}], ids=["batched", "real time"])
 def test_a_call_that_cannot_connect(
     provider_server: ProviderServer, client: Callable[[str, object], None], extra: dict[str, object]
