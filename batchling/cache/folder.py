@@ -78,12 +78,14 @@ class Folder:
         if not stat.S_ISDIR(found.st_mode):
             raise self._refused("it is a file")
         if (whose := _owner(found)) is not None:
-            raise self._refused(f"it belongs to {whose}")
+            raise self._refused(f"it belongs to {whose}; a new one below it would do")
         # A sticky folder lets others add files and take none of ours away.
         if os.name == "posix" and found.st_mode & 0o002 and not found.st_mode & stat.S_ISVTX:
-            raise self._refused("everybody may write to it (chmod o-w would mend that)")
+            raise self._refused("everybody may write to it; chmod o-w mends that, and a new one below it would do")
         if not self._is_marked() and (name := self._first_of_others()) is not None:
-            raise self._refused(f"it is not empty ({name!r:.60}), and no cache that batchling has made")
+            raise self._refused(
+                f"it is not empty ({name!r:.60}), and no cache that batchling has made; a new one below it would do"
+            )
         self._check_below("batches", "results")
 
     def _check_below(self, *names: str) -> None:

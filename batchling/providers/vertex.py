@@ -118,7 +118,7 @@ class Vertex:
             ("GOOGLE_APPLICATION_CREDENTIALS",),
             discount="50 % off; cached tokens have the cache's discount instead",
             quirks=(
-                "needs a Cloud Storage folder: Vertex(gcs_prefix=...)",
+                "needs a Cloud Storage folder: Vertex(gcs_prefix=...); at a gateway also Vertex(storage=...)",
                 "only bodies of one shape (the same keys, of the same types) share a batch",
                 "bodies that its importer cannot take go real time: JSON schemas with $ keys, empty objects",
                 "tokens are renewed by google-auth",
