@@ -53,7 +53,9 @@ def test_several_bad_rows_are_found_in_halves(provider_server: ProviderServer, n
 
 def test_a_refusal_of_every_row_ends(provider_server: ProviderServer) -> None:
     provider_server.refuse_batches_with(lambda body: True, 422, "none of this", at="create")
-    answers = ask(provider_server, BY_NAME["openai"], [f"text {number:03}" for number in range(200)])
+    asked = [f"text {number:03}" for number in range(200)]
+    # In one batch, however slow the machine: two smaller ones would be two searches.
+    answers = ask(provider_server, BY_NAME["openai"], asked, batch_window_seconds=60.0)
 
     assert {answer.status_code for answer in answers} == {422}
     assert len(provider_server.creates()) < 300
