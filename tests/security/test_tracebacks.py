@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -66,7 +67,7 @@ def by_requests(url: str, body: object) -> None:
 
 def by_urllib3(url: str, body: object) -> None:
     with urllib3.PoolManager(retries=False) as pool:
-        pool.request("POST", url, headers=HEADERS, json=body)
+        pool.request("POST", url, headers=HEADERS, body=json.dumps(body))
 
 
 CLIENTS = {
