@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +31,16 @@ _CONNECTIONS = {"max_connections": 32, "max_keepalive_connections": 8, "keepaliv
 """Of one way."""
 _PROXY_REFUSES = frozenset({401, 403, LOGIN_WANTED})
 """What a proxy answers by its rules: waiting changes nothing."""
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """What httpcore does in the block, it does for us."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
 
 
 def _is_of_the_program(_: logging.LogRecord) -> bool:
@@ -70,14 +80,13 @@ class Pools:
             lane = self._lanes[place] = _Lane(_pool(way, network), network)
         self._lanes.move_to_end(place)
         lane.calls += 1
-        silent = _silent.set(True)
-        try:
-            yield lane.pool
-        finally:
-            _silent.reset(silent)
-            lane.calls -= 1
-            await lane.network.drop()
-            await self._close_idle()
+        with _silence():
+            try:
+                yield lane.pool
+            finally:
+                lane.calls -= 1
+                await lane.network.drop()
+                await self._close_idle()
 
     async def _close_idle(self) -> None:
         """Where there are too many, close those that were not used for longest, as far as nobody uses them."""
@@ -88,8 +97,9 @@ class Pools:
     async def close(self) -> None:
         """Close all. Idempotent."""
         lanes, self._lanes = self._lanes, OrderedDict()
-        for lane in lanes.values():
-            await lane.pool.aclose()
+        with _silence():
+            for lane in lanes.values():
+                await lane.pool.aclose()
 
 
 def whole(way: Way | None, url: str, home: str = "") -> Way:

@@ -26,7 +26,7 @@ class Handler(Quiet):
         self.end_headers()
         if not moved:
             self.wfile.write(b"{}")
-            self.close_connection = True
+            self.close_connection = "kept" not in self.path
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_no_log_has_it_and_no_error(url: str, caplog: pytest.LogCaptureFixture) 
 
 def test_the_programs_own_client_is_heard_as_ever(url: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        asyncio.run(ask(url))
+        asyncio.run(ask(url, f"{url}/kept"))
         assert not [record for record in caplog.records if record.name.startswith("httpcore")]
         httpx.get(url)
     assert [record for record in caplog.records if record.name.startswith("httpcore")]
