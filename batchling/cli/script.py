@@ -112,8 +112,16 @@ def fit(function: Callable[..., Any], words: tuple[str, ...]) -> tuple[list[Any]
     try:
         signature.bind(*values, **named)
     except TypeError as fault:
-        raise ScriptError(f"{getattr(function, '__name__', function)}{signature}: {fault}") from None
+        raise ScriptError(f"{getattr(function, '__name__', 'the function')}{_outline(signature)}: {fault}") from None
     return values, named
+
+
+def _outline(signature: inspect.Signature) -> str:
+    """A signature without the defaults' values: one may be a credential of the environment."""
+    outlined = [
+        each if each.default is each.empty else each.replace(default=...) for each in signature.parameters.values()
+    ]
+    return str(signature.replace(parameters=outlined)).replace("Ellipsis", "...")
 
 
 def _annotations(function: Callable[..., Any], signature: inspect.Signature) -> dict[str, type]:

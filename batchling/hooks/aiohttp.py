@@ -69,7 +69,10 @@ def patches(aiohttp: ModuleType) -> list[Patch]:
     async def request(wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
         call = _wanted(session, *args, **kwargs)
         if call is None:
-            return await wrapped(*args, **kwargs)
+            try:
+                return await wrapped(*args, **kwargs)
+            finally:
+                del args, kwargs
         limits = _limits(aiohttp, session, kwargs)
         lift = _Lift(limits.total)
         token = _lifted.set(lift)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +121,15 @@ def test_words_of_the_command_line(words: list[str]) -> None:
     told = (done.stdout + done.stderr).replace(f"{SECRET}.py", "")
     assert SECRET not in told
     assert told
+
+
+def test_defaults_of_a_function(tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text("import os\ndef main(n, key=os.environ['THE_KEY'], *, more=1): ...\n")
+    done = run(f"{script}:main", THE_KEY=SECRET)
+    assert done.returncode == 2
+    assert "main(n, key=..., *, more=...): missing a required argument: 'n'" in done.stderr
+    assert SECRET not in done.stderr
 
 
 def test_gateways_of_whoever_looks_after_jobs() -> None:

@@ -147,6 +147,13 @@ def test_a_call_that_cannot_connect(
     assert leaks(faults[0]) == []
 
 
+@pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
+def test_a_call_that_is_none_of_ours(provider_server: ProviderServer, client: Callable[[str, object], None]) -> None:
+    with scope(provider_server):
+        fault = fault_of(lambda: client("http://127.0.0.1:9/elsewhere", BODY))
+    assert leaks(fault) == []
+
+
 def test_what_a_pool_runs(provider_server: ProviderServer) -> None:
     with scope(provider_server):
         fault = fault_of(lambda: by_a_pool("", PROMPT))
