@@ -125,8 +125,6 @@ def open_store(cache: bool | Literal["no-results"], *, look: bool = False) -> St
     except RefusedFolder:
         raise
     except CacheError as fault:
-        if isinstance(fault.__cause__, NotADirectoryError):
-            raise
         logging.getLogger(__name__).warning("%s Until then, nothing is cached.", fault)
         return MemoryStore()
 

@@ -221,8 +221,7 @@ class FileStore:
     def close(self) -> None:
         for batch_id in tuple(self._driven):
             self.release(batch_id)
-        if isinstance(self._results, SpooledRows):
-            self._results.close()
+        self._results.close()
 
     @contextmanager
     def _trouble(self) -> Iterator[None]:

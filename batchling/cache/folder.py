@@ -75,6 +75,8 @@ class Folder:
             found = self.path.stat()
         except FileNotFoundError:
             return
+        except NotADirectoryError as fault:
+            raise self._refused("it lies below a file") from fault
         if not stat.S_ISDIR(found.st_mode):
             raise self._refused("it is a file")
         if (whose := _owner(found)) is not None:
@@ -142,9 +144,11 @@ class Folder:
             path.chmod(0o600)
         return found
 
-    def files(self) -> Iterator[os.DirEntry[str]]:
-        """Every file that is ours, by its name and its kind. Raises `OSError`."""
-        for name, ours in (("", _TOP), *_BELOW.items()):
+    def files(self, *names: str) -> Iterator[os.DirEntry[str]]:
+        """Every file that is ours, by its name and its kind; with `names`, those in these folders below it. Raises
+        `OSError`."""
+        for name in names or ("", *_BELOW):
+            ours = _BELOW.get(name, _TOP)
             if name and (self.path / name).is_symlink():
                 continue
             with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path / name) as entries:

@@ -77,7 +77,7 @@ class Footprints:
             self._forget_the_oldest()
 
     def _forget_the_oldest(self) -> None:
-        names = [entry.path for entry in self._place.files() if os.path.dirname(entry.path) == str(self._folder)]
+        names = [entry.path for entry in self._place.files(FOLDER)]
         if len(names) > MOST_FILES:
             found = []
             for name in names:

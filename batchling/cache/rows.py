@@ -45,9 +45,7 @@ class RowFiles:
     def read(self, batch_id: str) -> Iterator[bytes]:
         """The lines of a file, without their newline; empty ones are left out."""
         with open_ours(self._path(batch_id)) as file:
-            for line in _lines(file):
-                if stripped := line.strip(_BLANK):
-                    yield stripped
+            yield from _rows(file)
 
     def find(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
         """All lines of these keys. The file is read through once; then offsets are remembered."""
@@ -61,6 +59,9 @@ class RowFiles:
         path = self._path(batch_id)
         with suppress(FileNotFoundError):
             path.replace(path.with_suffix(".jsonl.damaged"))
+
+    def close(self) -> None:
+        """Nothing is open between two calls."""
 
     @contextmanager
     def sink(self, batch_id: str) -> Iterator[Sink]:
@@ -113,9 +114,7 @@ class SpooledRows:
     def read(self, batch_id: str) -> Iterator[bytes]:
         """The lines of a batch, without their newline; empty ones are left out."""
         with self._spools[batch_id].open() as file:
-            for line in _lines(file):
-                if stripped := line.strip(_BLANK):
-                    yield stripped
+            yield from _rows(file)
 
     def find(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
         """All lines of these keys, in their order. The first time all are read; then offsets are remembered."""
@@ -165,7 +164,7 @@ class _SpoolSink:
 
 
 class _Offsets:
-    """Where lines begin, of as many files as are worth it; a file whose stamp has changed is read anew."""
+    """Where the lines begin, for the files that were used last. One whose stamp has changed is read again."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[tuple[int, int, int], Offsets]] = OrderedDict()
@@ -195,6 +194,13 @@ def _pick(file: BinaryIO, offsets: Offsets, keys: Iterable[str]) -> Sequence[byt
         file.seek(start)
         found.append(file.read(length))
     return found
+
+
+def _rows(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file, without their newline; empty ones are left out."""
+    for line in _lines(file):
+        if stripped := line.strip(_BLANK):
+            yield stripped
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
