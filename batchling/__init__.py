@@ -14,11 +14,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchling.api import batchify
-    from batchling.context import BatchingContext
     from batchling.core.receipt import Receipt
     from batchling.errors import BatchlingError, CacheError, ClosedError, Detached, OptionError
     from batchling.hooks import install_hooks, uninstall_hooks
+    from batchling.scope.api import batchify
+    from batchling.scope.context import BatchingContext
 
 __version__ = "0.1.0"
 
@@ -37,14 +37,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BatchingContext": "batchling.context",
+    "BatchingContext": "batchling.scope.context",
     "BatchlingError": "batchling.errors",
     "CacheError": "batchling.errors",
     "ClosedError": "batchling.errors",
     "Detached": "batchling.errors",
     "OptionError": "batchling.errors",
     "Receipt": "batchling.core.receipt",
-    "batchify": "batchling.api",
+    "batchify": "batchling.scope.api",
     "install_hooks": "batchling.hooks",
     "uninstall_hooks": "batchling.hooks",
 }

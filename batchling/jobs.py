@@ -24,9 +24,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from batchling import clock, credentials, preload, registry
-from batchling.access import Access
-from batchling.accounts import advice, find_site
 from batchling.cache import cache_folder
 from batchling.cache.files import FileStore
 from batchling.cache.upkeep import Contents, Removed, Upkeep
@@ -34,13 +31,19 @@ from batchling.core import events
 from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.retry import POLL_SECONDS
 from batchling.core.text import MOST_SHOWN, printable
+from batchling.engine.access import Access
+from batchling.environment import cloud_tokens as credentials
+from batchling.environment import registry
+from batchling.environment.accounts import advice, find_site
+from batchling.environment.gateways import known_gateways
 from batchling.errors import CacheError
-from batchling.gateways import known_gateways
 from batchling.money.meter import Meter
 from batchling.providers.base import Provider, Refused, read_fault
+from batchling.scope import preload
+from batchling.system import clock
 
 if TYPE_CHECKING:  # looking at the cache needs no network
-    from batchling.driver import Batch, Outcome
+    from batchling.engine.driver import Batch, Outcome
 
 T = TypeVar("T")
 Listener = Callable[[events.Event], None]
@@ -255,9 +258,9 @@ class _Desk:
         wait: Callable[[float], Awaitable[None]],
         gateways: Mapping[str, str] | None,
     ) -> None:
-        from batchling.driver import Driver
-        from batchling.exchange import Exchange
-        from batchling.sender import Sender
+        from batchling.engine.driver import Driver
+        from batchling.engine.exchange import Exchange
+        from batchling.engine.sender import Sender
 
         preload.engine()
         self._store = store
@@ -307,7 +310,7 @@ class _Desk:
 
     async def ask(self, record: Record) -> Result:
         """How its job stands, noted for all to see."""
-        from batchling.exchange import Errand, GivenUp
+        from batchling.engine.exchange import Errand, GivenUp
 
         access = await self._access(record)
         if isinstance(access, str) or record.job is None:
@@ -337,8 +340,8 @@ class _Desk:
         return await self._drive(record, "cancelled", work)
 
     async def _drive(self, record: Record, what: str, work: Callable[[Batch], Awaitable[Outcome | None]]) -> Result:
-        from batchling.driver import Batch, NotRun
-        from batchling.exchange import GivenUp
+        from batchling.engine.driver import Batch, NotRun
+        from batchling.engine.exchange import GivenUp
 
         access = await self._access(record)
         if isinstance(access, str):

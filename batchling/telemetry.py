@@ -27,13 +27,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from batchling.callers import Arrival
 from batchling.core import events
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import JSON, Response, Target, header
-from batchling.hooks.gate import RealTime
+from batchling.engine.callers import Arrival
 from batchling.money.usage import Answer, read, tokens
 from batchling.providers.base import Provider
+from batchling.system.gate import RealTime
 
 try:
     from opentelemetry import context, metrics, trace

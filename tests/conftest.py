@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from batchling.display import standing
 from batchling.hooks import uninstall_hooks
-from batchling.hooks.gate import open_gates
+from batchling.system.gate import open_gates
 
 for name in tuple(os.environ):
     if name.lower().endswith("_proxy") or name.endswith("_API_KEY") or name.startswith("BATCHLING_"):

@@ -27,7 +27,6 @@ from pathlib import Path
 
 from filelock import BaseFileLock, Timeout
 
-from batchling import clock
 from batchling.cache import Claim, Sink
 from batchling.cache.durable import replace_file
 from batchling.cache.folder import ID, TEMPORARY, Folder, NotOurs, open_ours, read_all
@@ -39,6 +38,7 @@ from batchling.core.lifecycle import NewerSchema, Progress, Record, from_json, t
 from batchling.core.model import Target
 from batchling.core.seal import Seal
 from batchling.errors import CacheError
+from batchling.system import clock
 
 _log = logging.getLogger(__name__)
 

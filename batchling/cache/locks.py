@@ -11,8 +11,8 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from batchling import clock
 from batchling.cache.folder import check_ours
+from batchling.system import clock
 
 _log = logging.getLogger(__name__)
 

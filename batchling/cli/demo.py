@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from batchling.api import batchify
 from batchling.cli import demo_program
 from batchling.core.text import described
 from batchling.errors import ScriptError
 from batchling.providers.openai import OPENAI
+from batchling.scope.api import batchify
 from batchling.testing.ledger import Bill
 from batchling.testing.server import ProviderServer
 

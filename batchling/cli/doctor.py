@@ -11,15 +11,16 @@ from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from batchling import __version__, registry
+from batchling import __version__
 from batchling.cache import cache_folder
 from batchling.cli import cache
 from batchling.cli.arguments import plain
 from batchling.cli.tables import say
 from batchling.core.text import web_address
 from batchling.display.providers import price
+from batchling.environment import registry
+from batchling.environment.gateways import known_gateways
 from batchling.errors import CacheError, ScriptError
-from batchling.gateways import known_gateways
 from batchling.providers import Routes
 from batchling.providers.azure import Azure
 from batchling.providers.base import Provider

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from batchling.core.text import described
 from batchling.display.providers import markdown, rows, summary
+from batchling.environment.registry import providers
 from batchling.errors import ScriptError
 from batchling.providers import WITHOUT
-from batchling.registry import providers
 
 
 def show(arguments: Sequence[str]) -> int:

@@ -29,7 +29,7 @@ def run(line: CommandLine) -> int:
 
     Raises `ScriptError` for whatever is wrong before anything of the program has run in the scope.
     """
-    from batchling.api import batchify
+    from batchling.scope.api import batchify
 
     scope = batchify(**line.options)  # type: ignore[arg-type]  # each option was checked by its name
     receipt = Path(line.receipt) if line.receipt else None

@@ -16,12 +16,12 @@ import threading
 from contextvars import Context
 from typing import TYPE_CHECKING, Literal
 
-from batchling import clock
 from batchling.core import events
 from batchling.display.cancelling import show
 from batchling.display.plain import Lines
 from batchling.display.progress import Progress, view
 from batchling.display.terminal import Terminal, is_terminal
+from batchling.system import clock
 
 if TYPE_CHECKING:
     from rich.console import Console

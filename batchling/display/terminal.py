@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from batchling import clock
+from batchling.system import clock
 
 if sys.platform != "win32":
     import termios

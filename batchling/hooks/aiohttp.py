@@ -24,10 +24,11 @@ from typing import Any
 from batchling.core.model import Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.answers import wire
-from batchling.hooks.gate import Gate, RealTime, current, gate_for, offer, ourselves, refuse
+from batchling.hooks.gate import gate_for, offer, refuse
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait_async
 from batchling.hooks.wireless import connection
+from batchling.system.gate import Gate, RealTime, current, ourselves
 
 _YEARS = 3e8
 """Seconds that no call takes."""

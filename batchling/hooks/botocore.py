@@ -6,8 +6,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from batchling.hooks.gate import gate_for, ourselves
+from batchling.hooks.gate import gate_for
 from batchling.hooks.patching import Patch
+from batchling.system.gate import ourselves
 
 _REASON = "boto3's signed calls fit into no batch"
 

@@ -17,20 +17,10 @@ from weakref import WeakKeyDictionary, WeakSet
 from batchling.core.model import Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.answers import headers_of, reason_of, status_of
-from batchling.hooks.gate import (
-    OWN_TRANSPORT,
-    REPLACED,
-    Mark,
-    RealTime,
-    current,
-    gate_for,
-    marked,
-    offer,
-    ourselves,
-    refuse,
-)
+from batchling.hooks.gate import OWN_TRANSPORT, REPLACED, Mark, gate_for, marked, offer, refuse
 from batchling.hooks.patching import Patch, is_of
 from batchling.hooks.waiting import wait, wait_async
+from batchling.system.gate import RealTime, current, ourselves
 
 _CORES = ("httpcore", "httpcore2")
 """What httpx and httpx2 send with."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import wrapt
 
-from batchling.hooks import gate
+from batchling.system import gate
 
 _log = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from batchling.hooks.gate import current, marked
+from batchling.hooks.gate import marked
 from batchling.hooks.patching import Patch
 from batchling.hooks.threads import run_with
+from batchling.system.gate import current
 
 _SUBMITTING = ("apply_async", "_map_async", "imap", "imap_unordered")
 """Methods whose first argument is what to run; all others end in one of them."""

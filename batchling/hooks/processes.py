@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from batchling.core.events import Spawned
-from batchling.hooks.gate import current
 from batchling.hooks.patching import Patch
+from batchling.system.gate import current
 
 
 def patches(process: ModuleType) -> list[Patch]:

@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from batchling.errors import Detached
-from batchling.hooks.gate import Gate, Mark, active, current, lend, marked
+from batchling.hooks.gate import Mark, marked
 from batchling.hooks.patching import Patch
+from batchling.system.gate import Gate, active, current, lend
 
 
 def patches() -> list[Patch]:

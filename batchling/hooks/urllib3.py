@@ -21,10 +21,11 @@ from weakref import WeakKeyDictionary
 from batchling.core.model import Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.answers import wire
-from batchling.hooks.gate import REPLACED, Gate, RealTime, current, gate_for, offer, ourselves, refuse
+from batchling.hooks.gate import REPLACED, gate_for, offer, refuse
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait
 from batchling.hooks.wireless import AnsweringSocket
+from batchling.system.gate import Gate, RealTime, current, ourselves
 
 _TALKING = ("connect", "request", "getresponse")
 """What a connection overrides that does not talk to a server, or in its own way."""

@@ -1,7 +1,7 @@
 """List prices, from genai-prices: the only module that imports it.
 
-Loading it takes up to half a second, in the thread that enters a scope (`batchling.preload`): no thread of ours imports
-anything. Prices are those of the providers' global endpoints as genai-prices knows them; it asks no network here.
+Loading it takes up to half a second, in the thread that enters a scope (`batchling.scope.preload`): no thread of ours
+imports anything. Prices are those of the providers' global endpoints as genai-prices knows them; it asks no network here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from batchling import clock
 from batchling.providers.base import Limits
+from batchling.system import clock
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice, Provider, Usage

@@ -56,7 +56,7 @@ from batchling.providers.claude import NEUTRAL, STATUS_OF_TYPE, TYPE_OF_STATUS
 from batchling.providers.headers import lasting
 from batchling.providers.roots import root_of
 from batchling.providers.rows import answered, status_of
-from batchling.samples import anthropic as samples
+from batchling.providers.samples import anthropic as samples
 
 _ENDPOINT = "/v1/messages"
 _RUNNING = frozenset({"in_progress", "canceling"})

@@ -61,8 +61,8 @@ from batchling.providers.headers import lasting
 from batchling.providers.pages import is_new
 from batchling.providers.roots import root_of
 from batchling.providers.rows import read_row
-from batchling.samples import anthropic as claude
-from batchling.samples import openai as samples
+from batchling.providers.samples import anthropic as claude
+from batchling.providers.samples import openai as samples
 
 _STATUS_OF_CODE = {"model_not_found": 404, "token_limit_exceeded": 429}
 """What the real-time API answers for a fault that a batch reports as its own failure; 400 for all others."""

@@ -58,7 +58,7 @@ from batchling.providers.gemini_texts import joined, parts
 from batchling.providers.headers import lasting
 from batchling.providers.neutral import GEMINI_IDS
 from batchling.providers.rows import answered, rows_within
-from batchling.samples import gemini as samples
+from batchling.providers.samples import gemini as samples
 
 _CALL = re.compile(r"(?P<root>.+)/(?P<version>v1|v1beta)/models/(?P<model>[^/:]+):(?P<method>\w+)")
 _PAID = re.compile(

@@ -57,8 +57,8 @@ from batchling.providers.headers import lasting
 from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
 from batchling.providers.roots import root_of
 from batchling.providers.rows import answered, error_answer, read_row, rows_within, status_of
-from batchling.samples import anthropic as claude
-from batchling.samples import openai as samples
+from batchling.providers.samples import anthropic as claude
+from batchling.providers.samples import openai as samples
 
 _canonical = msgspec.json.Encoder(order="sorted")
 

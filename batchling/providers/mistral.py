@@ -53,7 +53,7 @@ from batchling.providers.files import TAG, FileDialect
 from batchling.providers.neutral import CHAT_IDS, OPENAI_LABELS
 from batchling.providers.refusals import job_fault
 from batchling.providers.rows import read_row, rows_within
-from batchling.samples import mistral as samples
+from batchling.providers.samples import mistral as samples
 
 INLINE_ROWS = 500
 """Rows above which a file is used; Mistral takes 10,000."""

@@ -59,9 +59,9 @@ from batchling.providers.claude import NEUTRAL
 from batchling.providers.headers import lasting
 from batchling.providers.neutral import GEMINI_IDS
 from batchling.providers.roots import root_of
+from batchling.providers.samples import anthropic as claude
+from batchling.providers.samples import gemini
 from batchling.providers.vertex_rows import read_row
-from batchling.samples import anthropic as claude
-from batchling.samples import gemini
 
 _CALL = re.compile(
     r"(?P<base>.+/projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+))"

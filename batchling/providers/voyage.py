@@ -16,7 +16,7 @@ from batchling.providers.base import JSON_TYPE, Facts, Limits, Route, account_of
 from batchling.providers.dialect import unbatchable
 from batchling.providers.files import FileDialect
 from batchling.providers.rows import read_row
-from batchling.samples import voyage as samples
+from batchling.providers.samples import voyage as samples
 
 _INPUTS = {
     "/v1/embeddings": ("input",),

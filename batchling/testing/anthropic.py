@@ -14,7 +14,7 @@ from aiohttp import web
 
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
-from batchling.samples import anthropic as samples
+from batchling.providers.samples import anthropic as samples
 from batchling.testing.hosts import outer_url
 from batchling.testing.streams import claude_stream
 from batchling.testing.world import Refusal, Served, World, encode, page_size, place_after

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
-from batchling.samples import openai as samples
+from batchling.providers.samples import openai as samples
 from batchling.testing.hosts import outer_url
 from batchling.testing.openai_files import error, json_object, reply
 from batchling.testing.streams import openai_stream

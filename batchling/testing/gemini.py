@@ -13,8 +13,8 @@ from aiohttp import web
 
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
-from batchling.samples import gemini as samples
-from batchling.samples import openai
+from batchling.providers.samples import gemini as samples
+from batchling.providers.samples import openai
 from batchling.testing.accents import Accent
 from batchling.testing.hosts import outer_url
 from batchling.testing.openai_files import json_object, reply

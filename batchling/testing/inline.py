@@ -9,8 +9,8 @@ from aiohttp import web
 
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
-from batchling.samples import anthropic as claude
-from batchling.samples import openai as samples
+from batchling.providers.samples import anthropic as claude
+from batchling.providers.samples import openai as samples
 from batchling.testing.openai_files import DAY, error, json_object, refusal, reply
 from batchling.testing.streams import openai_stream
 from batchling.testing.world import Served, World, encode, page_size, place_after

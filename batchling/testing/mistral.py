@@ -7,7 +7,7 @@ from aiohttp import web
 
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
-from batchling.samples import mistral as samples
+from batchling.providers.samples import mistral as samples
 from batchling.testing.accents import Accent, in_detail
 from batchling.testing.openai_files import OpenAIFiles, json_object, reply, worded
 from batchling.testing.streams import mistral_stream

@@ -10,9 +10,9 @@ from aiohttp import web
 
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
-from batchling.samples import anthropic as claude
-from batchling.samples import openai as samples
-from batchling.samples import voyage
+from batchling.providers.samples import anthropic as claude
+from batchling.providers.samples import openai as samples
+from batchling.providers.samples import voyage
 from batchling.testing.accents import Accent
 from batchling.testing.openai_files import DAY, OpenAIFiles, error, json_object, refusal, reply, worded
 from batchling.testing.openai_rows import BadLine, read_rows, urls_of

@@ -15,8 +15,8 @@ from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 from yarl import URL
 
-from batchling.clock import Loop
-from batchling.hooks.gate import outside
+from batchling.system.clock import Loop
+from batchling.system.gate import outside
 from batchling.testing.accents import ACCENTS
 from batchling.testing.anthropic import AnthropicApi
 from batchling.testing.controls import Controls

@@ -15,8 +15,8 @@ from aiohttp import web
 
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
-from batchling.samples import anthropic as claude
-from batchling.samples import gemini
+from batchling.providers.samples import anthropic as claude
+from batchling.providers.samples import gemini
 from batchling.testing.streams import claude_stream, gemini_stream
 from batchling.testing.world import JobFault, Refusal, Served, World, encode, grpc_code, page_size
 

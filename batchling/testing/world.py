@@ -10,9 +10,9 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
-from batchling import clock
 from batchling.core.model import JSON
-from batchling.samples.text import seed_of
+from batchling.providers.samples.text import seed_of
+from batchling.system import clock
 from batchling.testing.ledger import Bill, Ledger
 
 Body = dict[str, JSON]

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
-from batchling.samples import openai as samples
+from batchling.providers.samples import openai as samples
 from batchling.testing.accents import Accent
 from batchling.testing.openai_files import OpenAIFiles, json_object, reply, worded
 from batchling.testing.openai_rows import BadLine, read_rows

@@ -28,7 +28,7 @@ def _loopback_only(self, address):
 socket.socket.connect = _loopback_only
 def _hurry(api):
     api.batchify.__kwdefaults__.update(batch_window_seconds=0.5, batch_poll_interval_seconds=0.05)
-wrapt.register_post_import_hook(_hurry, "batchling.api")
+wrapt.register_post_import_hook(_hurry, "batchling.scope.api")
 """
 """Imported first by every process of a page. All that differs from a reader's: loopback only, and the default pace."""
 

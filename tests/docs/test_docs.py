@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from batchling import batchify, registry
+from batchling import batchify
 from batchling.cli import _COMMANDS, main
 from batchling.cli.manual import HELP
 from batchling.core.model import Job, Site, State, Target
+from batchling.environment import registry
 from batchling.hooks import _HOOKS
 from batchling.providers import PROVIDERS
 from batchling.testing import ProviderServer

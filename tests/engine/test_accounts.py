@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from batchling.accounts import advice, find_site
 from batchling.core.model import Headers, Request, Target
 from batchling.core.seal import Seal
+from batchling.environment.accounts import advice, find_site
 from batchling.providers import PROVIDERS, Routes
 from batchling.providers.azure import AZURE
 from batchling.providers.base import Route

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from batchling import access, driver
 from batchling.core.model import Headers
+from batchling.engine import access, driver
 from batchling.providers.azure import Azure
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, chat, scope

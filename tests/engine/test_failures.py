@@ -6,7 +6,7 @@ import httpx
 import pytest
 import requests
 
-from batchling import driver
+from batchling.engine import driver
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, ask, ask_all, ask_claude, chat, scope, together
 

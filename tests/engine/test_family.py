@@ -19,7 +19,7 @@ from batchling.core import events
 from batchling.core.budget import Budget
 from batchling.core.cost import Cost
 from batchling.display.receipt import Report
-from batchling.family import Family, _after_in_parent, _before_fork
+from batchling.engine.family import Family, _after_in_parent, _before_fork
 from batchling.testing import ProviderServer
 from tests.display.test_receipt import CHAT
 from tests.engine.calls import QUICK, ask, scope

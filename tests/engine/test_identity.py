@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from batchling.accounts import find_site
 from batchling.cache.files import FileStore
-from batchling.callers import Arrival
 from batchling.core.model import Bypass, Request, Target
-from batchling.per_call import PerCallHeaders
+from batchling.engine.callers import Arrival
+from batchling.engine.per_call import PerCallHeaders
+from batchling.environment.accounts import find_site
 from batchling.providers import PROVIDERS, Routes
 from batchling.providers.base import Route
 from batchling.providers.files import FileDialect
@@ -234,7 +234,7 @@ def test_a_value_that_comes_again_separates_again(
 
 
 def test_what_is_left_out_is_not_sent(provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    from batchling.sender import Sender
+    from batchling.engine.sender import Sender
 
     sent: list[str] = []
     true = Sender.send

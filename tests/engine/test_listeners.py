@@ -9,7 +9,8 @@ import threading
 
 import pytest
 
-from batchling import OptionError, batchify, context, events
+from batchling import OptionError, batchify, events
+from batchling.scope import context
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, gather, scope, together
 from tests.faults.test_leaving import wait_for

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from batchling import loop
-from batchling.loop import engine_loop
+from batchling.system import loop
+from batchling.system.loop import engine_loop
 
 
 @pytest.fixture

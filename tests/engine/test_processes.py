@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from batchling import batchify
-from batchling.hooks.gate import open_gates
+from batchling.system.gate import open_gates
 from tests.engine.calls import ask, gather
 server = SimpleNamespace(openai_url=sys.argv[1] + "/openai/v1")
 gateways = {sys.argv[1]: "openai"}

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from batchling import ClosedError, OptionError, batchify
-from batchling.hooks.gate import open_gates
+from batchling.system.gate import open_gates
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, ask, ask_all, ask_claude, chat, gather, said, scope, together
 

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchling import batchify
-from batchling.interrupts import finished
-from batchling.signals import Handler, Signals
+from batchling.scope.signals import Handler, Signals
+from batchling.system.interrupts import finished
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 

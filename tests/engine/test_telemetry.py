@@ -242,9 +242,7 @@ def test_without_the_extra_the_way_out_is_named() -> None:
 
 
 def test_who_uses_none_of_it_imports_none_of_it() -> None:
-    program = (
-        "import sys, batchling.api; sys.exit('opentelemetry' in sys.modules or 'batchling.telemetry' in sys.modules)"
-    )
+    program = "import sys, batchling.scope.api; sys.exit('opentelemetry' in sys.modules or 'batchling.telemetry' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
     assert trace.get_current_span().get_span_context().is_valid is False

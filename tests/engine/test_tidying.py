@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from batchling import Detached, batchify, driver, events, jobs
+from batchling import Detached, batchify, events, jobs
 from batchling.core.model import Job, Site, Target
+from batchling.engine import driver
 from batchling.providers import PROVIDERS
 from batchling.providers.azure import AZURE, Azure
 from batchling.providers.files import FileDialect

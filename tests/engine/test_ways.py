@@ -28,14 +28,16 @@ import pytest
 import requests
 import trustme
 
-from batchling import batchify, driver, environment, events, jobs, pools, wire
-from batchling.access import Access
+from batchling import batchify, events, jobs
 from batchling.core.model import Call, Flow, Request, Response, Site, Target
 from batchling.core.way import Proxy, Way
-from batchling.exchange import Errand, Exchange, GivenUp
-from batchling.hooks.gate import RealTime, current
+from batchling.engine import driver, pools, wire
+from batchling.engine.access import Access
+from batchling.engine.exchange import Errand, Exchange, GivenUp
+from batchling.engine.sender import NetworkFault, Sender
+from batchling.environment import ways as environment
 from batchling.providers import PROVIDERS
-from batchling.sender import NetworkFault, Sender
+from batchling.system.gate import RealTime, current
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, chat, together
 from tests.engine.fronts import ProxyServer, SocksServer, client_context, listening, pipe, port_of, server_context, tls
@@ -406,7 +408,7 @@ def test_the_first_message_says_why(
 
 
 def test_a_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    from batchling import sender
+    from batchling.engine import sender
 
     monkeypatch.setattr(sender, "CONNECT_SECONDS", 0.2)
     with socket.socket() as full:
@@ -696,7 +698,7 @@ def test_compressed_answers(coding: str, packed: bytes, cut: bool) -> None:
 
 
 def test_a_bomb_unfolds_in_pieces() -> None:
-    from batchling.decoding import decoder
+    from batchling.engine.decoding import decoder
 
     pieces = decoder("gzip").feed(gzip.compress(bytes(50_000_000)))
     assert max(map(len, pieces)) <= 262_144
@@ -751,7 +753,7 @@ sentry_sdk.init(
 from batchling import batchify, events
 from batchling.core.model import Request
 from batchling.core.way import Way
-from batchling.hooks.gate import current
+from batchling.system.gate import current
 base = sys.argv[1]
 with batchify(gateways={base: "openai"}, cache=False, batch_window_seconds=0.05, batch_poll_interval_seconds=0.05, display="off"):
     body = b'{"model": "m", "messages": [{"role": "user", "content": "a"}]}'
@@ -775,7 +777,7 @@ def test_sentry_traces_none_of_our_calls(provider_server: ProviderServer) -> Non
 
 IMPORTS = """
 import sys, threading
-import batchling.sender
+import batchling.engine.sender
 watched = []
 class Finder:
     def find_spec(self, name, path=None, target=None):
@@ -785,7 +787,7 @@ sys.meta_path.insert(0, Finder())
 import asyncio
 from batchling.core.model import Call, Request
 from batchling.core.way import Proxy, Way
-from batchling.sender import NetworkFault, Sender
+from batchling.engine.sender import NetworkFault, Sender
 url, trusted, closed = sys.argv[1:]
 proxy = Proxy("http://127.0.0.1:" + closed)
 async def calls():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchling import driver, exchange, sender
+from batchling.engine import driver, exchange, sender
 from tests.faults.table import CELLS
 
 REPORTS = ("test_isolation.py", "test_reports.py")

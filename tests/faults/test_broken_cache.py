@@ -17,12 +17,12 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from batchling import driver
 from batchling.cache import locks
 from batchling.cache.files import FileStore
 from batchling.cache.folder import Folder
 from batchling.core.lifecycle import Phase
-from batchling.hooks.gate import open_gates
+from batchling.engine import driver
+from batchling.system.gate import open_gates
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, gather, scope, together
 
@@ -231,13 +231,13 @@ def test_a_batch_that_cannot_be_read_is_not_bought_again(
             raise OSError(errno.EIO, "Input/output error")
         return load(store, batch_id)
 
-    monkeypatch.setattr("batchling.batches.FOLLOW_SECONDS", 0.01)
+    monkeypatch.setattr("batchling.engine.batches.FOLLOW_SECONDS", 0.01)
     with scope(provider_server):
         monkeypatch.setattr(FileStore, "has_rows", lambda *_: False)
         monkeypatch.setattr(FileStore, "_read", unreadable)
         assert ask(provider_server, "a").status_code == 200
         failing[0] = 10**9
-        monkeypatch.setattr("batchling.batches.PATIENCE_WITH_DISK", 0.1)
+        monkeypatch.setattr("batchling.engine.batches.PATIENCE_WITH_DISK", 0.1)
         told = ask(provider_server, "b")
     assert told.status_code == 424
     assert "Input/output error" in told.text

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from batchling import driver
 from batchling.cache.files import FileStore
+from batchling.engine import driver
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, ask_claude, scope
 from tests.faults.calls import ask_all as ask_provider

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from batchling import context
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
+from batchling.scope import context
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, chat, gather, scope
 from tests.engine.test_processes import HEAD

@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from batchling import family
 from batchling.cache.files import FileStore
 from batchling.core.model import Target
+from batchling.engine import family
 from batchling.providers import PROVIDERS
 from batchling.providers.base import Limits
 from batchling.testing import ProviderServer
@@ -28,7 +28,7 @@ FULL = {"error": {"message": "Enqueued token limit reached", "code": "token_limi
 def limited(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
     """OpenAI with other limits, for the time of a test."""
     provider = replace(PROVIDERS["openai"], limits=replace(PROVIDERS["openai"].limits, **changes))  # type: ignore[type-var, arg-type]
-    monkeypatch.setattr("batchling.registry.PROVIDERS", {**PROVIDERS, "openai": provider})
+    monkeypatch.setattr("batchling.environment.registry.PROVIDERS", {**PROVIDERS, "openai": provider})
 
 
 def statuses(server: ProviderServer, texts: list[str] = TEXTS, **options: object) -> list[int]:

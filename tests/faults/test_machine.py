@@ -1,6 +1,6 @@
 """Two processes and one provider, step by step in any order, with deaths in between: a key is bought once.
 
-The steps are those of `batchling.driver`, over two real stores on one folder. The model is the provider: what was created
+The steps are those of `batchling.engine.driver`, over two real stores on one folder. The model is the provider: what was created
 there is paid for, whoever still knows of it.
 """
 

@@ -9,7 +9,8 @@ from math import inf
 
 import pytest
 
-from batchling import driver, events
+from batchling import events
+from batchling.engine import driver
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, scope
 from tests.faults.calls import ask_all as ask_provider

@@ -17,9 +17,9 @@ import httpx
 import pytest
 import trustme
 
-from batchling import sender
 from batchling.core.model import Call, Request, Response
-from batchling.sender import NetworkFault, Sender
+from batchling.engine import sender
+from batchling.engine.sender import NetworkFault, Sender
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, scope
 

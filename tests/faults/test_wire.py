@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from batchling.sender import Sender
+from batchling.engine.sender import Sender
 from batchling.testing import ProviderServer
 from tests.faults.calls import ask_all
 from tests.faults.table import CELLS, QUICK, Cell, Step

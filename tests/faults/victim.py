@@ -13,14 +13,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import batchling.api
-import batchling.batcher
 import batchling.cache.files
-import batchling.driver
-import batchling.sender  # loaded before the fork, with all that they import
-from batchling import loop
+import batchling.engine.batcher
+import batchling.engine.driver
+import batchling.engine.sender  # loaded before the fork, with all that they import
+import batchling.scope.api
 from batchling.cache.files import FileStore
 from batchling.money import prices
+from batchling.system import loop
 from batchling.testing import ProviderServer
 from tests.faults.calls import ask_all
 
@@ -59,7 +59,7 @@ def _main(
 ) -> None:
     os.environ["BATCHLING_CACHE_DIR"] = folder
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    batchling.driver.PATIENCE_FOR_LISTING = 0.3
+    batchling.engine.driver.PATIENCE_FOR_LISTING = 0.3
     server = SimpleNamespace(openai_url=place[0], anthropic_url=place[1], gateways=place[2])
     counter = _Counter(kill_at)
     if kill_at or ticks is not None:

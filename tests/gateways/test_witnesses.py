@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from batchling import batchify, driver
+from batchling import batchify
 from batchling.core.model import State
+from batchling.engine import driver
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, chat
 from tests.gateways.conftest import PATIENCE, Start

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from batchling import install_hooks
-from batchling.hooks.gate import active
+from batchling.system.gate import active
 from tests.hooks.world import ANSWER, RecordingGate, echo_server
 
 URL = "https://api.example/v1/answer"

@@ -9,7 +9,7 @@ import pytest
 
 from batchling import install_hooks
 from batchling.core.events import OUTSIDE
-from batchling.hooks.gate import open_gates
+from batchling.system.gate import open_gates
 from tests.hooks.clients import CLIENTS, Got
 from tests.hooks.world import ANSWER, RecordingGate, echo_server, opened
 

@@ -16,8 +16,8 @@ import requests
 
 from batchling import install_hooks
 from batchling.core.model import Response
-from batchling.hooks.gate import active, current
 from batchling.hooks.waiting import wait_async
+from batchling.system.gate import active, current
 from tests.hooks.world import ANSWER, RecordingGate, opened
 
 URL = "https://api.example/v1/answer"

@@ -16,8 +16,8 @@ import pytest
 from batchling import install_hooks
 from batchling.core.events import Spawned
 from batchling.errors import Detached
-from batchling.hooks.gate import active, current
 from batchling.hooks.threads import _submit
+from batchling.system.gate import active, current
 from tests.hooks.world import RecordingGate, opened
 
 

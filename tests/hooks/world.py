@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from batchling.core.events import Event
 from batchling.core.model import Request, Response
 from batchling.core.way import Way
-from batchling.hooks.gate import Gate, RealTime, active, open_gates
+from batchling.system.gate import Gate, RealTime, active, open_gates
 
 ANSWER = b'{"answer": "\xc3\xa9\xe2\x80\xa8"}'
 

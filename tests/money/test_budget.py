@@ -15,7 +15,7 @@ from batchling.core.budget import Budget
 from batchling.core.cost import Cost
 from batchling.core.estimate import size_of
 from batchling.core.model import Target
-from batchling.family import Family
+from batchling.engine.family import Family
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, TLS, together
 

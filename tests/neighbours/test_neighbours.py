@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from batchling.samples.text import seed_of
+from batchling.providers.samples.text import seed_of
 from batchling.testing import ProviderServer
 from tests.hooks.world import echo_server
 from tests.neighbours.neighbours import NEIGHBOURS, Observer

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from batchling import batchify
-from batchling.context import BatchingContext
+from batchling.scope.context import BatchingContext
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS
 from tests.providers.kits import Kit

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from batchling import Detached, driver, registry
+from batchling import Detached
 from batchling.cache.files import FileStore
 from batchling.core.model import Job, Response, Site, State, Target
+from batchling.engine import driver
+from batchling.environment import registry
 from batchling.providers import PROVIDERS
 from batchling.providers.base import Limits
 from batchling.testing import ProviderServer

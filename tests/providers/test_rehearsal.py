@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from batchling import registry
 from batchling.core.model import Request, Target
+from batchling.environment import registry
 from batchling.providers import PROVIDERS, Routes
 from batchling.providers.azure import Azure
 from batchling.providers.vertex import Vertex

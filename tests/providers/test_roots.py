@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchling.accounts import is_official
+from batchling.environment.accounts import is_official
 from batchling.providers import PROVIDERS
 from batchling.providers.roots import root_of
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from batchling.samples.text import seed_of
+from batchling.providers.samples.text import seed_of
 from batchling.testing import ProviderServer
 from tests.hooks.world import echo_server
 

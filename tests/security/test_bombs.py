@@ -13,10 +13,10 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from batchling import sender
 from batchling.core.model import Call, Request, Response
-from batchling.decoding import decoder
-from batchling.sender import NetworkFault, Sender
+from batchling.engine import sender
+from batchling.engine.decoding import decoder
+from batchling.engine.sender import NetworkFault, Sender
 from tests.security.servers import Quiet, serving
 
 MB = 1_000_000

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from batchling.core.model import Call, Request
-from batchling.sender import Sender
+from batchling.engine.sender import Sender
 from tests.security.servers import Quiet, serving
 
 Seen = list[tuple[str, int, str | None]]

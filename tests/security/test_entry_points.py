@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchling import registry
+from batchling.environment import registry
 
 MODULE = """
 from dataclasses import replace

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from batchling.core.model import Call, Request
-from batchling.sender import NetworkFault, Sender
+from batchling.engine.sender import NetworkFault, Sender
 from tests.security.servers import Quiet, serving
 
 SIGNATURE = "X-Amz-Signature=SIGNATURE-SECRET"

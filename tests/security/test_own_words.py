@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from batchling import batchify, jobs, registry
+from batchling import batchify, jobs
+from batchling.environment import registry
 from batchling.errors import OptionError
 
 SECRET = "sk-SECRET-0123456789abcdef"

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import httpx
 
-from batchling import registry
 from batchling.core.model import Call, Flow, Item, Job, Request, Response, Site, State, Status, Target
+from batchling.environment import registry
 from batchling.providers import Routes
 from tests.engine.calls import TLS
 from tests.providers.kits import Kit

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from batchling.samples.gemini import lower_camel
+from batchling.providers.samples.gemini import lower_camel
 from batchling.testing import ProviderServer
 
 SCHEMA = {

@@ -9,8 +9,8 @@ import struct
 import msgspec
 
 from batchling.core.model import JSON
-from batchling.samples.schema import instance
-from batchling.samples.text import asked_seed, next_tool, number, reply, said, seed_of, tokens
+from batchling.providers.samples.schema import instance
+from batchling.providers.samples.text import asked_seed, next_tool, number, reply, said, seed_of, tokens
 
 CREATED = 1_795_000_000
 """A fixed Unix time, so that equal requests get equal answers."""

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 
-from batchling.clock import Loop
+from batchling.system.clock import Loop
 
 _log = logging.getLogger(__name__)
 

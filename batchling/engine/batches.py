@@ -15,21 +15,21 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from batchling import clock
-from batchling.access import Accesses
-from batchling.admission import Admission
 from batchling.cache import Store
-from batchling.callers import Callers, Waiter
 from batchling.core import events, retry
 from batchling.core.budget import Budget
 from batchling.core.isolation import Search
 from batchling.core.lifecycle import Phase, Record
 from batchling.core.model import Fault, Item, Response, Row, Target
-from batchling.driver import Batch, Driver, NoBatches, NoRoom, NotRun, Outcome, Spoiled
+from batchling.engine.access import Accesses
+from batchling.engine.admission import Admission
+from batchling.engine.callers import Callers, Waiter
+from batchling.engine.driver import Batch, Driver, NoBatches, NoRoom, NotRun, Outcome, Spoiled
+from batchling.engine.family import Family
 from batchling.errors import CacheError, outline
-from batchling.family import Family
 from batchling.providers.base import Provider, Verdict, read_fault
 from batchling.providers.results import Rows, sort_rows
+from batchling.system import clock
 
 _log = logging.getLogger(__name__)
 

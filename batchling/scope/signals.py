@@ -21,8 +21,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from batchling.interrupts import finished, interrupt
-from batchling.loop import in_forked_children
+from batchling.system.interrupts import finished, interrupt
+from batchling.system.loop import in_forked_children
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
-from batchling import clock
-from batchling.access import Access
 from batchling.cache import Store
 from batchling.core import events, retry
 from batchling.core.cost import Meter, NoMeter
@@ -25,11 +23,13 @@ from batchling.core.isolation import named, suspects, unnamed
 from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.model import Fault, Item, Job, Response, Row, Site, State, Status, Target
 from batchling.core.text import MOST_SHOWN, printable
+from batchling.engine.access import Access
+from batchling.engine.exchange import Errand, Exchange, GivenUp, ReplyLost, Wait
+from batchling.engine.sender import NetworkFault, Sender
 from batchling.errors import CacheError
-from batchling.exchange import Errand, Exchange, GivenUp, ReplyLost, Wait
 from batchling.providers.base import Provider, Refused, Tidies, Unlisted, Unread, Unsettled, Verdict, read_fault
 from batchling.providers.results import Rows, Sorted, sort_rows
-from batchling.sender import NetworkFault, Sender
+from batchling.system import clock
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from batchling.core import events
 from batchling.core.model import Target
-from batchling.family import Account, Family
+from batchling.engine.family import Account, Family
 from batchling.providers.base import Limits
 
 _LOOK_SECONDS = 0.5

@@ -8,11 +8,7 @@ from functools import partial
 from numbers import Real
 from typing import Literal, Never
 
-from batchling import credentials, registry
-from batchling.batcher import Batcher, Options
-from batchling.batches import Terms
 from batchling.cache import open_footprints, open_store
-from batchling.context import BatchingContext
 from batchling.core import events
 from batchling.core.budget import Budget
 from batchling.core.model import Target
@@ -23,16 +19,21 @@ from batchling.display.live import CHOICES, Choice, Display
 from batchling.display.plain import advise, log
 from batchling.display.receipt import Report
 from batchling.display.standing import Standing
+from batchling.engine.batcher import Batcher, Options
+from batchling.engine.batches import Terms
+from batchling.engine.family import Family
+from batchling.environment import cloud_tokens as credentials
+from batchling.environment import registry
+from batchling.environment.gateways import known_gateways
+from batchling.environment.program import program
 from batchling.errors import OptionError
-from batchling.family import Family
-from batchling.gateways import known_gateways
 from batchling.hooks import install_hooks
-from batchling.listening import Call, Listeners
 from batchling.money.meter import Meter
 from batchling.money.quote import quoting, total
-from batchling.program import program
 from batchling.providers import Routes
 from batchling.providers.base import Provider
+from batchling.scope.context import BatchingContext
+from batchling.scope.listening import Call, Listeners
 
 
 def batchify(

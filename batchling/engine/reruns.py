@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from batchling.cache.footprints import Footprints
-from batchling.callers import Waiter
 from batchling.core import events
 from batchling.core.fingerprint import decode_body
 from batchling.core.footprint import Comparison, Footprint, Memory, footprint
 from batchling.core.neutral import Neutral
+from batchling.engine.callers import Waiter
 from batchling.errors import outline
-from batchling.loop import Mailbox
+from batchling.system.loop import Mailbox
 
 _log = logging.getLogger(__name__)
 

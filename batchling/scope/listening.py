@@ -16,10 +16,10 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Protocol, runtime_checkable
 
-from batchling.callers import Arrival, resolve
 from batchling.core.events import Event
-from batchling.hooks.gate import outside
-from batchling.loop import in_forked_children
+from batchling.engine.callers import Arrival, resolve
+from batchling.system.gate import outside
+from batchling.system.loop import in_forked_children
 
 _log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from batchling.core.model import JSON
-from batchling.samples.schema import instance
-from batchling.samples.text import asked_seed, next_tool, reply, said, tokens
+from batchling.providers.samples.schema import instance
+from batchling.providers.samples.text import asked_seed, next_tool, reply, said, tokens
 
 
 def answer(body: dict[str, JSON]) -> dict[str, JSON]:

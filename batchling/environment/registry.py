@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
 from batchling.core.text import described
-from batchling.credentials import entra, google
+from batchling.environment.cloud_tokens import entra, google
 from batchling.errors import OptionError, outline
 from batchling.providers import PROVIDERS
 from batchling.providers.azure import AZURE

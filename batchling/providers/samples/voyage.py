@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from batchling.core.model import JSON
-from batchling.samples import openai
-from batchling.samples.text import number, seed_of, tokens
+from batchling.providers.samples import openai
+from batchling.providers.samples.text import number, seed_of, tokens
 
 
 def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:

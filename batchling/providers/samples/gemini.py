@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from batchling.core.model import JSON
-from batchling.samples.schema import instance
-from batchling.samples.text import next_tool, number, reply, said, seed_of, tokens
+from batchling.providers.samples.schema import instance
+from batchling.providers.samples.text import next_tool, number, reply, said, seed_of, tokens
 
 _OPEN = frozenset({"args", "response", "responseJsonSchema", "parametersJsonSchema", "labels", "default", "example"})
 """Fields whose value is the caller's own JSON."""

@@ -22,9 +22,9 @@ from decimal import Decimal
 
 import msgspec
 
-from batchling import clock
 from batchling.core import events
 from batchling.core.budget import Budget, Quote
+from batchling.system import clock
 
 if sys.platform != "win32":  # which has no fork either
     import fcntl

@@ -2,8 +2,8 @@
 
 No thread of ours imports a module. While it does, others find half of the module in `sys.modules`, and libraries look
 there: openai 3 asks `sys.modules["httpx"]` for the errors that it handles. What our own calls need is imported with
-`batchling.sender`. What only some scopes need, and no other library looks for, is imported by their first call, in its
-caller's thread, too: the live display, the library of a cloud (see `api.batchify`).
+`batchling.engine.sender`. What only some scopes need, and no other library looks for, is imported by their first call,
+in its caller's thread, too: the live display, the library of a cloud (see `api.batchify`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib import import_module
 from batchling.money import prices
 
 _ALWAYS = (
-    "batchling.sender",
+    "batchling.engine.sender",
     "certifi",
     # A pool of threads, and what an exception in one looks like in a log.
     "concurrent.futures.thread",

@@ -23,9 +23,9 @@ import httpcore
 from batchling.core import lenient
 from batchling.core.model import Call, Headers, Request, Response, header
 from batchling.core.way import Way
-from batchling.decoding import ACCEPTED, decoder
-from batchling.pools import LOGIN_WANTED, Pools, refused_by_proxy, whole
-from batchling.wire import NetworkFault
+from batchling.engine.decoding import ACCEPTED, decoder
+from batchling.engine.pools import LOGIN_WANTED, Pools, refused_by_proxy, whole
+from batchling.engine.wire import NetworkFault
 
 __all__ = ["Keep", "NetworkFault", "Sender", "sendable"]
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from batchling.callers import Arrival
 from batchling.core import events
 from batchling.core.model import Request, header
+from batchling.engine.callers import Arrival
 from batchling.providers.base import account_of
 from batchling.providers.headers import lasting, may_vary
 

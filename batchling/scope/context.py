@@ -19,23 +19,24 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from batchling import clock, preload
 from batchling.display import standing
 from batchling.display.hints import nothing
 from batchling.errors import ClosedError
 from batchling.hooks import hooked
-from batchling.hooks.gate import active, current, open_gates
 from batchling.hooks.waiting import wait, wait_async
-from batchling.loop import in_forked_children
-from batchling.signals import Signals
+from batchling.scope import preload
+from batchling.scope.signals import Signals
+from batchling.system import clock
+from batchling.system.gate import active, current, open_gates
+from batchling.system.loop import in_forked_children
 
 if TYPE_CHECKING:
-    from batchling.batcher import Batcher
     from batchling.core.receipt import Receipt
     from batchling.display.hints import Hints
     from batchling.display.live import Display
     from batchling.display.receipt import Report
-    from batchling.listening import Listeners
+    from batchling.engine.batcher import Batcher
+    from batchling.scope.listening import Listeners
 
 _log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from batchling import clock
-from batchling.access import Access
 from batchling.core import events, retry
 from batchling.core.model import Call, Flow, Response
+from batchling.engine.access import Access
+from batchling.engine.sender import Keep, NetworkFault, Sender
 from batchling.providers.base import BrokenOff, Garbled, Refused, Verdict
-from batchling.sender import Keep, NetworkFault, Sender
+from batchling.system import clock
 
 PATIENCE_WITH_LIMITS = 86_400.0
 """Seconds for which "too many requests" is waited out: it is a matter of time, and says nothing about a job."""

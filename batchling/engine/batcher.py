@@ -16,11 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
-from batchling.access import Accesses
-from batchling.batches import Batches, Terms
 from batchling.cache import Store
 from batchling.cache.footprints import Footprints
-from batchling.callers import FINAL, Arrival, Callers, Waiter, resolve
 from batchling.core import events
 from batchling.core.estimate import size_of
 from batchling.core.fingerprint import decode_body, fingerprint
@@ -28,18 +25,21 @@ from batchling.core.model import JSON, Bypass, Fault, Item, Request, Response, T
 from batchling.core.signed import is_signed
 from batchling.core.way import Way
 from batchling.core.window import ROW_OVERHEAD, Window, split
-from batchling.driver import Driver, Metering, no_meter
+from batchling.engine.access import Accesses
+from batchling.engine.batches import Batches, Terms
+from batchling.engine.callers import FINAL, Arrival, Callers, Waiter, resolve
+from batchling.engine.driver import Driver, Metering, no_meter
+from batchling.engine.family import Family
+from batchling.engine.per_call import PerCallHeaders
+from batchling.engine.reruns import Reruns
+from batchling.engine.sender import Sender, sendable
+from batchling.engine.traps import limit
 from batchling.errors import Detached, outline
-from batchling.family import Family
-from batchling.hooks.gate import Gate, RealTime, ourselves, outside
-from batchling.hooks.limits import limit
-from batchling.loop import Mailbox, in_forked_children
-from batchling.per_call import PerCallHeaders
 from batchling.providers import UNKNOWN_HOST, Routes, is_local
 from batchling.providers.base import Provider, Route
 from batchling.providers.cache_marks import MARK, is_brief
-from batchling.reruns import Reruns
-from batchling.sender import Sender, sendable
+from batchling.system.gate import Gate, RealTime, ourselves, outside
+from batchling.system.loop import Mailbox, in_forked_children
 
 _log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import httpcore
 
 from batchling.core.way import Proxy, Way
-from batchling.environment import trust, way_to
-from batchling.wire import SOCKS, Network, NetworkFault
+from batchling.engine.wire import SOCKS, Network, NetworkFault
+from batchling.environment.ways import trust, way_to
 
 MOST_WAYS = 8
 """Pools that are kept open: a program that makes a client for each call may have as many ways."""

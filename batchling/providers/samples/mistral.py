@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from batchling.core.model import JSON
-from batchling.samples import openai
-from batchling.samples.text import asked_seed, number, said, seed_of, sentence, tokens
+from batchling.providers.samples import openai
+from batchling.providers.samples.text import asked_seed, number, said, seed_of, sentence, tokens
 
 _HARMS = (
     "sexual",

@@ -1,0 +1,1 @@
+"""The engine: all that happens to a request between its hook and its provider. See `batcher`."""

@@ -1,0 +1,1 @@
+"""What Python and the operating system do under us: the loop thread, forks, clocks, interrupts."""
