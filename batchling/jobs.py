@@ -18,39 +18,47 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from batchling.cache import cache_folder
 from batchling.cache.files import FileStore
 from batchling.cache.upkeep import Contents, Removed, Upkeep
 from batchling.core import events
+from batchling.core.ending import Ending, Result
 from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.retry import POLL_SECONDS
-from batchling.core.text import MOST_SHOWN, printable
 from batchling.engine.access import Access
-from batchling.environment import cloud_tokens as credentials
-from batchling.environment import registry
+from batchling.environment import cloud_tokens, registry
 from batchling.environment.accounts import advice, find_site
 from batchling.environment.gateways import known_gateways
-from batchling.errors import CacheError
 from batchling.money.meter import Meter
-from batchling.providers.base import Provider, Refused, read_fault
+from batchling.providers.base import Provider
 from batchling.scope import preload
 from batchling.system import clock
 
 if TYPE_CHECKING:  # looking at the cache needs no network
-    from batchling.engine.driver import Batch, Outcome
+    from batchling.engine.orphans import Orphans
 
-T = TypeVar("T")
+__all__ = [
+    "Contents",
+    "Ending",
+    "Removed",
+    "Result",
+    "Standing",
+    "cancel",
+    "collect",
+    "contents",
+    "listing",
+    "looks",
+    "matching",
+    "prune",
+    "refresh",
+]
+
 Listener = Callable[[events.Event], None]
-
-_TRIES = 3
-_BETWEEN = 0.05
-"""How often, and after how many seconds, a lock is tried: who looks whether a batch is driven holds it for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +108,6 @@ class Standing:
     def expires_at(self) -> float | None:
         """When the provider gives the job up, in Unix seconds; None when it has not said."""
         return self.record.expires_at or (self.progress.expires_at if self.progress is not None else None)
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a batch that was looked after: `what` is `collected`, `dead`, `cancelled`, `running`, `driven` (by
-    a living process) or `failed`; `why` says more in words for people."""
-
-    record: Record
-    what: str
-    why: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing needs anybody's attention."""
-        return self.what != "failed"
 
 
 def listing() -> list[Standing]:
@@ -168,8 +161,9 @@ def prune(older_than: float) -> Removed:
 
 async def refresh(standings: Iterable[Standing], *, gateways: Mapping[str, str] | None = None) -> list[Result]:
     """Ask the providers once how the running jobs stand; `listing` tells it then. Moves no record."""
-    async with _Desk(FileStore(cache_folder()), _nobody, 10.0, _no_wait, gateways) as desk:
-        return await desk.each([each.record for each in standings if each.record.phase is Phase.RUNNING], desk.ask)
+    running = [each.record for each in standings if each.record.phase is Phase.RUNNING]
+    async with _orphans(FileStore(cache_folder()), _nobody, None, gateways) as orphans:
+        return await orphans.each(running, orphans.ask)
 
 
 async def collect(
@@ -194,8 +188,8 @@ async def collect(
         if record.phase in (Phase.PLANNED, Phase.RUNNING)
         or (record.phase is Phase.ENDED and keep_results and record.holds and not store.has_rows(record.id))
     ]
-    async with _Desk(store, listen or _nobody, poll_interval, _no_wait if once else asyncio.sleep, gateways) as desk:
-        return await desk.each(records, desk.collect, tell)
+    async with _orphans(store, listen or _nobody, None if once else poll_interval, gateways) as orphans:
+        return await orphans.each(records, orphans.collect, tell)
 
 
 async def cancel(
@@ -211,27 +205,18 @@ async def cancel(
     store = FileStore(cache_folder())
     records = [record for each in batch_ids if (record := store.load(each)) is not None]
     heard = listen or _nobody
-    async with _Desk(store, heard, poll_interval, asyncio.sleep, gateways) as desk:
+    async with _orphans(store, heard, poll_interval, gateways) as orphans:
         over = 0
 
         async def counted(record: Record) -> Result:
             nonlocal over
-            result = await desk.cancel(record)
-            over += result.what in ("cancelled", "dead")
+            result = await orphans.cancel(record)
+            over += result.what in (Ending.CANCELLED, Ending.DEAD)
             heard(events.Cancelling(over, len(records)))
             return result
 
         heard(events.Cancelling(over, len(records)))
-        return await desk.each(records, counted, tell)
-
-
-class _NotYet(Exception):
-    """There is nothing to do now but to wait."""
-
-
-async def _no_wait(seconds: float) -> None:
-    if seconds > 0:
-        raise _NotYet
+        return await orphans.each(records, counted, tell)
 
 
 def _nobody(event: events.Event) -> None:
@@ -247,172 +232,30 @@ def _upkeep() -> Iterator[Upkeep]:
         upkeep.close()
 
 
-class _Desk:
-    """The engine's driver without callers: a store, a network, and one batch after the other or all at once."""
+def _orphans(
+    store: FileStore, listen: Listener, poll_interval: float | None, gateways: Mapping[str, str] | None
+) -> Orphans:
+    """Batches nobody waits for, looked at each `poll_interval` seconds; None: once, and nothing is waited for."""
+    preload.engine()
+    from batchling.engine import patience
+    from batchling.engine.access import Access
+    from batchling.engine.options import Ports
+    from batchling.engine.orphans import Orphans, no_wait
 
-    def __init__(
-        self,
-        store: FileStore,
-        listen: Listener,
-        poll_interval: float,
-        wait: Callable[[float], Awaitable[None]],
-        gateways: Mapping[str, str] | None,
-    ) -> None:
-        from batchling.engine.driver import Driver
-        from batchling.engine.exchange import Exchange
-        from batchling.engine.sender import Sender
+    providers = registry.providers()
+    known = known_gateways(gateways, providers)
 
-        preload.engine()
-        self._store = store
-        self._disk = ThreadPoolExecutor(1, "batchling-disk")
-        self._sender = Sender()
-        self._providers = registry.providers()
-        self._gateways = known_gateways(gateways, self._providers)
-        self._delays: dict[str, events.Delayed] = {}
-        self._listen = listen
-        self._driver = Driver(store, self._disk, self._sender, self._emit, poll_interval, wait, Meter)
-        self._exchange = Exchange(self._sender, self._emit, min(1.0, poll_interval), wait)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._store.stop_waiting()
-        await self._sender.close()
-        self._disk.shutdown()
-        self._store.close()
-
-    def _emit(self, event: events.Event) -> None:
-        if isinstance(event, events.Delayed):
-            self._delays[event.batch] = event
-        elif isinstance(event, events.Polled | events.Submitted):
-            self._delays.pop(event.batch, None)
-        self._listen(event)
-
-    async def each(
-        self,
-        records: Iterable[Record],
-        work: Callable[[Record], Awaitable[Result]],
-        tell: Callable[[Result], None] | None = None,
-    ) -> list[Result]:
-        """Do this with all records at the same time; what goes wrong with one does not stop the others."""
-
-        async def guarded(record: Record) -> Result:
-            try:
-                result = await work(record)
-            except CacheError as fault:
-                result = Result(record, "failed", str(fault))
-            if tell is not None:
-                tell(result)
-            return result
-
-        return list(await asyncio.gather(*map(guarded, records)))
-
-    async def ask(self, record: Record) -> Result:
-        """How its job stands, noted for all to see."""
-        from batchling.engine.exchange import Errand, GivenUp
-
-        access = await self._access(record)
-        if isinstance(access, str) or record.job is None:
-            return Result(record, "failed", str(access))
-        job = record.job
-        errand = Errand(record.id, "poll", clock.time() + 60.0, access)
-        try:
-            status = await self._exchange.run(errand, lambda: access.provider.poll(access.site, job))
-        except Refused as refusal:
-            return Result(record, "failed", _refused(refusal))
-        except (GivenUp, _NotYet):
-            return self._waits(record)
-        told = Progress(printable(status.word, MOST_SHOWN), status.done, status.total, clock.time(), status.expires_at)
-        await self._on_disk(lambda: self._store.note(record.id, told))
-        return Result(record, "running")
-
-    async def collect(self, record: Record) -> Result:
-        """Drive it to its end, unless somebody does."""
-        return await self._drive(record, "collected", lambda batch: self._driver.drive(batch, tuple))
-
-    async def cancel(self, record: Record) -> Result:
-        """Have its job stopped, and wait until it is over."""
-
-        async def work(batch: Batch) -> None:
-            await self._driver.cancel(batch)
-
-        return await self._drive(record, "cancelled", work)
-
-    async def _drive(self, record: Record, what: str, work: Callable[[Batch], Awaitable[Outcome | None]]) -> Result:
-        from batchling.engine.driver import Batch, NotRun
-        from batchling.engine.exchange import GivenUp
-
-        access = await self._access(record)
-        if isinstance(access, str):
-            return Result(record, "failed", access)
-        if not await self._take(record.id):
-            return Result(record, "driven")
-        batch = Batch(access, record)
-        try:
-            # Read again: it may have moved before the lock was ours.
-            if (fresh := await self._on_disk(lambda: self._store.load(record.id))) is None:
-                return Result(record, "dead", "its record is gone")
-            batch.record = fresh
-            outcome = await work(batch)
-        except _NotYet:
-            return self._waits(batch.record)
-        except NotRun as no:
-            return Result(batch.record, "dead", str(no))
-        except Refused as refusal:
-            return Result(batch.record, "failed", _refused(refusal))
-        except GivenUp as end:
-            return Result(batch.record, "failed", str(end))
-        finally:
-            await asyncio.shield(self._on_disk(lambda: self._store.release(record.id)))
-        if outcome is None or not outcome.final:
-            await self._driver.tidy(batch)
-        return _result(batch, what, outcome)
-
-    def _waits(self, record: Record) -> Result:
-        """Nothing can be done now: the job runs, or something is in the way."""
-        delay = self._delays.get(record.id)
-        if delay is None:
-            return Result(record, "running")
-        return Result(record, "failed", f"cannot {delay.what} ({delay.why})")
-
-    async def _take(self, batch_id: str) -> bool:
-        for attempt in range(_TRIES):
-            if attempt:
-                await asyncio.sleep(_BETWEEN)
-            if await self._on_disk(lambda: self._store.drive(batch_id)):
-                return True
-        return False
-
-    async def _access(self, record: Record) -> Access | str:
+    async def access(record: Record) -> Access | str:
         """The way to its provider; or in words why there is none."""
-        provider: Provider | None = self._providers.get(record.target.provider)
+        provider: Provider | None = providers.get(record.target.provider)
         if provider is None:
             return f"provider {record.target.provider!r:.40} is not known here: run its program again"
         if provider.renew is not None:
-            credentials.load(provider.renew)
+            cloud_tokens.load(provider.renew)
         # Not in the loop: a cloud's library may ask for a token.
-        site = await asyncio.to_thread(find_site, record.target, provider, os.environ, self._store.seal, self._gateways)
-        if site is None:
-            return advice(record.target, provider, os.environ, self._gateways)
-        return Access(provider, site)
+        site = await asyncio.to_thread(find_site, record.target, provider, os.environ, store.seal, known)
+        return advice(record.target, provider, os.environ, known) if site is None else Access(provider, site)
 
-    async def _on_disk(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._disk, work)
-
-
-def _result(batch: Batch, what: str, outcome: Outcome | None) -> Result:
-    record = batch.record
-    if record.phase is Phase.DEAD:
-        return Result(record, "dead" if what == "collected" else what, record.reason)
-    if record.phase is Phase.ENDED and (outcome is None or not outcome.final):
-        return Result(record, what)
-    last = next(iter(outcome.rows.values())).response if outcome is not None and outcome.rows else None
-    why = f"HTTP {last.status}" if last is not None else "the provider does not say that it is over"
-    return Result(record, "failed", f"{why}; its record stays as it is")
-
-
-def _refused(refusal: Refused) -> str:
-    """A refusal in words: the provider's own sentence may have a part of the key."""
-    code = read_fault(refusal.response).code
-    return f"the provider answers HTTP {refusal.response.status}{f' ({code:.40})' if code else ''}"
+    waits = replace(patience.USUAL, poll=patience.USUAL.poll if poll_interval is None else poll_interval)
+    wait = no_wait if poll_interval is None else asyncio.sleep
+    return Orphans(store, Ports(listen, meter=Meter), waits, wait, access)

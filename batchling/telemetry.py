@@ -29,8 +29,9 @@ import msgspec
 
 from batchling.core import events
 from batchling.core.fingerprint import decode_body
+from batchling.core.kinds import Kind, kind_of
 from batchling.core.model import JSON, Response, Target, header
-from batchling.engine.callers import Arrival
+from batchling.engine.waiter import Arrival
 from batchling.money.usage import Answer, read, tokens
 from batchling.providers.base import Provider
 from batchling.system.gate import RealTime
@@ -138,7 +139,7 @@ class OpenTelemetry:
             facts["error.type"] = error
         waiter = call.waiter
         batch = waiter.batch if waiter is not None else ""
-        cached = waiter is not None and waiter.cached
+        cached = waiter is not None and waiter.followed
         usage = _usage(call.provider, call.target, body)
         span = self._tracer.start_span(
             f"{facts['gen_ai.operation.name']} {call.target.model}",
@@ -182,16 +183,12 @@ def _facts(target: Target) -> dict[str, str | int]:
 
 def _operation(endpoint: str) -> str:
     """The conventions' name of an endpoint; its own last words where they have none."""
-    path = endpoint.lower()
-    if "embed" in path:
-        return "embeddings"
-    if "generatecontent" in path:
-        return "generate_content"
-    if path.endswith(("chat/completions", "/responses", "/messages", "rawpredict")):
-        return "chat"
-    if path.endswith("completions"):
-        return "text_completion"
-    return path.strip(":/").removeprefix("v1/")
+    match kind_of(endpoint):
+        case Kind.EMBEDDINGS | Kind.GENERATE_CONTENT | Kind.COMPLETIONS as kind:
+            return str(kind.value)
+        case kind if kind.chats:
+            return "chat"
+    return endpoint.lower().strip(":/").removeprefix("v1/")
 
 
 def _identity(body: Mapping[str, JSON]) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 A store keeps one record per batch and the result rows of ended batches. It guarantees that a key is held by
 at most one live record (`Record.holds`), whatever the number of processes. Stores know nothing of the network
-and nothing of asyncio. `lookup` works on memory alone; every other method may block on the disk or on a
-lock for a short while, and is called from one worker thread at a time.
+and nothing of asyncio. Every method may block on the disk or on a lock for a short while, and is called from one worker
+thread at a time.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ class Store(Protocol):
     def seal(self) -> Seal:
         """What this cache seals with, made when it is first asked for, which may block on the disk. Any thread."""
 
-    def lookup(self, key: str) -> str | None:
-        """The id of the live batch that holds this key, as far as memory knows; never touches the disk."""
+    def lookup(self, keys: Iterable[str]) -> dict[str, str]:
+        """The ids of the live batches that hold these keys, by key, as far as this process has heard of them; a key
+        that nobody holds is left out. Asked about many keys at once, since a store may be far away."""
 
     def claim(self, draft: Record) -> Claim:
         """Under the store's lock: take in what other processes wrote, write `draft` with those of its members

@@ -40,11 +40,12 @@ class FallbackStore:
             self._tell(fault, "these requests go on uncached")
             return self._memory.seal
 
-    def lookup(self, key: str) -> str | None:
-        return self._memory.lookup(key) or self._files.lookup(key)
+    def lookup(self, keys: Iterable[str]) -> dict[str, str]:
+        keys = tuple(keys)
+        return self._files.lookup(keys) | self._memory.lookup(keys)
 
     def claim(self, draft: Record) -> Claim:
-        held = {key: holder for key in draft.members if (holder := self._memory.lookup(key)) is not None}
+        held = self._memory.lookup(draft.members)
         rest = tuple(key for key in draft.members if key not in held)
         if not rest:
             return Claim(None, held)
@@ -52,7 +53,7 @@ class FallbackStore:
             claim = self._files.claim(replace(draft, members=rest))
         except CacheError as fault:
             self._tell(fault, "these requests go on uncached")
-            known = {key: holder for key in rest if (holder := self._files.lookup(key)) is not None}
+            known = self._files.lookup(rest)
             mine = tuple(key for key in rest if key not in known)
             claim = Claim(self._memory.claim(replace(draft, members=mine)).record if mine else None, known)
         return Claim(claim.record, {**held, **claim.theirs})

@@ -15,9 +15,6 @@ class Index:
     def __init__(self) -> None:
         self._holders: dict[str, str] = {}
 
-    def holder(self, key: str) -> str | None:
-        return self._holders.get(key)
-
     def divide(self, keys: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
         """The keys that nobody holds, in order, and the holder of each of the others."""
         mine: list[str] = []

@@ -25,8 +25,8 @@ class MemoryStore:
         self._rows = SpooledRows()
         self.seal = Seal(secrets.token_bytes(32))
 
-    def lookup(self, key: str) -> str | None:
-        return self._index.holder(key)
+    def lookup(self, keys: Iterable[str]) -> dict[str, str]:
+        return self._index.divide(keys)[1]
 
     def claim(self, draft: Record) -> Claim:
         mine, theirs = self._index.divide(draft.members)

@@ -15,15 +15,15 @@ from batchling.core.lifecycle import Phase
 from batchling.display import cancelling
 from batchling.display.plain import log
 from batchling.errors import ScriptError
-from batchling.jobs import Result, Standing
+from batchling.jobs import Ending, Result, Standing
 
-_WORDS = {
-    "collected": "collected",
-    "cancelled": "cancelled and over",
-    "dead": "dead",
-    "running": "still running",
-    "driven": "left to the program that waits for it",
-    "failed": "not possible",
+_WORDS: dict[Ending, str] = {
+    Ending.COLLECTED: "collected",
+    Ending.CANCELLED: "cancelled and over",
+    Ending.DEAD: "dead",
+    Ending.RUNNING: "still running",
+    Ending.DRIVEN: "left to the program that waits for it",
+    Ending.FAILED: "not possible",
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batchling.core.kinds import kind_of
 from batchling.core.model import JSON
 
 METHOD = "UTF-8 bytes of the request's text / 4"
@@ -17,8 +18,6 @@ _MEDIA = frozenset(
     | {"inline_data", "file_data", "video_url", "audio_url", "document_url"}
 )
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-_SILENT = ("mbed", "moderation", "classification", "rerank")
-"""Endpoints whose answers have no output tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def size_of(endpoint: str, body: dict[str, JSON]) -> Size:
 
 
 def _bound(endpoint: str, body: dict[str, JSON]) -> int | None:
-    if any(part in endpoint for part in _SILENT):
+    if kind_of(endpoint).is_silent:
         return 0
     config = body.get("generationConfig")
     if not isinstance(config, dict):

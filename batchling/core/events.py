@@ -20,14 +20,14 @@ class Queued:
     """A request was accepted and waits for its window; `again` when it was counted before, and its batch ended without
     it.
 
-    `limit` are the seconds for which its caller waits at most, and None where no limit can be seen. `brief` says that
-    it marks a part of its prompt to be cached for no more than five minutes.
+    `limit` are the seconds for which its caller waits at most, and None where no limit can be seen.
+    `has_short_cache_mark` says that it marks a part of its prompt to be cached for no more than five minutes.
     """
 
     target: Target
     again: bool = False
     limit: float | None = None
-    brief: bool = False
+    has_short_cache_mark: bool = False
 
 
 @dataclass(frozen=True, slots=True)

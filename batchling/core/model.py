@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 Headers = tuple[tuple[str, str], ...]
@@ -60,6 +60,22 @@ class Response:
         return f"<Response {self.status} {len(self.body)} bytes>"
 
 
+class QueueKey(NamedTuple):
+    """What a queue is strict about."""
+
+    provider: str
+    endpoint: str
+    model: str
+
+
+class AccountKey(NamedTuple):
+    """An account at a root of a provider's API."""
+
+    provider: str
+    base_url: str
+    account: str
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What requests must have in common to share one batch.
@@ -78,9 +94,14 @@ class Target:
     options: Headers = ()
 
     @property
-    def queue(self) -> tuple[str, str, str]:
+    def queue(self) -> QueueKey:
         """The strict queue key, to which batch size and window apply."""
-        return (self.provider, self.endpoint, self.model)
+        return QueueKey(self.provider, self.endpoint, self.model)
+
+    @property
+    def account_key(self) -> AccountKey:
+        """Whose limits, and whose credential, hold for it."""
+        return AccountKey(self.provider, self.base_url, self.account)
 
 
 @dataclass(frozen=True, slots=True)

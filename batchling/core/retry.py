@@ -20,7 +20,7 @@ POLL_SECONDS = 10.0
 RESUBMISSIONS = 2
 """How often a request that got no final answer is put into another batch, unless the scope says otherwise."""
 
-SPARED = 20
+BLAMELESS = 20
 """How often a request may lose a batch that was never sent, or whose record is gone."""
 
 

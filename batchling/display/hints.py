@@ -157,7 +157,7 @@ class Hints:
                     "by the next run.",
                 )
             )
-        if event.brief:
+        if event.has_short_cache_mark:
             texts.append(
                 self._once(
                     "brief",

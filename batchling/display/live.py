@@ -22,6 +22,7 @@ from batchling.display.plain import Lines
 from batchling.display.progress import Progress, view
 from batchling.display.terminal import Terminal, is_terminal
 from batchling.system import clock
+from batchling.system.forks import on_fork
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -285,5 +286,4 @@ def _start_anew_after_fork() -> None:
     _screen = _Screen(forked=True)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew_after_fork)
+on_fork(in_child=_start_anew_after_fork)

@@ -11,14 +11,11 @@ import logging
 from collections.abc import Mapping
 
 from batchling.core import retry
-from batchling.core.model import Headers, Request, Response, Site, Target, header
+from batchling.core.model import AccountKey, Headers, Request, Response, Site, Target, header
 from batchling.core.way import Way
 from batchling.providers.base import Provider, Route
 
 _log = logging.getLogger(__name__)
-
-PATIENCE = 120.0
-"""Seconds for which a fresh credential is waited for: whoever gives it may ask other hosts."""
 
 _EXACT = 5.0
 """Seconds by which a Date header may differ from our clock and say nothing: it has whole seconds, and travels."""
@@ -48,7 +45,7 @@ class Access:
         if way in self._blocked:
             self._blocked.remove(way)
 
-    def hear_clock(self, response: Response, now: float) -> None:
+    def note_clock(self, response: Response, now: float) -> None:
         """Take the time from an answer's Date header; what stands in caches, and says an Age, shows an old one."""
         if header(response.headers, "age") is None and (moment := retry.moment(header(response.headers, "date"))):
             ahead = moment - now
@@ -63,15 +60,16 @@ class Access:
             self.way = self._fallback
         return self.way not in self._blocked
 
-    async def renew(self, refused: Headers) -> bool:
-        """The provider turned these headers away, with 401 or 403: whether there are others by now."""
+    async def renew(self, refused: Headers, seconds: float) -> bool:
+        """The provider turned these headers away, with 401 or 403: whether there are others by now, or within so many
+        seconds."""
         if self.site.headers != refused:
             return True
         renew = self.provider.renew
         if renew is None or header(refused, "authorization") is None:  # a refused key is not replaced by a token
             return False
         try:
-            fresh = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, renew), PATIENCE)
+            fresh = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, renew), seconds)
         except Exception as fault:  # a library of the user's, or a function
             _log.warning("batchling: %s: no fresh credential (%s)", self.provider.name, type(fault).__name__)
             return False
@@ -91,12 +89,12 @@ class Accesses:
     def __init__(self, providers: Mapping[str, Provider]) -> None:
         self.providers = providers
         self._known: dict[Target, Access] = {}
-        self._tokens: dict[tuple[str, str, str], str] = {}
+        self._tokens: dict[AccountKey, str] = {}
 
     def __getitem__(self, target: Target) -> Access:
         return self._known[target]
 
-    def meet(self, target: Target, route: Route, request: Request, way: Way | None = None) -> Target:
+    def register(self, target: Target, route: Route, request: Request, way: Way | None = None) -> Target:
         """Take note of a request's credential, and of its client's way if that is known. Returns the target: one object
         for all equal ones."""
         access = self._known.get(target)
@@ -105,23 +103,23 @@ class Accesses:
             access = self._known[target] = Access(self.providers[target.provider], site, way)
         access.way = way or access.way
         token = header(request.headers, "authorization")
-        account = (target.provider, target.base_url, target.account)
+        account = target.account_key
         if token is not None and self._tokens.setdefault(account, token) != token:
             self._tokens[account] = token
             self._renew(account, token)
         return access.site.target
 
-    def lend(self, target: Target, other: Target) -> Access:
+    def access_for(self, target: Target, other: Target) -> Access:
         """The way to a target of the same account as another, whether or not it was met."""
         if (access := self._known.get(target)) is not None:
             return access
         lent = self._known[other]
         return Access(lent.provider, Site(target, lent.site.headers, lent.site.official), lent.way)
 
-    def _renew(self, account: tuple[str, str, str], token: str) -> None:
+    def _renew(self, account: AccountKey, token: str) -> None:
         """An account has a newer token, which may be another one each hour: for all that is asked in its name."""
         for target, access in self._known.items():
-            if (target.provider, target.base_url, target.account) == account:
+            if target.account_key == account:
                 known = header(access.site.headers, "authorization")
                 if known is not None and known != token:
                     access.take((("authorization", token),))

@@ -11,12 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from batchling.core import events
-from batchling.core.model import Target
-from batchling.engine.family import Account, Family
+from batchling.core.model import AccountKey, Target
+from batchling.engine.family import Family
+from batchling.engine.options import Options
 from batchling.providers.base import Limits
-
-_LOOK_SECONDS = 0.5
-"""How often a batch that stands in line looks whether another process has made room."""
 
 
 @dataclass(slots=True)
@@ -57,18 +55,17 @@ class Admission:
     """Limits of one scope: `in_flight` batches at a time and, for all processes of the family, `per_hour` creations,
     per account; None means what the provider's own limits say."""
 
-    def __init__(
-        self, in_flight: int | None, per_hour: int | None, emit: Callable[[events.Event], None], family: Family
-    ) -> None:
-        self._in_flight = in_flight
-        self._per_hour = per_hour
+    def __init__(self, options: Options, emit: Callable[[events.Event], None], family: Family) -> None:
+        self._in_flight = options.in_flight
+        self._per_hour = options.per_hour
+        self._look = options.patience.line
         self._emit = emit
-        self._family = family
-        self._lines: dict[Account, _Line] = {}
+        self.family = family
+        self._lines: dict[AccountKey, _Line] = {}
 
     async def enter(self, target: Target, limits: Limits) -> Place:
         """Wait for a place, in order of arrival, and take it."""
-        account = (target.provider, target.base_url, target.account)
+        account = target.account_key
         line = self._lines.setdefault(account, _Line())
         async with line.turn:
             most = self._in_flight or limits.in_flight
@@ -82,23 +79,23 @@ class Admission:
             return Place(line, launched)
 
     async def _keep_pace(
-        self, account: Account, target: Target, line: _Line, most: int | None
+        self, account: AccountKey, target: Target, line: _Line, most: int | None
     ) -> Callable[[bool], None]:
         """Wait for one of the hour's creations. What is to be told whether it was made."""
         if most is None:
             return _uncounted
         told = False
-        while isinstance(found := self._family.launch(account, most), tuple):
+        while isinstance(found := self.family.launch(account, most), tuple):
             made, left = found
             if not told and made >= most:
                 told = True
                 why = f"{most} batches were created within the hour"
                 self._emit(events.Held(target, why, wanted=self._per_hour is not None))
-            if self._family.waits_for_others:
-                left = _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS)
+            if self.family.waits_for_others:
+                left = self._look if left is None else min(left, self._look)
             await _moves(line, left)
         name = found
-        return lambda created: self._family.launched(account, name, created=created)
+        return lambda created: self.family.launched(account, name, created=created)
 
 
 def _uncounted(created: bool) -> None:

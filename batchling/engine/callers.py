@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Iterable, KeysView
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from batchling.core.fingerprint import Ordinals, key
 from batchling.core.model import Headers, Item, Request, Response, Target
-from batchling.core.way import Way
-from batchling.providers.base import Provider, Route
+from batchling.engine.waiter import Arrival, Stage, Waiter
 
 T = TypeVar("T")
 
@@ -22,67 +21,22 @@ _NEVER_PASSED_ON = frozenset(
 """Some SDKs sleep a Retry-After in full; the others describe bytes that the caller never sees."""
 
 
-class Arrival(Future[Response]):
-    """One intercepted call: what its caller waits for, and what the loop thread needs to know of it."""
-
-    def __init__(
-        self,
-        matched: tuple[Provider, Route],
-        target: Target,
-        request: Request,
-        fingerprint: str,
-        way: Way | None = None,
-    ) -> None:
-        super().__init__()
-        self.provider, self.route = matched
-        self.target = target
-        self.request = request
-        self.fingerprint = fingerprint
-        self.way = way
-        self.waiter: Waiter | None = None
-        self.limit: float | None = None
-        """The seconds for which the caller waits at most, where that can be seen."""
-        self.brief = False
-        """Whether a part of the prompt is to be cached for no more than five minutes."""
-        self.on_cancel: Callable[[Arrival], None] = lambda _: None
-
-    def cancel(self) -> bool:
-        """The caller gives up; `on_cancel` hears of it, in the caller's thread."""
-        if not super().cancel():
-            return False
-        self.on_cancel(self)
-        return True
-
-
-@dataclass(slots=True, eq=False)
-class Waiter:
-    """A key, its item, and the calls that wait for its answer."""
-
-    target: Target
-    item: Item
-    fingerprint: str
-    ordinal: int
-    calls: list[Arrival] = field(default_factory=list)
-    attempts: int = 0
-    """How often a batch ended without the request having run."""
-    spared: int = 0
-    """How often its batch was never sent, or lost."""
-    doubts: int = 0
-    """How often a job may have run and been billed that the provider does not list."""
-    unsent: bool = True
-    """Whether no batch with the request is under way."""
-    cached: bool = False
-    """Whether its batch was submitted by an earlier run or another process."""
-    batch: str = ""
-    """The batch that has answered it; empty before that."""
-
-
 class Callers:
     """All waiters of a scope. A key is waited for once, by however many calls."""
 
     def __init__(self) -> None:
         self._waiters: dict[str, Waiter] = {}
         self._ordinals = Ordinals()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    async def emptied(self) -> None:
+        """Wait until nobody waits."""
+        await self._empty.wait()
+
+    def keys(self) -> KeysView[str]:
+        """The keys that are waited for; a view."""
+        return self._waiters.keys()
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -97,11 +51,11 @@ class Callers:
     def is_unsent(self, name: str) -> bool:
         """Whether the request of a key has not left yet, or nobody waits for it."""
         waiter = self._waiters.get(name)
-        return waiter is None or waiter.unsent
+        return waiter is None or waiter.is_unsent
 
     def unsent(self) -> int:
         """How many requests have not left yet."""
-        return sum(waiter.unsent for waiter in self._waiters.values())
+        return sum(waiter.is_unsent for waiter in self._waiters.values())
 
     def enter(self, arrival: Arrival, target: Target, *, joins: bool) -> Waiter | None:
         """Take a call in: its new waiter, or None when it joins one that is there. `joins` says that it repeats
@@ -117,6 +71,7 @@ class Callers:
         item = Item(name, Request(asked.method, asked.url, (), asked.body))
         waiter = Waiter(target, item, arrival.fingerprint, ordinal, [arrival])
         arrival.waiter = self._waiters[name] = waiter
+        self._empty.clear()
         return waiter
 
     def rename(self, waiter: Waiter, target: Target, fingerprint: str, *, joins: bool) -> bool:
@@ -140,7 +95,8 @@ class Callers:
 
     def answer(self, name: str, response: Response) -> None:
         """Give everyone who waits for a key the answer; a failure frees its place among identical requests."""
-        waiter = self._waiters.pop(name)
+        waiter = self._remove(name)
+        waiter.move(Stage.ANSWERED)
         if not response.ok:
             self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
             response = Response(response.status, _final(response.headers), response.body)
@@ -148,9 +104,10 @@ class Callers:
 
     def release(self, name: str) -> list[Arrival]:
         """Let a request go real time: the calls that waited for it and are to be sent now."""
-        waiter = self._waiters.pop(name, None)
-        if waiter is None:
+        if name not in self._waiters:
             return []
+        waiter = self._remove(name)
+        waiter.move(Stage.ANSWERED)
         self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
         return waiter.calls
 
@@ -162,13 +119,20 @@ class Callers:
         waiter.calls.remove(arrival)
         if waiter.calls or self._waiters.get(waiter.item.key) is not waiter:
             return None
-        del self._waiters[waiter.item.key]
+        self._remove(waiter.item.key)
         self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
+        return waiter
+
+    def _remove(self, name: str) -> Waiter:
+        waiter = self._waiters.pop(name)
+        if not self._waiters:
+            self._empty.set()
         return waiter
 
     def abandon(self, reason: BaseException) -> None:
         """Nobody is going to be answered any more."""
         waiters, self._waiters = self._waiters, {}
+        self._empty.set()
         for waiter in waiters.values():
             resolve(waiter.calls, reason)
 

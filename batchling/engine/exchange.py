@@ -14,18 +14,10 @@ from typing import TypeVar
 from batchling.core import events, retry
 from batchling.core.model import Call, Flow, Response
 from batchling.engine.access import Access
+from batchling.engine.patience import Patience
 from batchling.engine.sender import Keep, NetworkFault, Sender
 from batchling.providers.base import BrokenOff, Garbled, Refused, Verdict
 from batchling.system import clock
-
-PATIENCE_WITH_LIMITS = 86_400.0
-"""Seconds for which "too many requests" is waited out: it is a matter of time, and says nothing about a job."""
-
-PATIENCE_FOR_IDS = 60.0
-"""Seconds for which a provider may not know yet what it has just been given, and say so with a 4xx."""
-
-PATIENCE_WITH_FILES = 15.0
-"""Seconds for which a provider may have trouble with one file of results; whoever reads the results tries on."""
 
 T = TypeVar("T")
 
@@ -58,7 +50,7 @@ async def _nothing() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class FlowContext:
     """What a flow is run for: `batch` and `what` name it to people; at `until` (Unix seconds) patience ends.
 
     `submits` says that a fault which waiting does not mend ends it at once, as long as nothing was created. `leaves` is
@@ -77,36 +69,35 @@ class Errand:
 
 
 class Exchange:
-    """See the module. Belongs to the engine's loop. `first_pause` is the pause after a first failure, in seconds,
-    and `wait` how it is waited."""
+    """See the module. Belongs to the engine's loop. `wait` is how pauses are waited."""
 
     def __init__(
         self,
         sender: Sender,
         emit: Callable[[events.Event], None],
-        first_pause: float,
+        patience: Patience,
         wait: Wait = asyncio.sleep,
     ) -> None:
         self._sender = sender
         self._emit = emit
-        self._first_pause = first_pause
-        self._wait = wait
+        self.patience = patience
+        self.wait = wait
 
-    async def run(self, errand: Errand, flow: Callable[[], Flow[T]]) -> T:
+    async def run(self, context: FlowContext, flow: Callable[[], Flow[T]]) -> T:
         """What the flow returns. Raises what it raises, `GivenUp`, `ReplyLost`, and `NetworkFault` for a download that
         broke off, which has to begin anew, and for a submission that cannot arrive."""
         attempt = renewals = 0
         created = False
         while True:
             steps = flow()
-            used = errand.access.site.headers
+            used = context.access.site.headers
             call: Call | None = None
             broken: NetworkFault | None = None
             try:
                 call = next(steps)
                 while True:
                     try:
-                        response = await self._send(errand, call, ends=errand.submits and not created)
+                        response = await self._send(context, call, ends=context.submits and not created)
                     except NetworkFault as fault:
                         if not _reads_results(call):
                             raise
@@ -122,18 +113,18 @@ class Exchange:
                 assert broken is not None
                 raise broken from None
             except Refused as refusal:
-                # Whoever is turned away did nothing, so that the flow may begin anew, as whoever we are by then.
+                # A call answered 401 or 403 had no effect, so the flow can restart with the renewed credential.
                 renewals += 1
                 denied = refusal.response.status in (401, 403)
-                if not denied or renewals > 2 or not await errand.access.renew(used):
+                if not denied or renewals > 2 or not await context.access.renew(used, self.patience.credential):
                     raise
             except Garbled as fault:
                 if call is not None and not call.repeatable:
                     raise ReplyLost from fault
                 attempt += 1
-                if clock.time() > errand.until:
-                    raise GivenUp(f"cannot {errand.what} ({fault})", None) from fault
-                await self.pause(errand.batch, errand.what, str(fault), attempt)
+                if clock.time() > context.until:
+                    raise GivenUp(f"cannot {context.what} ({fault})", None) from fault
+                await self.pause(context.batch, context.what, str(fault), attempt)
 
     async def pause(
         self,
@@ -146,14 +137,14 @@ class Exchange:
         unreached: bool = False,
     ) -> None:
         """Wait before attempt number `attempt + 1`, and say why."""
-        seconds = retry.pause(attempt, self._first_pause, random.random(), asked)
+        seconds = retry.pause(attempt, self.patience.first_pause, random.random(), asked)
         self._emit(events.Delayed(batch, what, why, seconds, attempt, unreached))
-        await self._wait(seconds)
+        await self.wait(seconds)
 
-    async def _send(self, errand: Errand, call: Call, *, ends: bool) -> Response:
+    async def _send(self, context: FlowContext, call: Call, *, ends: bool) -> Response:
         """The answer to a call, after as many attempts as it takes. With `ends`, a fault which waiting does not mend is
         raised."""
-        until = errand.until
+        until = context.until
         began = clock.time()
         attempt = 0
         while True:
@@ -161,26 +152,26 @@ class Exchange:
             response: Response | None = None
             asked: float | None = None
             unreached = False
-            way = errand.access.way
+            way = context.access.way
             if call.pause:
-                await asyncio.sleep(call.pause * self._first_pause)
+                await asyncio.sleep(call.pause * self.patience.first_pause)
             if not call.repeatable:
-                await errand.leaves()
+                await context.leaves()
             try:
-                target = errand.access.site.target
-                response = await self._sender.send(call, errand.keep, way, target.base_url, target.account)
+                target = context.access.site.target
+                response = await self._sender.send(call, context.keep, way, target.base_url, target.account)
             except NetworkFault as fault:
                 unreached = not fault.acted
-                detour = unreached and errand.access.turn_back(way)
+                detour = unreached and context.access.turn_back(way)
                 if fault.acted and not call.repeatable:
                     raise ReplyLost from fault
                 if _reads_results(call) or (ends and fault.final and unreached and not detour):
                     raise
                 why = str(fault)
             else:
-                errand.access.prove(way)
-                errand.access.hear_clock(response, clock.time())
-                if response.ok or errand.judge(response) is not Verdict.LATER:
+                context.access.prove(way)
+                context.access.note_clock(response, clock.time())
+                if response.ok or context.judge(response) is not Verdict.LATER:
                     return response
                 passing = retry.passing(response.status)
                 if not call.repeatable and passing and not retry.refused_unseen(response.status):
@@ -189,11 +180,11 @@ class Exchange:
                 asked = retry.retry_after(response, clock.time())
                 reads = _reads_results(call)
                 if response.status == 429:
-                    until = max(until, errand.until + PATIENCE_WITH_LIMITS)
+                    until = max(until, context.until + self.patience.limits)
                 elif (reads or not passing) and clock.time() > began + (
-                    PATIENCE_WITH_FILES if reads else PATIENCE_FOR_IDS
+                    self.patience.result_file if reads else self.patience.ids
                 ):
                     return response
             if clock.time() > until:
-                raise GivenUp(f"cannot {errand.what} ({why})", response)
-            await self.pause(errand.batch, errand.what, why, attempt, asked, unreached=unreached)
+                raise GivenUp(f"cannot {context.what} ({why})", response)
+            await self.pause(context.batch, context.what, why, attempt, asked, unreached=unreached)

@@ -24,7 +24,9 @@ import msgspec
 
 from batchling.core import events
 from batchling.core.budget import Budget, Quote
+from batchling.core.model import AccountKey
 from batchling.system import clock
+from batchling.system.forks import on_fork
 
 if sys.platform != "win32":  # which has no fork either
     import fcntl
@@ -33,7 +35,6 @@ _log = logging.getLogger(__name__)
 
 HOUR = 3_600.0
 
-Account = tuple[str, str, str]
 
 _COUNTED: Mapping[str, type[events.Event]] = {
     kind.__name__: kind
@@ -63,7 +64,7 @@ class Family:
     def __init__(self, budget: Budget | None = None, hear: Callable[[events.Event], None] | None = None) -> None:
         self.budget = budget
         self._hear = hear
-        self._launches: dict[Account, dict[str, float | None]] = {}
+        self._launches: dict[AccountKey, dict[str, float | None]] = {}
         """The creations within the hour, by name: when each was made, None while it is on its way."""
         self._unheard: list[events.Event] = []
         self._lock = threading.RLock()
@@ -99,7 +100,7 @@ class Family:
 
     # The receipt.
 
-    def tell(self, event: events.Event) -> None:
+    def on_event(self, event: events.Event) -> None:
         """Take an event of this process in."""
         if self.budget is not None:
             self._settle(self.budget, event)
@@ -139,7 +140,7 @@ class Family:
 
     # The pace.
 
-    def launch(self, account: Account, most: int) -> str | tuple[int, float | None]:
+    def launch(self, account: AccountKey, most: int) -> str | tuple[int, float | None]:
         """Take one of the `most` creations an hour of an account: its name; or, when there is none left, how many were
         made within the hour, and the seconds until the first of them is an hour ago."""
         with self._together():
@@ -157,7 +158,7 @@ class Family:
             self._write("launched", (account, name, now))
             return name
 
-    def launched(self, account: Account, name: str, *, created: bool) -> None:
+    def launched(self, account: AccountKey, name: str, *, created: bool) -> None:
         """A creation was made, or will never be."""
         with self._together():
             if created:
@@ -217,7 +218,7 @@ class Family:
             return
         told = msgspec.json.decode(raw)
         if kind in ("launched", "unlaunched"):
-            launches = self._launches.setdefault((*told[0],), {})
+            launches = self._launches.setdefault(AccountKey(*told[0]), {})
             if kind == "launched":
                 launches[told[1]] = told[2]
             else:
@@ -348,5 +349,4 @@ def _after_in_child() -> None:
     _forking.families = ()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+on_fork(before=_before_fork, in_parent=_after_in_parent, in_child=_after_in_child)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from batchling.core import events
-from batchling.core.model import Request, header
-from batchling.engine.callers import Arrival
+from batchling.core.model import Request
+from batchling.engine.waiter import Arrival
 from batchling.providers.base import account_of
 from batchling.providers.headers import lasting, may_vary
 
@@ -61,7 +61,7 @@ class PerCallHeaders:
     def meet(self, arrival: Arrival) -> None:
         """Take note of the headers of a call that has arrived, once."""
         request = arrival.request
-        if arrival.route.official or (header(request.headers, "x-stainless-retry-count") or "0") != "0":
+        if arrival.route.official or arrival.is_retry:
             return
         varying = {name: value for name, value in lasting(request.headers) if _may_vary(arrival, name)}
         if not varying:

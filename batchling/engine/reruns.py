@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from batchling.cache.footprints import Footprints
 from batchling.core import events
 from batchling.core.fingerprint import decode_body
 from batchling.core.footprint import Comparison, Footprint, Memory, footprint
+from batchling.core.model import QueueKey
 from batchling.core.neutral import Neutral
-from batchling.engine.callers import Waiter
+from batchling.engine.disk import Disk
+from batchling.engine.waiter import Waiter
 from batchling.errors import outline
 from batchling.system.loop import Mailbox
 
@@ -31,8 +31,6 @@ FEW = 3
 """Misses below which nothing is said."""
 HITS = 0.1
 """Share of calls found in the cache above which a run is one that goes on, and not one that is bought again."""
-
-_Queue = tuple[str, str, str]
 
 
 @dataclass(slots=True)
@@ -53,17 +51,17 @@ class Reruns:
     """See the module. `post` has work done on the loop thread."""
 
     def __init__(
-        self, kept: Footprints | None, disk: Executor, mailbox: Mailbox, emit: Callable[[events.Event], None]
+        self, kept: Footprints | None, disk: Disk, mailbox: Mailbox, emit: Callable[[events.Event], None]
     ) -> None:
         self._kept = kept
         self._disk = disk
         self._mailbox = mailbox
         self._emit = emit
-        self._runs: dict[_Queue, _Run] = {}
+        self._runs: dict[QueueKey, _Run] = {}
 
     def hit(self, waiter: Waiter) -> None:
         """A call was found in the cache."""
-        if self._kept is None or waiter.attempts + waiter.spared:
+        if self._kept is None or waiter.tries:
             return
         run = self._runs.setdefault(waiter.target.queue, _Run())
         run.hits += 1
@@ -72,15 +70,14 @@ class Reruns:
 
     def leave(self, waiters: Sequence[Waiter], neutral: Neutral) -> None:
         """Calls of one queue key that are not in the cache leave as batches."""
-        waiters = [waiter for waiter in waiters if not waiter.cached and not waiter.attempts + waiter.spared]
+        waiters = [waiter for waiter in waiters if not waiter.followed and not waiter.tries]
         if self._kept is None or not waiters:
             return
         run = self._runs.setdefault(waiters[0].target.queue, _Run())
         run.misses += len(waiters)
         found, run.first = run.first, []
         counts = (run.misses, run.misses + run.hits)
-        with suppress(RuntimeError):  # the scope is being closed
-            self._disk.submit(self._study, run, found, waiters, neutral, counts)
+        self._disk.submit(lambda: self._study(run, found, waiters, neutral, counts))
 
     # The disk thread.
 

@@ -1,8 +1,9 @@
-"""How long the caller of an intercepted call waits at most, as far as that can be seen.
+"""What a call is to be warned of: that its caller waits for so long only, or that its cache mark is too short.
 
-The HTTP libraries' own timeouts do not tick for a call that is batched; what the program put around it does. Seen are
-`asyncio.timeout`, `asyncio.wait_for`, and anyio's and trio's scopes, around the call in its own task or around a task
-that waits for it. A limit of another thread that waits for this one cannot be seen.
+How long a caller waits at most, as far as that can be seen: the HTTP libraries' own timeouts do not tick for a call
+that is batched; what the program put around it does. Seen are `asyncio.timeout`, `asyncio.wait_for`, and anyio's and
+trio's scopes, around the call in its own task or around a task that waits for it. A limit of another thread that waits
+for this one cannot be seen.
 """
 
 from __future__ import annotations
@@ -14,8 +15,32 @@ from typing import Any
 
 import anyio
 
+from batchling.core.model import JSON
+from batchling.engine.waiter import Arrival
+from batchling.providers.cache_marks import MARK, has_short_cache_mark
+
 _FAR = 1_000
 """Futures and tasks around a call that are looked at."""
+
+
+TRAP_CHECKS = 50
+"""How many calls of a scope are checked for a caller's timeout: the one who sets one mostly sets it for all."""
+
+
+class Traps:
+    """What one scope's calls are warned of. Any thread; called in that of the caller."""
+
+    def __init__(self) -> None:
+        self._checks = TRAP_CHECKS
+        self._has_short_cache_mark = False
+
+    def look(self, arrival: Arrival, body: dict[str, JSON]) -> None:
+        """Note on a call what it should be warned of; by a scope's first calls, since looking has a price."""
+        if self._checks > 0:
+            self._checks -= 1
+            arrival.limit = limit()
+        if not self._has_short_cache_mark and MARK in arrival.request.body and has_short_cache_mark(body):
+            self._has_short_cache_mark = arrival.has_short_cache_mark = True
 
 
 def limit() -> float | None:

@@ -1,13 +1,13 @@
 """List prices, from genai-prices: the only module that imports it.
 
 Loading it takes up to half a second, in the thread that enters a scope (`batchling.scope.preload`): no thread of ours
-imports anything. Prices are those of the providers' global endpoints as genai-prices knows them; it asks no network here.
+imports anything. Prices are those of the providers' global endpoints as genai-prices knows them; it asks no network
+here.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,8 +17,10 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from batchling.core.kinds import Kind, kind_of
 from batchling.providers.base import Limits
 from batchling.system import clock
+from batchling.system.forks import on_fork
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice, Provider, Usage
@@ -28,8 +30,7 @@ _log = logging.getLogger(__name__)
 _loading = threading.Lock()
 """Held while genai-prices is imported. A fork waits for it: a child with half a module could never import it."""
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
+on_fork(before=_loading.acquire, in_parent=_loading.release, in_child=_loading.release)
 
 _FEES = ("searches",)
 """Fees for a tool's calls, on which no provider gives a batch discount that we know of."""
@@ -159,18 +160,19 @@ class _Reader:
 
 
 def _flavours(endpoint: str) -> Sequence[str]:
-    for part, flavours in (
-        ("rawPredict", ("anthropic",)),
-        ("messages", ("anthropic", "default")),
-        ("responses", ("responses",)),
-        ("mbed", ("embeddings",)),
-        ("images", ("images",)),
-        ("ocr", ("ocr",)),
-        ("enerateContent", ("default",)),
-    ):
-        if part in endpoint:
-            return flavours
-    return ("chat", "default")
+    """What genai-prices may call an endpoint, the likeliest first."""
+    return _FLAVOURS.get(kind_of(endpoint), ("chat", "default"))
+
+
+_FLAVOURS: Mapping[Kind, Sequence[str]] = {
+    Kind.RAW_PREDICT: ("anthropic",),
+    Kind.MESSAGES: ("anthropic", "default"),
+    Kind.RESPONSES: ("responses",),
+    Kind.EMBEDDINGS: ("embeddings",),
+    Kind.IMAGES: ("images",),
+    Kind.OCR: ("ocr",),
+    Kind.GENERATE_CONTENT: ("default",),
+}
 
 
 def _chosen(source: Provider, flavours: Sequence[str]) -> str | None:

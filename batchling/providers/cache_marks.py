@@ -10,7 +10,7 @@ MARK = b'"cache_control"'
 """Where this is not in a body, there is no mark."""
 
 
-def is_brief(body: dict[str, JSON]) -> bool:
+def has_short_cache_mark(body: dict[str, JSON]) -> bool:
     """Whether one of the marks lasts five minutes, which is less than a batch may take: such a prompt is written to the
     cache again and again, and read from it by luck."""
     return any(

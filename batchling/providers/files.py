@@ -269,28 +269,7 @@ class FileDialect:
         return read_row(line)
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
-        listing = self.listing % tag if "%s" in self.listing else self.listing
-        files: frozenset[str] = frozenset()
-        if not self.tag and not (files := (yield from self.find_files(at, tag))):
-            return None
-        place = ""
-        known: set[str] = set()
-        for _ in range(MOST_PAGES):
-            query = "&".join(filter(None, (listing, place)))
-            path = self.path(at, f"/batches{'?' if query else ''}{query}")
-            page = read_page((yield Call(request("GET", at, path))))
-            jobs = read_objects(page.get("data"))
-            for job in jobs:
-                input_file = read_text(job.get("input_file_id")) or ""
-                if input_file in files or (self.tag and read_object(job.get("metadata")).get(self.tag) == tag):
-                    return Job(read_id(job), {"input_file_id": input_file})
-                if not self.echo and read_id(job) not in taken and (yield from self._has_our_file(at, job, tag, since)):
-                    return Job(read_id(job), {"input_file_id": input_file})
-            next_page = following(page, jobs)
-            if next_page is None or _goes_past(jobs, since - CLOCK_SLACK) or not is_new(jobs, known):
-                return None
-            place = next_page
-        raise Garbled("a list of jobs that does not come to its end")
+        return (yield from _find(self, at, tag, since, taken))
 
     def find_files(self, at: Site, tag: str) -> Flow[frozenset[str]]:
         """The ids of the input files of a submission: an upload that was repeated made another one."""
@@ -306,15 +285,6 @@ class FileDialect:
                 return frozenset(found)
             place = next_page
         raise Garbled("a list of files that does not come to its end")
-
-    def _has_our_file(self, at: Site, job: dict[str, JSON], tag: str, since: float) -> Flow[bool]:
-        """Whether a job that shows no metadata is over our file."""
-        input_file = read_text(job.get("input_file_id"))
-        recent = read_moment(job.get("created_at")) >= since - CLOCK_SLACK
-        if not input_file or not recent or read_object(job.get("metadata")):
-            return False
-        response = yield Call(request("GET", at, self.path(at, f"/files/{segment(input_file)}")))
-        return response.status != 404 and read_json(response).get("filename") == _file_name(tag)
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         method, path = self.cancelling
@@ -345,6 +315,45 @@ class FileDialect:
         endpoint = "/v1" + target.endpoint.removeprefix(self.prefix)
         said = claude.answer(body) if endpoint == "/v1/messages" else samples.answer(endpoint, body)
         return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
+
+
+def _find(dialect: FileDialect, at: Site, tag: str, since: float, taken: frozenset[str]) -> Flow[Job | None]:
+    listing = dialect.listing % tag if "%s" in dialect.listing else dialect.listing
+    files: frozenset[str] = frozenset()
+    if not dialect.tag and not (files := (yield from dialect.find_files(at, tag))):
+        return None
+    place = ""
+    known: set[str] = set()
+    for _ in range(MOST_PAGES):
+        query = "&".join(filter(None, (listing, place)))
+        path = dialect.path(at, f"/batches{'?' if query else ''}{query}")
+        page = read_page((yield Call(request("GET", at, path))))
+        jobs = read_objects(page.get("data"))
+        for job in jobs:
+            input_file = read_text(job.get("input_file_id")) or ""
+            if input_file in files or (dialect.tag and read_object(job.get("metadata")).get(dialect.tag) == tag):
+                return Job(read_id(job), {"input_file_id": input_file})
+            if (
+                not dialect.echo
+                and read_id(job) not in taken
+                and (yield from _has_our_file(dialect, at, job, tag, since))
+            ):
+                return Job(read_id(job), {"input_file_id": input_file})
+        next_page = following(page, jobs)
+        if next_page is None or _goes_past(jobs, since - CLOCK_SLACK) or not is_new(jobs, known):
+            return None
+        place = next_page
+    raise Garbled("a list of jobs that does not come to its end")
+
+
+def _has_our_file(dialect: FileDialect, at: Site, job: dict[str, JSON], tag: str, since: float) -> Flow[bool]:
+    """Whether a job that shows no metadata is over our file."""
+    input_file = read_text(job.get("input_file_id"))
+    recent = read_moment(job.get("created_at")) >= since - CLOCK_SLACK
+    if not input_file or not recent or read_object(job.get("metadata")):
+        return False
+    response = yield Call(request("GET", at, dialect.path(at, f"/files/{segment(input_file)}")))
+    return response.status != 404 and read_json(response).get("filename") == _file_name(tag)
 
 
 def _goes_past(jobs: list[dict[str, JSON]], since: float) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
-from numbers import Real
 from typing import Literal, Never
 
 from batchling.cache import open_footprints, open_store
@@ -19,9 +18,10 @@ from batchling.display.live import CHOICES, Choice, Display
 from batchling.display.plain import advise, log
 from batchling.display.receipt import Report
 from batchling.display.standing import Standing
-from batchling.engine.batcher import Batcher, Options
-from batchling.engine.batches import Terms
+from batchling.engine import patience
+from batchling.engine.batcher import Batcher
 from batchling.engine.family import Family
+from batchling.engine.options import Options, Ports
 from batchling.environment import cloud_tokens as credentials
 from batchling.environment import registry
 from batchling.environment.gateways import known_gateways
@@ -32,6 +32,7 @@ from batchling.money.meter import Meter
 from batchling.money.quote import quoting, total
 from batchling.providers import Routes
 from batchling.providers.base import Provider
+from batchling.scope import options
 from batchling.scope.context import BatchingContext
 from batchling.scope.listening import Call, Listeners
 
@@ -107,26 +108,24 @@ def batchify(
             "        answers = my_function()\n"
             "or, from a shell: batchling my_script.py:my_function"
         )
-    listeners = Listeners(_callables(on_event))
+    listeners = Listeners(options.callables(on_event))
 
     def prepare(provider: Provider) -> None:
         if not dry_run and provider.renew is not None:
             credentials.load(provider.renew)
         shown.prepare()
 
-    options = Options(
-        batch_size=_number("batch_size", batch_size),
-        window_seconds=_seconds("batch_window_seconds", batch_window_seconds),
-        dry_run=_boolean("dry_run", dry_run),
+    asked = Options(
+        batch_size=options.number("batch_size", batch_size),
+        window_seconds=options.seconds("batch_window_seconds", batch_window_seconds),
+        dry_run=options.boolean("dry_run", dry_run),
         join_duplicates=duplicates == "join",
-        terms=Terms(
-            _seconds("batch_poll_interval_seconds", batch_poll_interval_seconds),
-            _whole("max_resubmissions", max_resubmissions, 0),
-            _number("max_batches_in_flight", max_batches_in_flight),
-            _number("max_batches_per_hour", max_batches_per_hour),
+        patience=replace(
+            patience.USUAL, poll=options.seconds("batch_poll_interval_seconds", batch_poll_interval_seconds)
         ),
-        observe=listeners.begin if listeners else None,
-        prepare=prepare,
+        resubmissions=options.whole("max_resubmissions", max_resubmissions, 0),
+        in_flight=options.number("max_batches_in_flight", max_batches_in_flight),
+        per_hour=options.number("max_batches_per_hour", max_batches_per_hour),
     )
     if duplicates not in ("sample", "join"):
         raise OptionError("duplicates", f'must be "sample" or "join"; not {described(duplicates)}')
@@ -134,13 +133,13 @@ def batchify(
     routes = Routes(known_gateways(gateways, known), known)
     if not isinstance(cache, bool) and cache != "no-results":
         raise OptionError("cache", f'must be True, False or "no-results"; not {described(cache)}')
-    store = open_store(cache, look=options.dry_run)
+    store = open_store(cache, look=asked.dry_run)
     if display not in CHOICES:
         raise OptionError("display", f'must be "auto", "live", "plain" or "off"; not {described(display)}')
     install_hooks()
     shown = Display(display)
     report = Report(partial(total, known))
-    budget = None if budget_usd is None else Budget(_dollars("budget_usd", budget_usd), quoting(known))
+    budget = None if budget_usd is None else Budget(options.dollars("budget_usd", budget_usd), quoting(known))
     hints = Hints(partial(_saves_nothing, known))
     standing = Standing(kept=cache is not False)
 
@@ -158,48 +157,11 @@ def batchify(
         report.add(event)
 
     family = Family(budget, hear_of_child)
-    batcher = Batcher(options, routes, store, listen, Meter, family, open_footprints(cache, program()))
+    ports = Ports(listen, listeners.begin if listeners else None, prepare, Meter, open_footprints(cache, program()))
+    batcher = Batcher(asked, routes, store, ports, family)
     return BatchingContext(batcher, report, shown, listeners, hints)
 
 
 def _saves_nothing(known: Mapping[str, Provider], target: Target) -> bool:
     """Whether the provider is known to give no discount on a model in batches."""
     return (provider := known.get(target.provider)) is not None and provider.limits.price_of(target.model) == 1.0
-
-
-def _callables(value: object) -> list[Call]:
-    if value is None:
-        return []
-    found = [value] if callable(value) else list(value) if isinstance(value, Iterable) else []
-    if not found or not all(callable(call) for call in found):
-        wanted = "must be a callable that takes one event, or several of them"
-        raise OptionError("on_event", f"{wanted}; not {described(value)}")
-    return found
-
-
-def _seconds(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
-        raise OptionError(name, f"must be a positive number of seconds; not {described(value)}")
-    return float(value)
-
-
-def _dollars(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
-        raise OptionError(name, f"must be a number of US dollars, 0 or more, or None; not {described(value)}")
-    return float(value)
-
-
-def _number(name: str, value: object) -> int | None:
-    return None if value is None else _whole(name, value, 1, ", or None")
-
-
-def _whole(name: str, value: object, least: int, otherwise: str = "") -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise OptionError(name, f"must be a whole number of at least {least}{otherwise}; not {described(value)}")
-    return value
-
-
-def _boolean(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise OptionError(name, f"must be True or False; not {described(value)}")
-    return value

@@ -27,8 +27,8 @@ from batchling.hooks.waiting import wait, wait_async
 from batchling.scope import preload
 from batchling.scope.signals import Signals
 from batchling.system import clock
+from batchling.system.forks import on_fork
 from batchling.system.gate import active, current, open_gates
-from batchling.system.loop import in_forked_children
 
 if TYPE_CHECKING:
     from batchling.core.receipt import Receipt
@@ -229,4 +229,4 @@ def _abandon_all() -> None:
 
 
 atexit.register(_abandon_all)
-in_forked_children(standing.forget)
+on_fork(in_child=standing.forget)

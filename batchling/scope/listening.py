@@ -17,9 +17,10 @@ from queue import SimpleQueue
 from typing import Protocol, runtime_checkable
 
 from batchling.core.events import Event
-from batchling.engine.callers import Arrival, resolve
+from batchling.engine.callers import resolve
+from batchling.engine.waiter import Arrival
+from batchling.system.forks import on_fork
 from batchling.system.gate import outside
-from batchling.system.loop import in_forked_children
 
 _log = logging.getLogger(__name__)
 
@@ -167,4 +168,4 @@ def _start_anew_after_fork() -> None:
         listener.after_fork()
 
 
-in_forked_children(_start_anew_after_fork)
+on_fork(in_child=_start_anew_after_fork)

@@ -21,8 +21,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from batchling.system.forks import on_fork
 from batchling.system.interrupts import finished, interrupt
-from batchling.system.loop import in_forked_children
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -194,4 +194,4 @@ def _let_children_end() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-in_forked_children(_let_children_end)
+on_fork(in_child=_let_children_end)

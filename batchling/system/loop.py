@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 
 from batchling.system.clock import Loop
+from batchling.system.forks import on_fork
 
 _log = logging.getLogger(__name__)
 
@@ -46,18 +46,12 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-def in_forked_children(work: Callable[[], None]) -> None:
-    """Have `work` called in every forked child, on systems that fork."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=work)
-
-
 class Mailbox:
     """Work for the loop thread, from any thread, done in the order of posting.
 
     One wake-up of the loop serves all that is posted until it comes. In a burst the loop looks again a moment later
-    instead of being woken for each post, which would cost two system calls and a thread switch. `afterwards` is
-    called on the loop thread each time the box has been emptied; `context` makes the context that work runs in.
+    instead of being woken for each post, which would cost two system calls and a thread switch. `context`
+    makes the context that work runs in.
     """
 
     _PORTION = 500
@@ -66,11 +60,10 @@ class Mailbox:
     _LINGER = 0.002
     """Seconds after which the loop looks again in a burst."""
 
-    def __init__(self, afterwards: Callable[[], None], context: Callable[[], Context]) -> None:
+    def __init__(self, context: Callable[[], Context]) -> None:
         self._context = context
         self._work: deque[Callable[[], None]] = deque()
         self._awake = False
-        self._afterwards = afterwards
 
     def __bool__(self) -> bool:
         return bool(self._work)
@@ -101,7 +94,6 @@ class Mailbox:
         if portion > 1:
             self._awake = True
             asyncio.get_running_loop().call_later(self._LINGER, self._empty)
-        self._afterwards()
 
 
 def _forget_after_fork() -> None:
@@ -109,4 +101,4 @@ def _forget_after_fork() -> None:
     _engine.clear()
 
 
-in_forked_children(_forget_after_fork)
+on_fork(in_child=_forget_after_fork)

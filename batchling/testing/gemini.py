@@ -14,13 +14,13 @@ from aiohttp import web
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.providers.samples import gemini as samples
-from batchling.providers.samples import openai
-from batchling.testing.accents import Accent
+from batchling.testing.gemini_compatible import Compatible
+from batchling.testing.gemini_compatible import answer as compatible_answer
+from batchling.testing.gemini_errors import failure, refused
 from batchling.testing.hosts import outer_url
 from batchling.testing.openai_files import json_object, reply
-from batchling.testing.openai_rows import BadLine, read_rows
-from batchling.testing.streams import gemini_stream, openai_stream
-from batchling.testing.world import Refusal, Row, Served, Stage, World, encode, grpc_code, page_size, rows_of
+from batchling.testing.streams import gemini_stream
+from batchling.testing.world import Row, Served, Stage, World, encode, grpc_code, page_size, rows_of
 
 _MAX_INLINE = 20 * 1024 * 1024
 _BODY = frozenset(
@@ -37,7 +37,6 @@ _BODY = frozenset(
 )
 _EMBED_BODY = frozenset({"content", "taskType", "title", "outputDimensionality", "model"})
 _KINDS = {"batchGenerateContent": "generateContent", "asyncBatchEmbedContent": "embedContent"}
-_COMPATIBLE = Accent("gemini-openai", "/v1beta/openai", ("/chat/completions", "/embeddings"))
 
 
 class GeminiApi:
@@ -48,7 +47,7 @@ class GeminiApi:
         self._world = world
         self.jobs: dict[str, Served] = {}
         self._files: dict[str, dict[str, JSON]] = {}
-        self._contents: dict[str, bytes] = {}
+        self.contents: dict[str, bytes] = {}
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
         """Every call that this API answers."""
@@ -61,12 +60,7 @@ class GeminiApi:
             web.get(native + "/batches", self._list),
             web.get(native + "/batches/{id}", self._get),
             web.post(native + "/batches/{id}:cancel", self._cancel),
-            web.post(compatible + "/chat/completions", self._compatible),
-            web.post(compatible + "/embeddings", self._compatible),
-            web.post(compatible + "/batches", self._create_compatible),
-            web.get(compatible + "/batches", self._list_compatible),
-            web.get(compatible + "/batches/{id}", self._get_compatible),
-            web.post(compatible + "/batches/{id}/cancel", self._cancel_compatible),
+            *Compatible(self, self._world).routes(compatible),
         ]
 
     def creates(self, method: str, path: str) -> bool:
@@ -78,7 +72,7 @@ class GeminiApi:
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         key = request.headers.get("x-goog-api-key") or request.query.get("key") or bearer
         if not key or key.startswith("sk-bad"):
-            raise _refusal(400, "API key not valid. Please pass a valid API key.", "API_KEY_INVALID")
+            raise refused(400, "API key not valid. Please pass a valid API key.", "API_KEY_INVALID")
         return digest(key)
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
@@ -87,7 +81,7 @@ class GeminiApi:
         if method in _KINDS:
             return await self._create(request, account, model, _KINDS[method])
         if method not in ("generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents"):
-            raise _refusal(404, f"{method} is not found")
+            raise refused(404, f"{method} is not found")
         body = await json_object(request)
         status, answer = self._answer(method.replace("streamG", "g"), model, body)
         if status == 200:
@@ -101,15 +95,15 @@ class GeminiApi:
         if (fault := self._world.row_fault_for(body)) is not None:
             return fault.status, fault.error
         if model == "no-such-model":
-            return 404, _error(404, "models/no-such-model is not found")
+            return 404, failure(404, "models/no-such-model is not found")
         body = samples.lower_camel(body)
         known = _BODY if method == "generateContent" else _EMBED_BODY
         if method != "batchEmbedContents" and (unknown := set(body) - known):
-            return 400, _error(400, f'Invalid JSON payload received. Unknown name "{min(unknown)}"')
+            return 400, failure(400, f'Invalid JSON payload received. Unknown name "{min(unknown)}"')
         if method == "generateContent" and not body.get("contents"):
-            return 400, _error(400, "* GenerateContentRequest.contents: contents is not specified")
+            return 400, failure(400, "* GenerateContentRequest.contents: contents is not specified")
         if method == "generateContent" and (reason := _unanswered(body["contents"])):
-            return 400, _error(400, reason)
+            return 400, failure(400, reason)
         return 200, samples.answer(method, model, body)
 
     async def _create(self, request: web.Request, account: str, model: str, method: str) -> web.Response:
@@ -117,38 +111,39 @@ class GeminiApi:
         batch = (await json_object(request)).get("batch")
         batch = samples.lower_camel(batch, deep=False) if isinstance(batch, dict) else {}
         if not batch.get("displayName"):
-            raise _refusal(400, "batch.display_name is required")
+            raise refused(400, "batch.display_name is required")
         source = samples.lower_camel(batch.get("inputConfig") or {}, deep=False)
         rows: list[tuple[str, dict[str, JSON]]]
         if name := source.get("fileName"):
-            content = self._contents.get(name)
+            content = self.contents.get(name)
             if content is None or self._files[name]["account"] != account:
-                raise _refusal(404, f"File {name} not found")
+                raise refused(404, f"File {name} not found")
             named = rows = rows_of(content)
         else:
             if len(raw) > _MAX_INLINE:
-                raise _refusal(400, "Request payload size exceeds the limit: 20971520 bytes.")
+                raise refused(400, "Request payload size exceeds the limit: 20971520 bytes.")
             asked = source["requests"]["requests"]
             echoes = {f"{each['metadata']['key']}~{number}": each["metadata"] for number, each in enumerate(asked)}
             rows = list(zip(echoes, (each["request"] for each in asked), strict=True))
             named = [(each["metadata"]["key"], each["request"]) for each in asked]
-            self._check(named, "upload")
+            self.check(named, "upload")
         if model == "no-such-model":
-            raise _refusal(404, "models/no-such-model is not found")
-        self._check(named, "create")
-        job = self._new_job(account, f":{method}", rows)
+            raise refused(404, "models/no-such-model is not found")
+        self.check(named, "create")
+        job = self.new_job(account, f":{method}", rows)
         job.fault = self._world.job_fault_for(named, "job")
         job.words = {"displayName": batch["displayName"], "model": f"models/{model}", "inline": not name}
         if not name:
             job.words["echoes"] = echoes
         return reply(self._shown(job))
 
-    def _check(self, rows: bytes | list[Row], stage: Stage) -> None:
+    def check(self, rows: bytes | list[Row], stage: Stage) -> None:
         """Refuse what the API objects to."""
         if objection := self._world.objection(rows, stage):
-            raise _refusal(objection.status, objection.message)
+            raise refused(objection.status, objection.message)
 
-    def _new_job(self, account: str, endpoint: str, rows: list[tuple[str, dict[str, JSON]]]) -> Served:
+    def new_job(self, account: str, endpoint: str, rows: list[tuple[str, dict[str, JSON]]]) -> Served:
+        """A job that has just been created."""
         job = Served(f"job{self._world.number():08d}", account, endpoint, rows, self._world.now())
         self.jobs[job.id] = job
         return job
@@ -161,16 +156,16 @@ class GeminiApi:
             place = f"{outer_url(request, request.path)}?upload_id={named.get('displayName')}"
             return web.Response(headers={"x-goog-upload-url": place, "x-goog-upload-status": "active"})
         if command != "upload, finalize" or request.headers.get("x-goog-upload-offset") != "0":
-            raise _refusal(400, "unknown upload command")
+            raise refused(400, "unknown upload command")
         content = await request.read()
-        self._check(content, "upload")
+        self.check(content, "upload")
         return reply({"file": self._add(account, request.query["upload_id"], content)})
 
     def _add(self, account: str, display_name: str, content: bytes, kind: str = "") -> dict[str, JSON]:
         name = f"files/{kind}{self._world.number():012d}"
         file = {"name": name, "displayName": display_name, "sizeBytes": str(len(content)), "state": "ACTIVE"}
         self._files[name] = {**file, "account": account}
-        self._contents[name] = content
+        self.contents[name] = content
         return file
 
     async def _list_files(self, request: web.Request) -> web.Response:
@@ -180,23 +175,24 @@ class GeminiApi:
 
     async def _download(self, request: web.Request) -> web.Response:
         name = f"files/{request.match_info['id']}"
-        if name not in self._contents or self._files[name]["account"] != self.account(request):
-            raise _refusal(404, f"File {name} not found")
-        return web.Response(body=self._contents[name], content_type="application/octet-stream")
+        if name not in self.contents or self._files[name]["account"] != self.account(request):
+            raise refused(404, f"File {name} not found")
+        return web.Response(body=self.contents[name], content_type="application/octet-stream")
 
-    def _job(self, request: web.Request) -> Served:
+    def find_job(self, request: web.Request) -> Served:
+        """The job that a call is about."""
         job = self.jobs.get(request.match_info["id"])
         if job is None or job.account != self.account(request):
-            raise _refusal(404, "Requested entity was not found.")
+            raise refused(404, "Requested entity was not found.")
         return job
 
     async def _get(self, request: web.Request) -> web.Response:
-        job = self._job(request)
-        self._go_on(job)
+        job = self.find_job(request)
+        self.go_on(job)
         return reply(self._shown(job, with_rows=True))
 
     async def _list(self, request: web.Request) -> web.Response:
-        jobs = self._jobs_of(self.account(request))
+        jobs = self.jobs_of(self.account(request))
         start = int(request.query.get("pageToken") or 0)
         size = page_size(request, "pageSize")
         found, more = self._world.listed(jobs, start, size)
@@ -204,17 +200,18 @@ class GeminiApi:
         token = {"nextPageToken": str(start + size)} if more else {}
         return reply({**({"operations": page} if page else {}), **token})
 
-    def _jobs_of(self, account: str) -> list[Served]:
+    def jobs_of(self, account: str) -> list[Served]:
+        """The jobs of an account, the newest first."""
         jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
         for job in jobs:
-            self._go_on(job)
+            self.go_on(job)
         return jobs
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        self._job(request).cancelled = True
+        self.find_job(request).cancelled = True
         return reply({})
 
-    def _go_on(self, job: Served) -> None:
+    def go_on(self, job: Served) -> None:
         """Time passes whenever somebody looks."""
         job.polls += 1
         if not job.over and self._world.ready(job):
@@ -242,7 +239,7 @@ class GeminiApi:
 
     def _run(self, job: Served, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
         if job.endpoint.startswith("/"):
-            return self._answer_compatible(job.endpoint, body)
+            return compatible_answer(self._world, job.endpoint, body)
         return self._answer(job.endpoint.removeprefix(":"), model, {k: v for k, v in body.items() if k != "x"})
 
     def _shown(self, job: Served, *, with_rows: bool = False) -> dict[str, JSON]:
@@ -257,7 +254,7 @@ class GeminiApi:
             "createTime": _time(job.created_at),
             "updateTime": _time(self._world.now()),
             "batchStats": {name: str(count) for name, count in stats.items() if count},
-            "state": f"BATCH_STATE_{(self._over(job) or early).upper()}",
+            "state": f"BATCH_STATE_{(self.over(job) or early).upper()}",
             "name": f"batches/{job.id}",
         }
         shown: dict[str, JSON] = {"name": f"batches/{job.id}", "metadata": detail}
@@ -275,75 +272,9 @@ class GeminiApi:
         detail["output"] = output
         return {**shown, "done": True, "response": output}
 
-    def _over(self, job: Served) -> str:
+    def over(self, job: Served) -> str:
+        """How a job ended, in Gemini's words."""
         return self._world.ended(job.over) if job.over == "succeeded" else job.over
-
-    # The OpenAI-compatible path.
-
-    async def _compatible(self, request: web.Request) -> web.StreamResponse:
-        account = self.account(request)
-        endpoint = "/v1" + request.path.partition("/openai")[2]
-        body = await json_object(request)
-        status, answer = self._answer_compatible(endpoint, body)
-        if status != 200:
-            return reply(answer, status)
-        self._world.bill(self.name, endpoint, account, body, answer, None)
-        return await openai_stream(request, endpoint, body, answer) if body.get("stream") else reply(answer)
-
-    def _answer_compatible(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
-        if (fault := self._world.row_fault_for(body)) is not None:
-            return fault.status, fault.error
-        return 200, openai.answer(endpoint, body)
-
-    async def _create_compatible(self, request: web.Request) -> web.Response:
-        account = self.account(request)
-        order = await json_object(request)
-        name = str(order.get("input_file_id"))
-        if set(order) != {"input_file_id", "endpoint", "completion_window"} or name not in self._contents:
-            raise _refusal(400, "input_file_id, endpoint and completion_window are required, and nothing else")
-        self._check(self._contents[name], "create")
-        job = self._new_job(account, order["endpoint"], [])
-        job.words = {"input_file_id": name}
-        job.fault = self._world.job_fault_for(self._contents[name], "job")
-        try:
-            if job.fault is None or job.fault.done:
-                job.rows = read_rows(_COMPATIBLE, job.endpoint, self._contents[name], {})
-        except BadLine as bad:
-            job.fault = bad.fault
-        return reply(self._as_openai(job))
-
-    async def _get_compatible(self, request: web.Request) -> web.Response:
-        job = self._job(request)
-        self._go_on(job)
-        return reply(self._as_openai(job))
-
-    async def _list_compatible(self, request: web.Request) -> web.Response:
-        jobs = self._jobs_of(self.account(request))
-        found, more = self._world.listed(jobs, 0, len(jobs))
-        return reply({"object": "list", "data": [self._as_openai(job) for job in found], "has_more": more})
-
-    async def _cancel_compatible(self, request: web.Request) -> web.Response:
-        job = self._job(request)
-        job.cancelled = True
-        return reply(self._as_openai(job))
-
-    def _as_openai(self, job: Served) -> dict[str, JSON]:
-        words = {"succeeded": "completed"}
-        return {
-            "id": f"batches/{job.id}",
-            "object": "batch",
-            "endpoint": job.endpoint,
-            "input_file_id": job.words["input_file_id"],
-            "status": words.get(self._over(job), self._over(job)) or ("in_progress" if job.polls else "validating"),
-            "output_file_id": job.words.get("responsesFile"),
-            "errors": {"object": "list", "data": [job.reason.words()]} if job.reason else None,
-            "created_at": int(job.created_at),
-            "request_counts": {
-                "total": len(job.rows),
-                "completed": job.counts.get("successfulRequestCount", 0),
-                "failed": job.counts.get("failedRequestCount", 0),
-            },
-        }
 
 
 def _unanswered(contents: list[JSON]) -> str:
@@ -375,13 +306,3 @@ def _row(key: str, status: int, answer: dict[str, JSON], compatible: bool, echoe
 def _time(seconds: float) -> str:
     """With nine decimals, as Google has them."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-
-
-def _error(status: int, message: str, reason: str = "") -> dict[str, JSON]:
-    names = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND"}
-    details = {"details": [{"reason": reason}]} if reason else {}
-    return {"error": {"code": status, "message": message, "status": names.get(status, "UNKNOWN"), **details}}
-
-
-def _refusal(status: int, message: str, reason: str = "") -> Refusal:
-    return Refusal(reply(_error(status, message, reason), status))

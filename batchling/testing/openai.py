@@ -161,7 +161,7 @@ class OpenAIApi:
         job.words["once"] = request.headers.get(accent.once) if accent.once else None
         self.jobs[job.id] = job
         self._validate(job, content, order.get("request_params") or {})
-        return reply(accent.created_job(self._plain(job)) if accent.bare else self._shown(job), accent.created)
+        return reply(accent.created_job(_plain(self._world, job)) if accent.bare else self._shown(job), accent.created)
 
     def _made_before(self, request: web.Request, account: str) -> Served | None:
         """The job that an earlier call with the same idempotency key has made."""
@@ -271,51 +271,46 @@ class OpenAIApi:
         job.words["model"] = job.rows[0][1].get("model") if job.rows else None
 
     def _shown(self, job: Served) -> dict[str, JSON]:
-        return self._accent.job(self._plain(job))
-
-    def _plain(self, job: Served) -> dict[str, JSON]:
-        created = int(job.created_at)
-        early = (
-            "validating"
-            if job.polls < 1
-            else "in_progress"
-            if job.polls < self._world.polls_to_finish
-            else "finalizing"
-        )
-        ended = {f"{job.over}_at": int(self._world.now())} if job.over else {}
-        names = (
-            "in_progress_at",
-            "finalizing_at",
-            "completed_at",
-            "failed_at",
-            "expired_at",
-            "cancelling_at",
-            "cancelled_at",
-        )
-        total = len(job.rows) if job.polls else 0
-        return {
-            "id": job.id,
-            "object": "batch",
-            "endpoint": job.endpoint,
-            "model": job.words["model"],
-            "errors": {"object": "list", "data": [job.reason.words()]} if job.reason else None,
-            "input_file_id": job.words["input_file_id"],
-            "completion_window": "24h",
-            "status": self._world.ended(job.over)
-            if job.over == "completed"
-            else job.over or ("cancelling" if job.cancelled else early),
-            "output_file_id": job.words.get("output_file_id"),
-            "error_file_id": job.words.get("error_file_id"),
-            "created_at": created,
-            "expires_at": created + DAY,
-            **dict.fromkeys(names),
-            **ended,
-            "request_counts": {"total": total, "completed": 0, "failed": 0, **job.counts},
-            "metadata": job.words["metadata"],
-        }
+        return self._accent.job(_plain(self._world, job))
 
 
 def _searched(request: web.Request, job: Served) -> bool:
     """Whether a job is what a list call searches for, at those that can search."""
     wanted = request.query.get("search") or request.query.get("ds_name")
     return not wanted or wanted in (job.words["metadata"] or {}).values()
+
+
+def _plain(world: World, job: Served) -> dict[str, JSON]:
+    created = int(job.created_at)
+    early = "validating" if job.polls < 1 else "in_progress" if job.polls < world.polls_to_finish else "finalizing"
+    ended = {f"{job.over}_at": int(world.now())} if job.over else {}
+    names = (
+        "in_progress_at",
+        "finalizing_at",
+        "completed_at",
+        "failed_at",
+        "expired_at",
+        "cancelling_at",
+        "cancelled_at",
+    )
+    total = len(job.rows) if job.polls else 0
+    return {
+        "id": job.id,
+        "object": "batch",
+        "endpoint": job.endpoint,
+        "model": job.words["model"],
+        "errors": {"object": "list", "data": [job.reason.words()]} if job.reason else None,
+        "input_file_id": job.words["input_file_id"],
+        "completion_window": "24h",
+        "status": world.ended(job.over)
+        if job.over == "completed"
+        else job.over or ("cancelling" if job.cancelled else early),
+        "output_file_id": job.words.get("output_file_id"),
+        "error_file_id": job.words.get("error_file_id"),
+        "created_at": created,
+        "expires_at": created + DAY,
+        **dict.fromkeys(names),
+        **ended,
+        "request_counts": {"total": total, "completed": 0, "failed": 0, **job.counts},
+        "metadata": job.words["metadata"],
+    }

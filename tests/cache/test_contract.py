@@ -13,7 +13,7 @@ from batchling.cache.files import FileStore
 from batchling.cache.memory import MemoryStore
 from batchling.core.lifecycle import Phase, Record
 from batchling.core.model import Job, Target
-from tests.cache.ids import B1, B2, B3
+from tests.cache.ids import B1, B2, B3, holder
 
 TARGET = Target("openai", "https://api.openai.com/v1", "/v1/chat/completions", "m", "a", (("x", "y"),))
 
@@ -41,7 +41,7 @@ def test_a_key_has_one_holder(store: Store) -> None:
     assert second.record is not None
     assert (second.record.members, second.theirs) == (("z",), {"y": B1})
     assert (third.record, third.theirs) == (None, {"x": B1})
-    assert [store.lookup(key) for key in "xyz?"] == [B1, B1, B2, None]
+    assert [holder(store, key) for key in "xyz?"] == [B1, B1, B2, None]
     assert store.load(B3) is None
 
 
@@ -59,12 +59,12 @@ def test_freed_and_dead_keys_can_be_claimed_again(store: Store) -> None:
     assert record is not None
     ended = record.move(Phase.RUNNING, job=Job("j")).move(Phase.ENDED, freed=frozenset({"y"}))
     store.save(ended)
-    assert (store.lookup("x"), store.lookup("y")) == (B1, None)
+    assert (holder(store, "x"), holder(store, "y")) == (B1, None)
     again = store.claim(draft(B2, "y")).record
     assert again is not None
 
     store.save(ended.move(Phase.DEAD))
-    assert (store.lookup("x"), store.lookup("y")) == (None, B2)
+    assert (holder(store, "x"), holder(store, "y")) == (None, B2)
 
 
 def test_rows_appear_when_they_are_committed(store: Store) -> None:

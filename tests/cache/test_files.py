@@ -15,18 +15,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from batchling.cache.files import FileStore, replace_file
+from batchling.cache.durable import replace_file
+from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase, Record, to_json
 from batchling.core.model import Job
 from batchling.errors import CacheError
-from tests.cache.ids import B1, B2, B3
+from tests.cache.ids import B1, B2, B3, holder
 from tests.cache.test_contract import draft
 
 
 def test_looking_writes_nothing(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path / "none"))
 
-    assert store.lookup("x") is None
+    assert holder(store, "x") is None
     assert store.load(B1) is None
     assert not (tmp_path / "none").exists()
 
@@ -34,7 +35,7 @@ def test_looking_writes_nothing(tmp_path: Path) -> None:
 def test_a_later_store_knows_what_an_earlier_one_wrote(tmp_path: Path) -> None:
     FileStore(str(tmp_path)).claim(draft(B1, "x"))
 
-    assert FileStore(str(tmp_path)).lookup("x") == B1
+    assert holder(FileStore(str(tmp_path)), "x") == B1
 
 
 def test_a_drive_lock_excludes_others_also_in_one_process(tmp_path: Path) -> None:
@@ -54,9 +55,9 @@ def test_load_refreshes_what_lookup_knows(tmp_path: Path) -> None:
     assert other.claim(draft(B2, "x")).theirs == {"x": B1}
     one.save(record.move(Phase.DEAD))
 
-    assert other.lookup("x") == B1
+    assert holder(other, "x") == B1
     other.load(B1)
-    assert other.lookup("x") is None
+    assert holder(other, "x") is None
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
@@ -89,7 +90,7 @@ def test_a_damaged_record_costs_one_batch_and_is_set_aside(
     with caplog.at_level(logging.WARNING):
         store = FileStore(str(tmp_path))
 
-    assert (store.lookup("x"), store.lookup("y")) == (None, B2)
+    assert (holder(store, "x"), holder(store, "y")) == (None, B2)
     assert "passed over" in caplog.text
     assert (tmp_path / "batches" / f"{B1}.json").read_bytes() == document
     store.claim(draft(B3, "z"))
@@ -102,7 +103,7 @@ def test_a_newer_record_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureF
     path = tmp_path / "batches" / f"{B1}.json"
     path.write_bytes(path.read_bytes().replace(b'"schema":2', b'"schema":3'))
 
-    assert FileStore(str(tmp_path)).lookup("x") is None
+    assert holder(FileStore(str(tmp_path)), "x") is None
     assert path.exists()
     assert "newer" in caplog.text
 
@@ -112,7 +113,7 @@ def test_a_record_of_another_name_is_not_believed(tmp_path: Path) -> None:
     store.claim(draft(B1, "x"))
     replace_file(tmp_path / "batches" / f"{B2}.json", to_json(draft(B1, "y"), store.seal))
 
-    assert FileStore(str(tmp_path)).lookup("y") is None
+    assert holder(FileStore(str(tmp_path)), "y") is None
 
 
 @pytest.mark.parametrize("batch_id", ["../x", "a/b", "", "A", "x" * 24, "0" * 23, "0" * 25, "F" * 24, "."])
@@ -134,7 +135,7 @@ def test_what_the_system_refuses_is_a_cache_error(tmp_path: Path, monkeypatch: p
         store.claim(draft(B1, "x"))
     monkeypatch.undo()
     assert list((tmp_path / "batches").glob("*.tmp")) == []
-    assert FileStore(str(tmp_path)).lookup("x") is None
+    assert holder(FileStore(str(tmp_path)), "x") is None
 
 
 DRIVER = """
@@ -249,7 +250,7 @@ class TwoStores(RuleBasedStateMachine):
         held = [key for records in self.records for record in records.values() for key in record.holds]
         assert len(held) == len(set(held))
         fresh = FileStore(self.folder.name)
-        assert {key for key in "abcdef" if fresh.lookup(key)} == set(held)
+        assert {key for key in "abcdef" if holder(fresh, key)} == set(held)
 
 
 TestTwoStores = TwoStores.TestCase

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
-from tests.cache.ids import B1, B2, B3
+from tests.cache.ids import B1, B2, B3, holder
 from tests.cache.test_contract import draft
 
 WRITER = """
@@ -72,7 +72,7 @@ def test_killed_in_a_save(tmp_path: Path) -> None:
 
     record = store.load(B2)
     assert record is not None
-    assert (record.phase, store.lookup("y")) == (Phase.PLANNED, B2)
+    assert (record.phase, holder(store, "y")) == (Phase.PLANNED, B2)
     assert store.drive(B2)
 
 

@@ -14,7 +14,7 @@ from filelock import FileLock
 from batchling.cache import locks
 from batchling.cache.files import FileStore
 from batchling.errors import CacheError
-from tests.cache.ids import B1, B2
+from tests.cache.ids import B1, B2, holder
 from tests.cache.test_contract import draft
 
 
@@ -53,7 +53,7 @@ def test_a_claim_that_fails_leaves_nothing_behind(
     monkeypatch.undo()
 
     other = FileStore(str(tmp_path))
-    assert (store.lookup("x"), other.lookup("x"), other.load(B1)) == (None, None, None)
+    assert (holder(store, "x"), holder(other, "x"), other.load(B1)) == (None, None, None)
     assert other.drive(B1)
     claim = other.claim(draft(B2, "x"))
     assert claim.record is not None
@@ -91,19 +91,19 @@ def test_who_wakes_up_with_a_lock_that_was_passed_by_claims_nothing(
     monkeypatch.setattr(locks, "PATIENCE", 0.6)
     monkeypatch.setattr(locks, "LEASE", 0.3)
     sleeper, other = FileStore(str(tmp_path)), FileStore(str(tmp_path))
-    refresh = sleeper._refresh
+    refresh = sleeper._records.refresh
 
     def freeze() -> None:
         refresh()
-        monkeypatch.setattr(sleeper, "_refresh", refresh)
+        monkeypatch.setattr(sleeper._records, "refresh", refresh)
         assert other.claim(draft(B2, "x")).record is not None
 
-    monkeypatch.setattr(sleeper, "_refresh", freeze)
+    monkeypatch.setattr(sleeper._records, "refresh", freeze)
     claim = sleeper.claim(draft(B1, "x", "y"))
 
     assert claim.record is not None
     assert (claim.record.members, claim.theirs) == (("y",), {"x": B2})
-    assert FileStore(str(tmp_path)).lookup("x") == B2
+    assert holder(FileStore(str(tmp_path)), "x") == B2
 
 
 def test_a_disk_that_is_full_during_a_download_is_a_cache_error(

@@ -12,7 +12,7 @@ import pytest
 
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase, to_json
-from tests.cache.ids import B1, B2, B3
+from tests.cache.ids import B1, B2, B3, holder
 from tests.cache.test_contract import draft
 
 
@@ -40,7 +40,7 @@ def test_a_bottomless_document_is_damage(tmp_path: Path, document: bytes) -> Non
 
     store = FileStore(str(tmp_path))
 
-    assert (store.lookup("x"), store.lookup("y")) == (None, B2)
+    assert (holder(store, "x"), holder(store, "y")) == (None, B2)
 
 
 def test_a_folder_in_the_place_of_a_record_is_damage(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_what_cannot_be_set_aside_is_passed_over(tmp_path: Path, caplog: pytest.
         store = FileStore(str(tmp_path))
         assert store.claim(draft(B3, "x")).theirs == {"x": B1}
 
-    assert (store.lookup("x"), store.lookup("y")) == (B1, B2)
+    assert (holder(store, "x"), holder(store, "y")) == (B1, B2)
     assert caplog.text.count("passed over") == 1
     assert damaged.read_bytes() == b"{"
 
@@ -97,11 +97,11 @@ def test_a_folder_deleted_under_a_store_is_forgotten_and_made_again(tmp_path: Pa
     shutil.rmtree(tmp_path / "store")
 
     assert store.load(B1) is None
-    assert (store.lookup("x"), store.lookup("y")) == (None, B2)  # only b1 was asked about
+    assert (holder(store, "x"), holder(store, "y")) == (None, B2)  # only b1 was asked about
     claim = store.claim(draft(B3, "x", "y"))
     assert claim.record is not None
     assert claim.record.members == ("x", "y")
-    assert FileStore(str(tmp_path / "store")).lookup("y") == B3
+    assert holder(FileStore(str(tmp_path / "store")), "y") == B3
 
 
 def test_replaced_rows_are_found_though_time_and_size_are_the_same(tmp_path: Path) -> None:
@@ -123,4 +123,4 @@ def test_documents_of_other_phases_are_read(tmp_path: Path) -> None:
     (tmp_path / "batches" / f"{B1}.json").write_bytes(to_json(record.move(Phase.DEAD, reason="said so"), store.seal))
 
     assert store.load(B1) == record.move(Phase.DEAD, reason="said so")
-    assert store.lookup("x") is None
+    assert holder(store, "x") is None

@@ -120,12 +120,14 @@ def test_a_time_limit_is_told_once_and_a_long_one_is_none() -> None:
 
 
 def test_short_cache_marks_are_told_once() -> None:
-    (text,) = said(Queued(CLAUDE, brief=True), Queued(replace(CLAUDE, model="other"), brief=True))
+    (text,) = said(
+        Queued(CLAUDE, has_short_cache_mark=True), Queued(replace(CLAUDE, model="other"), has_short_cache_mark=True)
+    )
     assert '"ttl": "1h"' in text
 
 
 def test_two_traps_of_one_call_are_both_told() -> None:
-    (text,) = said(Queued(CLAUDE, limit=300.0, brief=True))
+    (text,) = said(Queued(CLAUDE, limit=300.0, has_short_cache_mark=True))
     assert "after 5 min" in text
     assert "1h" in text
 
@@ -164,7 +166,7 @@ def test_a_header_that_is_left_out_is_named_once() -> None:
 
 
 def test_two_warnings_about_one_call_are_two_lines_and_models_make_none() -> None:
-    (text,) = said(replace(Queued(replace(CHAT, model="a\nb")), limit=60.0, brief=True))
+    (text,) = said(replace(Queued(replace(CHAT, model="a\nb")), limit=60.0, has_short_cache_mark=True))
     assert len(text.split("\n")) == 2
     assert "a?b" in text
 

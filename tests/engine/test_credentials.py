@@ -14,10 +14,11 @@ import httpx
 import pytest
 
 from batchling.core.model import Headers
-from batchling.engine import access, driver
+from batchling.engine.patience import REFUSALS
 from batchling.providers.azure import Azure
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, chat, scope
+from tests.patience import be_patient
 
 DENIED = b'{"error": {"code": "401", "message": "The token has expired."}}'
 
@@ -60,8 +61,8 @@ def test_a_credential_that_cannot_be_renewed_is_told(
         raise LookupError("nobody is logged in")
 
     azure = Azure(deployments={"m": "m-batch"}, renew=renew)
-    monkeypatch.setattr(driver, "PATIENCE_WITH_REFUSALS", 0.0)
-    provider_server.fail_call("GET", "/batches/", 401, DENIED, times=driver.REFUSALS)
+    be_patient(monkeypatch, refusals=0.0)
+    provider_server.fail_call("GET", "/batches/", 401, DENIED, times=REFUSALS)
     with scope(provider_server, providers=[azure]):
         refused = post(provider_server, entra("old"), "a")
     assert refused.status_code == 401
@@ -130,8 +131,8 @@ def test_a_refused_key_is_not_replaced_by_a_token(
         raise AssertionError("not asked for")
 
     url = f"{provider_server.url}/azure/openai/v1/chat/completions"
-    monkeypatch.setattr(driver, "PATIENCE_WITH_REFUSALS", 0.0)
-    provider_server.fail_call("GET", "/batches/", 401, DENIED, times=driver.REFUSALS)
+    be_patient(monkeypatch, refusals=0.0)
+    provider_server.fail_call("GET", "/batches/", 401, DENIED, times=REFUSALS)
     with scope(provider_server, providers=[Azure(deployments={"m": "m-batch"}, renew=renew)]):
         answer = httpx.post(url, json=chat("a"), headers={"api-key": "k"}, verify=TLS, timeout=20)
 
@@ -141,15 +142,15 @@ def test_a_refused_key_is_not_replaced_by_a_token(
 def test_a_source_of_tokens_that_does_not_answer_is_not_waited_for(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(access, "PATIENCE", 0.05)
+    be_patient(monkeypatch, credential=0.05)
     free = threading.Event()
 
     def renew() -> Headers:
         free.wait(15)
         return ()
 
-    monkeypatch.setattr(driver, "PATIENCE_WITH_REFUSALS", 0.0)
-    provider_server.fail_call("GET", "/batches/", 401, DENIED, times=driver.REFUSALS)
+    be_patient(monkeypatch, refusals=0.0)
+    provider_server.fail_call("GET", "/batches/", 401, DENIED, times=REFUSALS)
     began = time.monotonic()
     with scope(provider_server, providers=[Azure(deployments={"m": "m-batch"}, renew=renew)]):
         refused = post(provider_server, entra("old"), "a")

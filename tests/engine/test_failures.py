@@ -6,9 +6,10 @@ import httpx
 import pytest
 import requests
 
-from batchling.engine import driver
+from batchling.engine.patience import REFUSALS
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, ask, ask_all, ask_claude, chat, scope, together
+from tests.patience import be_patient
 
 LIMITED = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down", "details": None}}
 
@@ -116,8 +117,8 @@ def test_a_key_that_stops_working_is_told_and_its_job_kept(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     revoked = b'{"error": {"message": "revoked", "type": "x"}}'
-    monkeypatch.setattr(driver, "PATIENCE_WITH_REFUSALS", 0.0)
-    provider_server.fail_call("GET", "/batches/", 401, revoked, times=driver.REFUSALS)
+    be_patient(monkeypatch, refusals=0.0)
+    provider_server.fail_call("GET", "/batches/", 401, revoked, times=REFUSALS)
     with scope(provider_server):
         first = ask(provider_server, "x")
     with scope(provider_server):

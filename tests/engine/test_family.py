@@ -89,12 +89,12 @@ def test_what_one_reserves_frees_or_pays_counts_for_all() -> None:
     assert reserve(family, "mine")
     assert in_child(lambda: [reserve(family, "first"), reserve(family, "second")]) == [True, False]
     assert not reserve(family, "third")
-    family.tell(events.Died("mine", "refused"))
+    family.on_event(events.Died("mine", "refused"))
     assert in_child(lambda: [reserve(family, "fourth"), reserve(family, "fifth")]) == [True, False]
     assert family.budget is not None
 
     def ends() -> None:
-        family.tell(events.Died("fourth", "refused"))
+        family.on_event(events.Died("fourth", "refused"))
 
     in_child(ends)
     assert reserve(family, "sixth")
@@ -152,7 +152,7 @@ def test_a_child_that_closes_its_files_keeps_its_own_clean_and_spends_nothing(tm
             taken = os.open(own, os.O_RDWR | os.O_CREAT)
             os.dup2(taken, number)
         may = reserve(family, "lost")
-        family.tell(events.Died("lost", "refused"))
+        family.on_event(events.Died("lost", "refused"))
         family._journal = None
         gc.collect()
         # A number that is the program's own now stays open.

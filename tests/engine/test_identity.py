@@ -13,8 +13,8 @@ import pytest
 
 from batchling.cache.files import FileStore
 from batchling.core.model import Bypass, Request, Target
-from batchling.engine.callers import Arrival
 from batchling.engine.per_call import PerCallHeaders
+from batchling.engine.waiter import Arrival
 from batchling.environment.accounts import find_site
 from batchling.providers import PROVIDERS, Routes
 from batchling.providers.base import Route

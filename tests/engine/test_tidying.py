@@ -15,7 +15,6 @@ import pytest
 
 from batchling import Detached, batchify, events, jobs
 from batchling.core.model import Job, Site, Target
-from batchling.engine import driver
 from batchling.providers import PROVIDERS
 from batchling.providers.azure import AZURE, Azure
 from batchling.providers.files import FileDialect
@@ -23,6 +22,7 @@ from batchling.providers.openai import OPENAI
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, ask_all, scope, together
 from tests.faults.test_broken_cache import Refusal
+from tests.patience import be_patient
 from tests.providers.flows import answer, play
 from tests.providers.kits import BY_NAME
 
@@ -104,7 +104,7 @@ def test_a_delete_that_fails_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(driver, "PATIENCE_WITH_TIDYING", 0.5)
+    be_patient(monkeypatch, tidying=0.5)
     spoil(server)
     heard: list[events.Event] = []
     for _ in range(2):
@@ -117,7 +117,7 @@ def test_a_delete_that_fails_changes_nothing(
 
 
 def test_nobody_waits_for_a_delete_that_hangs(server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "PATIENCE_WITH_TIDYING", 600.0)
+    be_patient(monkeypatch, tidying=600.0)
     server.stall_call("DELETE", "/files/", times=2)
     with pytest.raises(LookupError), opened(cache=False):
         assert [asked("a"), asked("b")] == [200, 200]
@@ -162,8 +162,8 @@ def test_it_stays_when_the_disk_did_not_take_the_answers(
 
 
 def test_it_stays_when_the_results_cannot_be_read(server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "PATIENCE_WITH_RESULTS", 0.2)
-    monkeypatch.setattr(driver, "PATIENCE_FOR_ROWS", 0.1)
+    be_patient(monkeypatch, results=0.2)
+    be_patient(monkeypatch, rows=0.1)
     server.change_reply("GET", "/content", lambda body: b"<html>", times=float("inf"))
     with opened():
         assert asked("a") == 424

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from batchling import batchify, uninstall_hooks
-from batchling.providers.cache_marks import is_brief
+from batchling.providers.cache_marks import has_short_cache_mark
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, ask, ask_all, ask_claude, chat, gather, scope, together
 
@@ -204,7 +204,7 @@ def test_short_cache_marks(provider_server: ProviderServer, caplog: pytest.LogCa
     ],
 )
 def test_where_marks_stand(body: dict[str, Any], brief: bool) -> None:
-    assert is_brief(body) is brief
+    assert has_short_cache_mark(body) is brief
 
 
 def test_a_scope_that_intercepts_nothing(provider_server: ProviderServer, caplog: pytest.LogCaptureFixture) -> None:

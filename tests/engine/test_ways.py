@@ -31,9 +31,10 @@ import trustme
 from batchling import batchify, events, jobs
 from batchling.core.model import Call, Flow, Request, Response, Site, Target
 from batchling.core.way import Proxy, Way
-from batchling.engine import driver, pools, wire
+from batchling.engine import pools, wire
 from batchling.engine.access import Access
-from batchling.engine.exchange import Errand, Exchange, GivenUp
+from batchling.engine.exchange import Exchange, FlowContext, GivenUp
+from batchling.engine.patience import Patience
 from batchling.engine.sender import NetworkFault, Sender
 from batchling.environment import ways as environment
 from batchling.providers import PROVIDERS
@@ -41,6 +42,7 @@ from batchling.system.gate import RealTime, current
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, chat, together
 from tests.engine.fronts import ProxyServer, SocksServer, client_context, listening, pipe, port_of, server_context, tls
+from tests.patience import be_patient
 
 HEADERS = (("authorization", "Bearer sk-1"), ("content-type", "application/json"))
 INSIDE = "http://llm.internal.example"
@@ -362,9 +364,9 @@ def test_a_wall_behind_a_create_call_is_waited_out(
 
     async def run() -> None:
         sender = Sender()
-        errand = Errand("b", "submit", time.time() + 0.05, access, submits=True)
+        flow_context = FlowContext("b", "submit", time.time() + 0.05, access, submits=True)
         try:
-            await Exchange(sender, lambda event: None, 0.01).run(errand, flow)
+            await Exchange(sender, lambda event: None, Patience(poll=0.01)).run(flow_context, flow)
         finally:
             await sender.close()
 
@@ -396,7 +398,7 @@ def test_the_first_message_says_why(
         return lookup(host, *args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", at_once)
-    monkeypatch.setattr(driver, "PATIENCE_BEFORE_JOB", 0.5)
+    be_patient(monkeypatch, before_job=0.5)
     with scope(base):
         answer = submit(base, "a", Way()).result(20)
     assert answer.status == 424

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from batchling.engine import driver, exchange, sender
+from batchling.engine import sender
 from tests.faults.table import CELLS
+from tests.patience import be_patient
 
 REPORTS = ("test_isolation.py", "test_reports.py")
 
@@ -16,11 +17,11 @@ _reports: set[str] = set()
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The waits of a real network, shortened; their order stays: a listing takes longer than a poll."""
-    monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 0.15)
-    monkeypatch.setattr(driver, "PATIENCE_FOR_ROWS", 0.0)
-    monkeypatch.setattr(driver, "PATIENCE_WITH_REFUSALS", 0.0)
-    monkeypatch.setattr(driver, "PATIENCE_WITH_PAGES", 0.0)
-    monkeypatch.setattr(exchange, "PATIENCE_WITH_FILES", 0.0)
+    be_patient(monkeypatch, listing=0.15)
+    be_patient(monkeypatch, rows=0.0)
+    be_patient(monkeypatch, refusals=0.0)
+    be_patient(monkeypatch, pages=0.0)
+    be_patient(monkeypatch, result_file=0.0)
     monkeypatch.setattr(sender, "IDLE_SECONDS", 0.3)
 
 

@@ -20,11 +20,12 @@ import pytest
 from batchling.cache import locks
 from batchling.cache.files import FileStore
 from batchling.cache.folder import Folder
+from batchling.cache.records import RecordFiles
 from batchling.core.lifecycle import Phase
-from batchling.engine import driver
 from batchling.system.gate import open_gates
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, gather, scope, together
+from tests.patience import be_patient
 
 TEXTS = ["a", "b", "c"]
 
@@ -113,7 +114,7 @@ def test_a_disk_that_becomes_full_at_any_write(
     provider_server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once a claim is on the disk, its requests are paid once, however much of the rest could not be written."""
-    monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 0.05)
+    be_patient(monkeypatch, listing=0.05)
     first = asked = 0
     cached = 0
     while first <= asked:
@@ -222,22 +223,23 @@ def test_a_batch_that_cannot_be_read_is_not_bought_again(
 ) -> None:
     """A disk with a bad block under a record: it is tried for a while, and then told."""
     statuses(provider_server)
-    load = FileStore._read
+    load = RecordFiles.read
     failing = [3]
 
-    def unreadable(store: FileStore, batch_id: str) -> Any:
+    def unreadable(store: RecordFiles, batch_id: str) -> Any:
         if failing[0]:
             failing[0] -= 1
             raise OSError(errno.EIO, "Input/output error")
         return load(store, batch_id)
 
-    monkeypatch.setattr("batchling.engine.batches.FOLLOW_SECONDS", 0.01)
+    be_patient(monkeypatch, follow=0.01)
     with scope(provider_server):
         monkeypatch.setattr(FileStore, "has_rows", lambda *_: False)
-        monkeypatch.setattr(FileStore, "_read", unreadable)
+        monkeypatch.setattr(RecordFiles, "read", unreadable)
         assert ask(provider_server, "a").status_code == 200
+    be_patient(monkeypatch, disk=0.1)
+    with scope(provider_server):
         failing[0] = 10**9
-        monkeypatch.setattr("batchling.engine.batches.PATIENCE_WITH_DISK", 0.1)
         told = ask(provider_server, "b")
     assert told.status_code == 424
     assert "Input/output error" in told.text
@@ -320,7 +322,7 @@ def test_whoever_gives_up_while_results_are_looked_at_damages_nothing(
             monkeypatch.setattr(FileStore, "has_rows", look)
             with pytest.raises(asyncio.CancelledError):
                 await caller
-            while gate._batches._tasks:  # type: ignore[attr-defined]
+            while gate._tasks._tasks:  # type: ignore[attr-defined]
                 await asyncio.sleep(0.01)
 
     asyncio.run(give_up())

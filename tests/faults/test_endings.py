@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from batchling.cache.files import FileStore
-from batchling.engine import driver
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, ask_claude, scope
 from tests.faults.calls import ask_all as ask_provider
 from tests.faults.test_wire import run
+from tests.patience import be_patient
 
 PROVIDERS = ["openai", "anthropic"]
 RESULTS = {"openai": "/content", "anthropic": "/results"}
@@ -124,7 +124,7 @@ def test_rows_that_come_late_are_waited_for(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, provider: str
 ) -> None:
     """xAI's store does not show all rows of a finished job at once."""
-    monkeypatch.setattr(driver, "PATIENCE_FOR_ROWS", 20.0)
+    be_patient(monkeypatch, rows=20.0)
     provider_server.change_reply("GET", RESULTS[provider], lines(lambda rows: rows[:1]), times=5)
 
     assert run(provider_server, provider) == [200] * 3
@@ -137,7 +137,7 @@ def test_a_page_in_place_of_results_buys_nothing(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, provider: str, page: bytes
 ) -> None:
     """As of a proxy that answers for the provider, over and over."""
-    monkeypatch.setattr(driver, "PATIENCE_FOR_ROWS", 20.0)
+    be_patient(monkeypatch, rows=20.0)
     provider_server.change_reply("GET", RESULTS[provider], lambda _: page, times=6)
 
     assert run(provider_server, provider) == [200] * 3
@@ -201,7 +201,7 @@ def test_finished_without_files_is_waited_for_briefly(
     assert run(provider_server, "openai") == [200] * 3
     assert len(provider_server.jobs()) == 1
 
-    monkeypatch.setattr(driver, "PATIENCE_FOR_FILES", 0.05)
+    be_patient(monkeypatch, files=0.05)
     provider_server.change_reply("GET", "/batches/", hidden, times=10_000)
     with scope(provider_server, batch_poll_interval_seconds=0.01, batch_window_seconds=0.02):
         lost = ask(provider_server, "nowhere to be seen")
@@ -254,7 +254,7 @@ def test_a_job_that_outlives_its_expiry_is_told_and_kept(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unknown word may stand for ever: the expiry and a grace bound it."""
-    monkeypatch.setattr(driver, "GRACE", -86_400.0)
+    be_patient(monkeypatch, grace=-86_400.0)
     provider_server.hold()
     with scope(provider_server):
         late = ask(provider_server, "x")
@@ -272,7 +272,7 @@ def test_a_job_may_take_as_long_as_its_provider_says(
             provider_server.release()
         return json.dumps({**json.loads(body), "expires_at": int(time.time()) + 3 * 86_400}).encode()
 
-    monkeypatch.setattr(driver, "GRACE", -86_400.0)
+    be_patient(monkeypatch, grace=-86_400.0)
     provider_server.hold()
     provider_server.change_reply("GET", "/batches/", later, times=10_000)
     with scope(provider_server):
@@ -287,7 +287,7 @@ def test_results_that_have_lapsed_are_bought_anew(
         ask(provider_server, "x")
     for path in batchling_cache.glob("results/*"):
         path.unlink()
-    monkeypatch.setattr(driver, "GRACE", -200_000.0)
+    be_patient(monkeypatch, grace=-200_000.0)
     provider_server.fail_call("GET", "/batches/", 404, b"{}", times=3)
     with scope(provider_server):
         assert ask(provider_server, "x").status_code == 200
@@ -349,7 +349,7 @@ def test_a_lost_job_is_looked_for_from_the_loss_of_its_reply_on(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, provider: str
 ) -> None:
     """A create call that was waited for longer than a list takes to show its job: one look is not enough."""
-    monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 0.25)  # IDLE_SECONDS is 0.3 here
+    be_patient(monkeypatch, listing=0.25)  # IDLE_SECONDS is 0.3 here
     provider_server.stall_call("POST", "/batches", acts=True)
     provider_server.change_reply("GET", "/batches", lambda body: b'{"data":[],"has_more":false}')
 

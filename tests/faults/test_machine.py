@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase, Record
 from batchling.core.model import Job
+from tests.cache.ids import holder
 from tests.cache.test_contract import TARGET
 
 KEYS = ["k1", "k2", "k3", "k4"]
@@ -145,7 +146,7 @@ class Machine(RuleBasedStateMachine):
         assert max(held.values(), default=0) <= 1, held
         for batch_id, keys in self.jobs.items():
             for key in keys:
-                assert fresh.lookup(key) == batch_id
+                assert holder(fresh, key) == batch_id
 
     @precondition(lambda self: self.number)
     @invariant()

@@ -10,11 +10,11 @@ from math import inf
 import pytest
 
 from batchling import events
-from batchling.engine import driver
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, scope
 from tests.faults.calls import ask_all as ask_provider
 from tests.faults.test_wire import run
+from tests.patience import be_patient
 
 PAGE = b"<!DOCTYPE html><title>Just a moment...</title>"
 PROVIDERS = pytest.mark.parametrize("provider", ["openai", "anthropic"])
@@ -122,7 +122,7 @@ def test_an_error_file_that_stays_unreadable_costs_no_other_row(provider_server:
 def test_an_output_file_that_stays_unreadable_keeps_the_batch(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "PATIENCE_WITH_RESULTS", 0.0)
+    be_patient(monkeypatch, results=0.0)
     provider_server.fail_rows(lambda body: "bad" in json.dumps(body), 400, {"error": {"message": "bad"}})
     provider_server.fail_call("GET", "_output/content", 403, b"{}")
     seen = []
@@ -177,7 +177,7 @@ def test_a_list_that_tells_nothing_buys_nothing(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """litellm#38738; an end of minutes, then the next run looks again."""
-    monkeypatch.setattr(driver, "PATIENCE_WITH_RESULTS", 0.2)
+    be_patient(monkeypatch, results=0.2)
     provider_server.lose_created(500)
     provider_server.spoil_lists("unreadable")
     first = run(provider_server, "openai")

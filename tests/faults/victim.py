@@ -8,17 +8,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Generator, Sequence
+from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import batchling.cache.files
-import batchling.engine.batcher
-import batchling.engine.driver
-import batchling.engine.sender  # loaded before the fork, with all that they import
-import batchling.scope.api
 from batchling.cache.files import FileStore
+from batchling.engine import patience
 from batchling.money import prices
 from batchling.system import loop
 from batchling.testing import ProviderServer
@@ -59,7 +56,7 @@ def _main(
 ) -> None:
     os.environ["BATCHLING_CACHE_DIR"] = folder
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    batchling.engine.driver.PATIENCE_FOR_LISTING = 0.3
+    patience.USUAL = replace(patience.USUAL, listing=0.3)
     server = SimpleNamespace(openai_url=place[0], anthropic_url=place[1], gateways=place[2])
     counter = _Counter(kill_at)
     if kill_at or ticks is not None:

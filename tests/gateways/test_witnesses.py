@@ -17,11 +17,11 @@ import pytest
 
 from batchling import batchify
 from batchling.core.model import State
-from batchling.engine import driver
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, chat
 from tests.gateways.conftest import PATIENCE, Start
 from tests.gateways.relay import Relay
+from tests.patience import be_patient
 from tests.providers.kits import BY_NAME
 from tests.testing.program import Program
 
@@ -96,7 +96,7 @@ def test_answers(
 @pytest.mark.parametrize("lost", ["lose_there", "lose_back"])
 def test_a_lost_create_call(witness: Witness, monkeypatch: pytest.MonkeyPatch, name: str, lost: str) -> None:
     """Bought once, whether it has arrived or not."""
-    monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 2.0)
+    be_patient(monkeypatch, listing=2.0)
     relay = witness(name)
     setattr(relay, lost, "POST /v1/batches")
     contents(ask(relay))

@@ -170,13 +170,13 @@ def test_an_unknown_cost_stays_reserved_and_a_dead_batch_costs_nothing() -> None
     quotes = {"a": Decimal("0.4"), "b": Decimal("0.7"), "c": Decimal("0.6")}
     assert list(purse.reserve("1", quotes)) == ["b"]
     assert purse.taken == purse.limit
-    Family(purse).tell(events.Ended("1", 2, 0, Cost(answers=2, full=None, paid=None)))
+    Family(purse).on_event(events.Ended("1", 2, 0, Cost(answers=2, full=None, paid=None)))
     assert purse.taken == 1
     assert list(purse.reserve("2", quotes)) == ["a", "b", "c"]
 
     purse = Budget(1.0, lambda target, items: {})
     purse.reserve("1", quotes)
-    Family(purse).tell(events.Died("1", "refused"))
+    Family(purse).on_event(events.Died("1", "refused"))
     assert purse.taken == 0
 
 

@@ -16,11 +16,11 @@ import pytest
 from batchling import Detached
 from batchling.cache.files import FileStore
 from batchling.core.model import Job, Response, Site, State, Target
-from batchling.engine import driver
 from batchling.environment import registry
 from batchling.providers import PROVIDERS
 from batchling.providers.base import Limits
 from batchling.testing import ProviderServer
+from tests.patience import be_patient
 from tests.providers import contract_table
 from tests.providers.calls import ask, ask_real_time, scope, texts
 from tests.providers.contract_table import CASES
@@ -33,7 +33,7 @@ HARD = "text 01"
 
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "PATIENCE_FOR_LISTING", 0.2)
+    be_patient(monkeypatch, listing=0.2)
 
 
 @pytest.fixture(params=KITS, ids=str)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from batchling.core.model import Fault, Flow, Item, Job, Request, Response, Site, State, Status, Target
 from batchling.core.retry import pause, retry_after
+from batchling.engine.results import sort_rows
 from batchling.providers import PROVIDERS
 from batchling.providers.base import Garbled, Provider, Refused, Unsettled, Verdict, read_fault
 from batchling.providers.files import FileDialect
-from batchling.providers.results import sort_rows
 
 NAMES = (
     "id status output_file_id error_file_id errors data code message line param request_counts completed failed total "

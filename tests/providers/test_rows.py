@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchling.core.lenient import NOT_JSON, fields, is_document, lines_of
+from batchling.engine.results import sort_rows
 from batchling.providers import PROVIDERS
-from batchling.providers.results import sort_rows
 from batchling.providers.rows import read_row, rows_within, status_of
 
 

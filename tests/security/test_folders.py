@@ -18,7 +18,7 @@ from batchling.cache.folder import MARK, SECRET, Folder, RefusedFolder
 from batchling.cache.footprints import Footprints
 from batchling.errors import CacheError
 from batchling.testing import ProviderServer
-from tests.cache.ids import B1, B2
+from tests.cache.ids import B1, B2, holder
 from tests.cache.test_contract import draft
 from tests.engine.calls import ask_all, scope, together
 
@@ -104,7 +104,7 @@ def test_what_systems_put_into_folders_is_no_hindrance(tmp_path: Path) -> None:
 def test_a_cache_from_before_the_marks_is_taken_over(tmp_path: Path) -> None:
     FileStore(str(tmp_path)).claim(draft(B1, "x"))
     (tmp_path / MARK).unlink()
-    assert FileStore(str(tmp_path)).lookup("x") == B1
+    assert holder(FileStore(str(tmp_path)), "x") == B1
     FileStore(str(tmp_path)).claim(draft(B2, "y"))
     assert (tmp_path / MARK).exists()
 
@@ -201,7 +201,7 @@ def test_what_is_no_file_of_ours_hangs_nobody(tmp_path: Path, name: str, plant: 
         assert "Traceback" not in done.stderr
     try:
         store = FileStore(str(folder))
-        assert store.lookup("y") == B2
+        assert holder(store, "y") == B2
         store.claim(draft("0" * 24, "z"))
     except CacheError as fault:
         assert name in ("index.lock", f"batches/{B1}.lock"), fault
@@ -231,7 +231,7 @@ def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None
     with pytest.raises(RefusedFolder, match="everybody may write"):
         FileStore(str(tmp_path))
     tmp_path.chmod(0o1777)
-    assert FileStore(str(tmp_path)).lookup("x") == B1
+    assert holder(FileStore(str(tmp_path)), "x") == B1
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may give a folder away")
@@ -254,7 +254,7 @@ def test_a_file_of_somebody_else_is_not_read(tmp_path: Path, name: str) -> None:
         with pytest.raises(RefusedFolder, match="12345"):
             FileStore(str(tmp_path))
     else:
-        assert FileStore(str(tmp_path)).lookup("x") is None
+        assert holder(FileStore(str(tmp_path)), "x") is None
 
 
 @pytest.mark.parametrize("name", ["batches", "results"])

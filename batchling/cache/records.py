@@ -1,0 +1,199 @@
+"""The record files of a cache: reads those that are new or were replaced, and trusts those that are sealed.
+
+Every method may raise `OSError`. Not thread-safe: the store that owns it calls from one thread at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchling.cache.durable import replace_file
+from batchling.cache.folder import ID, TEMPORARY, Folder, NotOurs, open_ours, read_all
+from batchling.cache.index import Index
+from batchling.core.lifecycle import NewerSchema, Record, from_json, to_json
+from batchling.core.seal import Seal
+from batchling.system import clock
+
+_log = logging.getLogger(__name__)
+
+_LEFT_BEHIND = 3_600.0
+"""Seconds after which a temporary file is taken for one of a writer that was killed."""
+
+_MOST_BYTES = 1 << 28
+"""Of a record: 200,000 keys are 10 MB."""
+
+Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is known of a record file: `stamp` tells whether it was replaced since. `record` is None for one that
+    is not ours to read."""
+
+    stamp: Stamp
+    record: Record | None
+
+
+class Unfit(Exception):
+    """A record file that cannot be read, or trusted."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(path, why)
+        self.path = path
+        self.why = why
+
+
+class RecordFiles:
+    """See the module. `seal` is None until the cache has a secret; nothing is removed or set aside before
+    `may_change`."""
+
+    def __init__(self, place: Folder, index: Index) -> None:
+        self._place = place
+        self._folder = place.path / "batches"
+        self._index = index
+        self._seen: dict[str, _Seen] = {}
+        self._told: set[Path] = set()
+        self.seal: Seal | None = None
+        self.may_change = False
+
+    def path(self, batch_id: str) -> Path:
+        """Where the record of a batch is. Raises `ValueError` for what is not an id."""
+        return self._folder / f"{checked(batch_id)}.json"
+
+    def all(self) -> list[Record]:
+        """What was read last."""
+        return [seen.record for seen in tuple(self._seen.values()) if seen.record is not None]
+
+    def write(self, record: Record, seal: Seal) -> None:
+        """Replace a record, durably."""
+        path = self.path(record.id)
+        replace_file(path, to_json(record, seal))
+        self._seen[record.id] = _Seen(_stamp(path.stat()), record)
+        self._index.take_in(record)
+
+    def refresh(self) -> None:
+        """Take in what other processes wrote: only files that are new or were replaced are read."""
+        try:
+            entries = list(os.scandir(self._folder))
+        except FileNotFoundError:
+            entries = []
+        present = set()
+        unfit: list[Unfit] = []
+        for entry in entries:
+            batch_id, _, suffix = entry.name.partition(".")
+            if not ID.fullmatch(batch_id):
+                continue
+            if self.may_change and TEMPORARY.fullmatch(entry.name):
+                _sweep(entry)
+            if suffix != "json":
+                continue
+            present.add(batch_id)
+            seen = self._seen.get(batch_id)
+            try:
+                if seen is None or seen.stamp != _stamp(entry.stat(follow_symlinks=False)):
+                    self.read(batch_id)
+            except FileNotFoundError:  # gone since the folder was listed
+                present.discard(batch_id)
+            except Unfit as fault:
+                unfit.append(fault)
+        self.refuse(unfit)
+        for batch_id in self._seen.keys() - present:
+            self.forget(batch_id)
+
+    def read(self, batch_id: str) -> Record | None:
+        """Take in a record. Raises `Unfit` for one that cannot be trusted, or read."""
+        path = self.path(batch_id)
+        stamp = None
+        try:
+            with open_ours(path) as file:
+                stamp = _stamp(os.fstat(file.fileno()))
+                document = read_all(file, path, _MOST_BYTES)
+            record = from_json(document, self._stored_seal())
+            if record.id != batch_id:
+                raise ValueError("it is the record of another batch")
+        except FileNotFoundError:
+            self.forget(batch_id)
+            return None
+        except NewerSchema as fault:
+            assert stamp is not None
+            known = _Seen(stamp, None)
+            if self._seen.get(batch_id) != known:
+                _log.warning("cache file %s is left alone: %s", path, fault)
+            self.forget(batch_id)
+            self._seen[batch_id] = known
+            return None
+        except (NotOurs, ValueError) as fault:
+            self.forget(batch_id)
+            raise Unfit(path, fault.why if isinstance(fault, NotOurs) else str(fault)) from fault
+        self._seen[batch_id] = _Seen(stamp, record)
+        self._index.take_in(record)
+        return record
+
+    def _stored_seal(self) -> Seal:
+        """The seal of what is stored, which another process may have made a moment ago."""
+        if self.seal is None and (secret := self._place.secret()) is not None:
+            self.seal = Seal(secret)
+        if self.seal is None:
+            raise ValueError("its cache has no secret: somebody has removed that, or has put this record here")
+        return self.seal
+
+    def forget(self, batch_id: str) -> None:
+        """A record is gone, or cannot be trusted: its keys are free."""
+        if (seen := self._seen.pop(batch_id, None)) is not None and seen.record is not None:
+            self._index.forget(batch_id, seen.record.members)
+
+    def refuse(self, unfit: Sequence[Unfit]) -> None:
+        """Pass records over that cannot be trusted; once something is written here, set them aside. Say so once."""
+        told: dict[tuple[str, bool], list[Path]] = {}
+        for each in unfit:
+            aside = self.may_change and _set_aside(each.path)
+            if aside or each.path not in self._told:
+                self._told.add(each.path)
+                told.setdefault((each.why, aside), []).append(each.path)
+        for (why, aside), paths in told.items():
+            more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+            _log.warning(
+                "cache file %s%s: %s. Its requests will be asked, and billed, again; the file is %s",
+                paths[0],
+                more,
+                why,
+                "set aside as .damaged" if aside else "passed over",
+            )
+
+
+def _sweep(entry: os.DirEntry[str]) -> None:
+    """Remove a temporary file whose writer is long gone."""
+    with suppress(OSError):
+        if clock.time() - entry.stat(follow_symlinks=False).st_mtime > _LEFT_BEHIND:
+            os.unlink(entry.path)
+
+
+def _set_aside(path: Path) -> bool:
+    """Rename a file, so that it costs nobody a look any more. False in a folder that may only be read."""
+    aside = path.with_suffix(".json.damaged")
+    if os.path.lexists(aside):
+        aside = path.with_suffix(f".json.{secrets.token_hex(4)}.damaged")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        pass  # another process has just done it
+    except OSError:
+        return False
+    return True
+
+
+def checked(batch_id: str) -> str:
+    """An id, as it may be part of a file's name. Raises `ValueError` for anything else."""
+    if not ID.fullmatch(batch_id):
+        raise ValueError(f"not a batch id: {batch_id!r}")
+    return batch_id
+
+
+def _stamp(stat: os.stat_result) -> Stamp:
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)

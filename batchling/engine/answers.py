@@ -1,0 +1,134 @@
+"""Who gets which answer, who is asked again, and who goes real time.
+
+Belongs to the engine's loop thread, but for `reason_against`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+from batchling.core import events, retry
+from batchling.core.model import Fault, Response, Row, Target
+from batchling.engine.access import Accesses
+from batchling.engine.batch import Outcome
+from batchling.engine.callers import FINAL, Callers, resolve
+from batchling.engine.waiter import Arrival, Stage, Waiter
+from batchling.errors import outline
+from batchling.providers.base import Provider, Verdict, read_fault
+from batchling.system.gate import RealTime
+
+_log = logging.getLogger(__name__)
+
+Place = tuple[str, str]
+"""A root and an account."""
+
+
+class Answers:
+    """See the module. `resubmissions` is how often a request that never ran is put into another batch."""
+
+    def __init__(
+        self,
+        callers: Callers,
+        accesses: Accesses,
+        emit: Callable[[events.Event], None],
+        resubmissions: int,
+        again: Callable[[Waiter], None],
+    ) -> None:
+        self.callers = callers
+        self.accesses = accesses
+        self.emit = emit
+        self.resubmissions = resubmissions
+        self._again = again
+        self._without: dict[Target | Place, str] = {}
+        """Who has turned out to have no batch form, and why."""
+
+    def reason_against(self, target: Target) -> str | None:
+        """Why requests of a target go real time, as its provider has shown; None when they do not. Any thread."""
+        return self._without.get((target.base_url, target.account)) or self._without.get(target)
+
+    def answer(self, key: str, response: Response) -> None:
+        """Give the callers of a key their response."""
+        waiter = self.callers[key]
+        # Before the callers: a forked child may be over as soon as it has its answer.
+        for _ in waiter.calls:
+            self.emit(events.Answered(waiter.target, response.ok, waiter.followed))
+        self.callers.answer(key, response)
+
+    def answer_from(self, batch_id: str, key: str, response: Response) -> None:
+        """The same with the answer of a batch, if anybody still waits for it."""
+        if (waiter := self.callers.get(key)) is not None:
+            waiter.batch = batch_id
+            self.answer(key, response)
+
+    def fail(self, keys: Iterable[str], why: str) -> None:
+        """Give the callers of these keys the answer of a failure of ours, or of nobody's."""
+        for key in keys:
+            if (waiter := self.callers.get(key)) is not None:
+                provider = self.accesses[waiter.target].provider
+                self.answer(key, provider.failure(424, Fault(f"batchling: {why}", "batchling_failed")))
+
+    def send_real_time(
+        self, target: Target, keys: Iterable[str], reason: str, without: Target | Place | None = None
+    ) -> None:
+        """Have requests go real time after all, reported; and so all that are yet to come `without` a batch form: those
+        of an account at a root, or of a target."""
+        if without is not None:
+            self._without[without] = reason
+        for key in keys:
+            for arrival in self.callers.release(key):
+                self.let_pass(arrival, reason, target)
+
+    def let_pass(self, arrival: Arrival, reason: str, target: Target | None = None) -> None:
+        """Have one call go real time, reported."""
+        resolve([arrival], RealTime())
+        parts = urlsplit(arrival.request.url)
+        self.emit(events.Bypassed(parts.hostname or "", parts.path, reason, target))
+
+    def deliver(self, batch_id: str, key: str, outcome: Outcome) -> None:
+        """Answer the waiter of a batch whose row is final; have another asked again, as often as allowed."""
+        if (waiter := self.callers.get(key)) is None:
+            return
+        waiter.batch, row = batch_id, outcome.rows.get(key)
+        response = row.response if row is not None else None
+        if outcome.doubtful:
+            waiter.tries = waiter.tries.doubtful()
+        verdict = Verdict.NO if response is None or response.ok or outcome.final else self._judge(waiter, response)
+        if response is not None and verdict is Verdict.REAL_TIME:
+            self.send_real_time(waiter.target, [key], "model without a batch form", waiter.target)
+        elif response is not None and (verdict is not Verdict.LATER or not retry.passing(response.status)):
+            # "Later" with a status that says "no" is a matter of files and ids, and none of a row.
+            self.answer(key, response)
+        elif waiter.tries.allow(self.resubmissions, blameless=outcome.blameless):
+            waiter.tries = waiter.tries.one_more(blameless=outcome.blameless)
+            waiter.move(Stage.QUEUED)
+            self._again(waiter)
+        elif response is not None:
+            self.answer(key, response)
+        else:
+            self.fail([key], _never_ran(waiter, row))
+
+    def _judge(self, waiter: Waiter, response: Response) -> Verdict:
+        return self.accesses[waiter.target].provider.judge(response.status, read_fault(response))
+
+
+def broken(provider: Provider, fault: Exception) -> Response:
+    """The answer to requests at which we, or a provider of somebody else's, have failed."""
+    _log.error("batchling failed at a request; please report this: %s", outline(fault))
+    shown = Fault(f"batchling failed at this request ({type(fault).__name__})", "batchling_failed")
+    response = provider.failure(424, shown)
+    return Response(response.status, (*response.headers, FINAL), response.body)
+
+
+def _never_ran(waiter: Waiter, row: Row | None) -> str:
+    """Why a request has no answer after so many tries, and what that may have cost."""
+    why = row.reason if row is not None and row.reason else "no row in the results"
+    tries = waiter.tries.counted + waiter.tries.blameless + 1
+    if not waiter.tries.doubts:
+        return f"never ran ({why:.80}; tries: {tries}), last in batch {waiter.batch}"
+    return (
+        f"no answer (tries: {tries}, last in batch {waiter.batch}): {waiter.tries.doubts} calls that create a job left "
+        "and were answered with an error, or not at all, and the provider lists no such job. Each of them may have run "
+        "and been billed: look at the provider's own list of batches before you run again"
+    )

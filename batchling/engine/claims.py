@@ -1,0 +1,57 @@
+"""Claims the keys of a batch that leaves: reserves what it may cost, and finds out who has which keys already.
+
+Belongs to the engine's loop thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from batchling.cache import Claim
+from batchling.core import events
+from batchling.core.budget import Budget, Quote
+from batchling.core.lifecycle import Record
+from batchling.core.model import Fault, Item, Target
+from batchling.engine.answers import Answers
+from batchling.engine.disk import Disk
+from batchling.engine.family import Family
+from batchling.engine.waiter import Stage
+from batchling.system import clock
+
+
+class Claims:
+    """See the module. `family` shares the budget."""
+
+    def __init__(self, disk: Disk, answers: Answers, family: Family) -> None:
+        self._disk = disk
+        self._answers = answers
+        self._family = family
+
+    async def claim(self, batch_id: str, target: Target, items: Sequence[Item], followers: set[str]) -> Claim:
+        """Claim the keys of these items that are still in `followers`, and take out of it what is not ours. Raises
+        `CacheError`."""
+        if (budget := self._family.budget) is not None:
+            asked = [item for item in items if item.key in followers]
+            quotes = await self._disk(budget.quote, target, asked)
+            self._reserve(budget, batch_id, target, {key: quotes[key] for key in quotes if key in followers})
+            followers.intersection_update(self._answers.callers.keys())
+        members = tuple(item.key for item in items if item.key in followers)
+        if not members:  # everybody has given up in the meantime, or is above the budget
+            return Claim(None, {})
+        claim = await self._disk(self._disk.store.claim, Record(batch_id, target, members, clock.time()))
+        if budget is not None:
+            self._family.give_back(budget, batch_id, tuple(claim.theirs))
+        followers.difference_update(claim.theirs)
+        for key in claim.record.members if claim.record is not None else ():
+            waiter = self._answers.callers.get(key)
+            # A new one, of the same key, is placed by its own look at the store.
+            if waiter is not None and waiter.stage is Stage.QUEUED:
+                waiter.move(Stage.CLAIMED)
+        return claim
+
+    def _reserve(self, budget: Budget, batch_id: str, target: Target, quotes: Mapping[str, Quote]) -> None:
+        """Reserve what items may cost; answer those that there is no room for."""
+        for key, why in self._family.reserve(budget, batch_id, quotes).items():
+            self._answers.emit(events.Denied(target, why))
+            provider = self._answers.accesses[target].provider
+            self._answers.answer(key, provider.failure(402, Fault(f"batchling: not sent: {why}", "batchling_budget")))

@@ -1,0 +1,259 @@
+"""From an arrival to a batch that leaves: looks requests up in the cache, and keeps the windows of the others.
+
+Belongs to the engine's loop thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+
+from batchling.core import events
+from batchling.core.fingerprint import decode_body, fingerprint
+from batchling.core.kinds import Kind, kind_of
+from batchling.core.model import Bypass, Item, QueueKey, Target
+from batchling.core.window import Window, split
+from batchling.engine.answers import Answers, broken
+from batchling.engine.options import Options
+from batchling.engine.per_call import PerCallHeaders
+from batchling.engine.rehearsal import rehearse
+from batchling.engine.reruns import Reruns
+from batchling.engine.routing import Routing
+from batchling.engine.sender import sendable
+from batchling.engine.tasks import Tasks
+from batchling.engine.waiter import Arrival, Stage, Waiter
+from batchling.errors import outline
+from batchling.providers.base import Provider
+
+_log = logging.getLogger(__name__)
+
+
+class Queues:
+    """See the module. Every request that has arrived, or is to be asked again, is placed here."""
+
+    def __init__(self, options: Options, routing: Routing, answers: Answers, tasks: Tasks, reruns: Reruns) -> None:
+        self._options = options
+        self._routing = routing
+        self._answers = answers
+        self._tasks = tasks
+        self._reruns = reruns
+        self._per_call = PerCallHeaders()
+        self._windows: dict[QueueKey, Window] = {}
+        self._unplaced: list[Waiter] = []
+        """Whose keys are to be looked up."""
+        self._work: set[asyncio.Task[None]] = set()
+
+    def arrive(self, arrival: Arrival) -> None:
+        """Take in a call. Raises what a provider of somebody else's raises."""
+        self._per_call.meet(arrival)
+        if self._per_call and isinstance(stripped := self._strip(arrival), Bypass):
+            self._answers.let_pass(arrival, stripped.reason)
+            return
+        target = self._answers.accesses.register(arrival.target, arrival.route, arrival.request, arrival.way)
+        if not self._options.dry_run and not sendable(self._answers.accesses[target].site.headers):
+            # A key with a newline, most likely. The caller's own client says so at once.
+            self._answers.let_pass(arrival, "a header that no call can carry")
+            return
+        joins = arrival.is_retry or self._options.join_duplicates
+        if (waiter := self._answers.callers.enter(arrival, target, joins=joins)) is not None:
+            self.place(waiter)
+
+    def place(self, waiter: Waiter) -> None:
+        """Attach a waiter to the batch that holds its key already, or let it wait for its window."""
+        self._unplaced.append(waiter)
+        if len(self._unplaced) == 1:
+            self._start(self._place_all())
+
+    def forget(self, waiter: Waiter) -> None:
+        """Nobody waits for this request any more."""
+        if (window := self._windows.get(waiter.target.queue)) is not None:
+            window.remove(waiter.item.key)
+
+    async def leave(self) -> None:
+        """Have all leave that waits by now, and return when it has."""
+        while self._work:
+            await asyncio.wait(tuple(self._work))
+        for queue in list(self._windows):
+            self._leave(queue)
+        while self._work:
+            await asyncio.wait(tuple(self._work))
+
+    def stop(self) -> None:
+        """Nothing leaves any more."""
+        self._windows.clear()
+        self._unplaced.clear()
+        for task in self._work:
+            task.cancel()
+
+    # Looking up.
+
+    async def _place_all(self) -> None:
+        """Ask the store about all that have arrived, at once; and again about those that arrive meanwhile."""
+        disk = self._tasks.disk
+        while waiters := tuple(self._unplaced):
+            try:
+                holders = await disk(disk.store.lookup, [waiter.item.key for waiter in waiters])
+            except Exception as fault:  # a store's; its callers get an answer all the same
+                for waiter in waiters:
+                    if self._is_there(waiter):
+                        self._answers.answer(waiter.item.key, broken(waiter.calls[0].provider, fault))
+                holders = {}
+            # Only now: while this list has something, no other task is started.
+            del self._unplaced[: len(waiters)]
+            for waiter in waiters:
+                try:
+                    if self._is_there(waiter):
+                        self._place(waiter, holders.get(waiter.item.key))
+                except Exception as fault:
+                    if self._is_there(waiter):
+                        self._answers.answer(waiter.item.key, broken(waiter.calls[0].provider, fault))
+
+    def _is_there(self, waiter: Waiter) -> bool:
+        return self._answers.callers.get(waiter.item.key) is waiter
+
+    def _place(self, waiter: Waiter, holder: str | None) -> None:
+        again = waiter.stage is Stage.QUEUED
+        if not self._found(waiter, holder, again=again):
+            waiter.move(Stage.QUEUED)
+            call = waiter.calls[0]
+            self._answers.emit(events.Queued(waiter.target, again, call.limit, call.has_short_cache_mark))
+        elif not self._options.dry_run:
+            return
+        self._queue(waiter)
+
+    def _found(self, waiter: Waiter, holder: str | None, *, again: bool) -> bool:
+        """Whether a batch holds a waiter's key already; it answers it then, unless this is a dry run. `again` when the
+        waiter was counted before."""
+        if holder is None:
+            return False
+        waiter.move(Stage.FOLLOWED)
+        self._reruns.hit(waiter)
+        self._answers.emit(events.Hit(waiter.target, holder, again))
+        if not self._options.dry_run:
+            self._tasks.follow(holder, [waiter.item.key])
+        return True
+
+    # Windows.
+
+    def _queue(self, waiter: Waiter) -> None:
+        queue = waiter.target.queue
+        window = self._windows.get(queue)
+        if window is None:
+            limits = self._routing.providers[waiter.target.provider].limits
+            size = min(self._options.batch_size or limits.rows, limits.rows)
+            window = self._windows[queue] = Window(size, self._options.window_seconds)
+        first = not window
+        window.add(waiter.target, waiter.item, asyncio.get_running_loop().time())
+        if window.full:
+            self._leave(queue)
+        elif first:
+            self._watch(window, queue)
+
+    def _watch(self, window: Window, queue: QueueKey) -> None:
+        """Have a window leave when its time has come; one that has left in the meantime is nobody's any more."""
+        loop = asyncio.get_running_loop()
+        leaves_at = window.leaves_at
+        if self._windows.get(queue) is not window or leaves_at is None:
+            return
+        if window.due(loop.time()):
+            self._leave(queue)
+        else:
+            loop.call_at(leaves_at, self._watch, window, queue)
+
+    def _leave(self, queue: QueueKey) -> None:
+        window = self._windows.pop(queue)
+        for event in self._per_call.decide():
+            self._answers.emit(event)
+        if self._per_call:
+            self._start(self._strip_and_send(window, queue))
+        else:
+            self._send_all(window, queue)
+
+    def _send_all(self, window: Window, queue: QueueKey) -> None:
+        provider = self._routing.providers[queue.provider]
+        waiters = [waiter for key in window.waiting() if (waiter := self._answers.callers.get(key)) is not None]
+        self._reruns.leave(waiters, provider.facts.neutral)
+        for target, items in window.take().items():
+            try:
+                self._send(provider, target, items)
+            except Exception as fault:
+                answer = broken(provider, fault)
+                for item in items:
+                    if item.key in self._answers.callers and not self._tasks.has(item.key):
+                        self._answers.answer(item.key, answer)
+
+    def _send(self, provider: Provider, target: Target, items: list[Item]) -> None:
+        """Let items leave, in as many batches as their provider's limits ask for."""
+        limits = provider.limits
+        rows = min(self._options.batch_size or limits.rows, limits.rows)
+
+        def weight(item: Item) -> int:
+            return provider.weight(decode_body(item.request.body) or {})
+
+        inputs = limits.inputs if kind_of(target.endpoint) is Kind.EMBEDDINGS else None
+        for batch in split(items, rows=rows, size=limits.bytes, inputs=inputs, weight=weight):
+            if len(batch) < limits.least:
+                keys = [item.key for item in batch]
+                self._answers.send_real_time(target, keys, f"a batch needs {limits.least} requests")
+            elif self._options.dry_run:
+                rehearse(self._answers, provider, target, batch)
+            else:
+                self._tasks.launch(target, batch)
+
+    # Headers that turn out to be new in every call.
+
+    def _strip(self, arrival: Arrival) -> bool | Bypass:
+        """Take out of a call the headers that are left out by now. Whether it had any; or why it goes real time now."""
+        request = self._per_call.strip(arrival)
+        body = None if request is None else decode_body(request.body)
+        if request is None or body is None:
+            return False
+        target = self._routing.target(arrival.provider, arrival.route, request, body)
+        if isinstance(target, Bypass):
+            return target
+        arrival.request, arrival.target = request, target
+        arrival.fingerprint = fingerprint(target, body, arrival.provider.facts.neutral)
+        return True
+
+    async def _strip_and_send(self, window: Window, queue: QueueKey) -> None:
+        """Strip all that wait in a window which leaves. Those that are other requests now may be in the cache."""
+        renamed = [waiter for key in window.waiting() if (waiter := self._strip_in(window, key)) is not None]
+        disk = self._tasks.disk
+        holders: Mapping[str, str] = {}
+        if renamed:
+            try:
+                holders = await disk(disk.store.lookup, [waiter.item.key for waiter in renamed])
+            except Exception as fault:  # they are claimed before they are bought
+                _log.error("batchling failed at a request; please report this: %s", outline(fault))
+        for waiter in renamed:
+            if self._is_there(waiter) and (
+                not self._found(waiter, holders.get(waiter.item.key), again=True) or self._options.dry_run
+            ):
+                window.add(waiter.target, waiter.item, asyncio.get_running_loop().time())
+        self._send_all(window, queue)
+
+    def _strip_in(self, window: Window, key: str) -> Waiter | None:
+        """Strip the call of a key; its waiter when it has another key now, and is out of the window."""
+        if (waiter := self._answers.callers.get(key)) is None:
+            return None
+        call = waiter.calls[0]
+        try:
+            stripped = self._strip(call)
+            target = self._answers.accesses.register(call.target, call.route, call.request, call.way)
+        except Exception as fault:  # a provider of somebody else's; the call leaves as it came
+            _log.error("batchling failed at a request; please report this: %s", outline(fault))
+            return None
+        if stripped is False:
+            return None
+        window.remove(key)
+        if isinstance(stripped, Bypass):
+            self._answers.send_real_time(waiter.target, [key], stripped.reason)
+            return None
+        joins = self._options.join_duplicates
+        return waiter if self._answers.callers.rename(waiter, target, call.fingerprint, joins=joins) else None
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)

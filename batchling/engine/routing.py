@@ -1,0 +1,65 @@
+"""Which requests a scope takes, for what target, and why the others go real time. Any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from batchling.cache import Store
+from batchling.core import events
+from batchling.core.fingerprint import decode_body, fingerprint
+from batchling.core.model import JSON, Bypass, Request, Target
+from batchling.core.signed import is_signed
+from batchling.core.way import Way
+from batchling.core.window import ROW_OVERHEAD
+from batchling.engine.answers import Answers
+from batchling.engine.waiter import Arrival
+from batchling.providers import UNKNOWN_HOST, Routes, is_local
+from batchling.providers.base import Provider, Route
+
+
+class Routing:
+    """See the module. `store` is whose seal names accounts."""
+
+    def __init__(self, routes: Routes, store: Store, answers: Answers) -> None:
+        self.providers: Mapping[str, Provider] = routes.providers
+        self._routes = routes
+        self._store = store
+        self._answers = answers
+
+    def arrival(self, request: Request, way: Way | None) -> tuple[Arrival, dict[str, JSON]] | Bypass:
+        """A request as a call to be batched, with its body; or why it goes real time."""
+        matched = self._routes.match(request.method, request.url)
+        if matched is None:
+            return Bypass(events.LOCAL if is_local(request.url) else UNKNOWN_HOST)
+        provider, route = matched
+        if is_signed(request.headers):
+            return Bypass("signed for this one request")
+        body = decode_body(request.body)
+        if body is None:
+            return Bypass("body is not a JSON object")
+        target = self.target(provider, route, request, body)
+        if isinstance(target, Target):
+            target = _too_large(provider, request, body) or target
+        if isinstance(target, Bypass):
+            return target
+        return Arrival(matched, target, request, fingerprint(target, body, provider.facts.neutral), way), body
+
+    def target(self, provider: Provider, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
+        """The target of a request, as the cache names it; or why it goes real time, which may be that its account, or
+        its model, takes no batches, as the provider has shown."""
+        target = provider.target(route, request, body)
+        if isinstance(target, Bypass):
+            return target
+        target = self._store.seal.bind(target)
+        reason = self._answers.reason_against(target)
+        return target if reason is None else Bypass(reason)
+
+
+def _too_large(provider: Provider, request: Request, body: dict[str, JSON]) -> Bypass | None:
+    """Why no batch can hold this request; None when one can."""
+    limits = provider.limits
+    if len(request.body) + ROW_OVERHEAD > min(limits.bytes, limits.row or limits.bytes):
+        return Bypass("larger than a row of a batch may be")
+    if limits.inputs is not None and provider.weight(body) > limits.inputs:
+        return Bypass("more inputs than a batch may hold")
+    return None

@@ -1,0 +1,283 @@
+"""The batches that callers of one scope wait for: one task on the engine's loop for each.
+
+Launched here, or followed where another run or process has them. Belongs to the engine's loop thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from batchling.core import events
+from batchling.core.isolation import Search
+from batchling.core.lifecycle import Phase, Record
+from batchling.core.model import Item, Target
+from batchling.engine import following
+from batchling.engine.admission import Admission, Place
+from batchling.engine.answers import Answers
+from batchling.engine.batch import Outcome
+from batchling.engine.blame import NoRoom, NotRun
+from batchling.engine.claims import Claims
+from batchling.engine.driver import Driver
+from batchling.engine.recovery import Failed, Recovery
+from batchling.engine.waiter import Stage, Waiter
+from batchling.errors import CacheError, outline
+from batchling.providers.base import Verdict
+from batchling.system import clock
+
+_log = logging.getLogger(__name__)
+
+
+class Tasks:
+    """See the module."""
+
+    def __init__(self, driver: Driver, answers: Answers, admission: Admission) -> None:
+        self.disk = driver.tools.disk
+        self._driver = driver
+        self._answers = answers
+        self._callers = answers.callers
+        self._admission = admission
+        self._claims = Claims(self.disk, answers, admission.family)
+        self._patience = driver.tools.exchange.patience
+        self._recovery = Recovery(driver.tools, answers)
+        self._followers: dict[str, set[str]] = {}
+        self._searches: dict[str, Search] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._driven: dict[str, Target] = {}
+        self._stopped = False
+
+    def launch(self, target: Target, items: Sequence[Item], search: Search | None = None) -> None:
+        """Submit items as one batch, as far as nobody else has; it may be a part of a search for a bad row."""
+        batch_id = f"{int(clock.time()):x}{secrets.token_hex(8)}"
+        self._followers[batch_id] = set()
+        if search is not None:
+            self._searches[batch_id] = search
+        self._start(batch_id, self._launch(batch_id, target, items))
+
+    def follow(self, batch_id: str, keys: Iterable[str]) -> None:
+        """Answer these keys from a batch that was submitted before."""
+        self._followers.setdefault(batch_id, set()).update(keys)
+        if batch_id not in self._tasks:
+            self._start(batch_id, self._attend(batch_id))
+
+    def has(self, key: str) -> bool:
+        """Whether a batch is to answer this key."""
+        return any(key in followers for followers in self._followers.values())
+
+    def forget(self, key: str) -> None:
+        """Nobody waits for this key any more."""
+        for followers in self._followers.values():
+            followers.discard(key)
+
+    def stop(self) -> int:
+        """Let go of every batch at once; jobs at the provider go on. How many are waited for."""
+        self._stopped = True
+        for task in (*self._tasks.values(), *self._driver.tidying):
+            task.cancel()
+        return sum(1 for keys in self._followers.values() if any(not self._callers.is_unsent(key) for key in keys))
+
+    async def stopped(self) -> None:
+        """Wait until every task has come to its end."""
+        ours = asyncio.current_task()
+        while others := [task for task in (*self._tasks.values(), *self._driver.tidying) if task is not ours]:
+            await asyncio.gather(*others, return_exceptions=True)
+            # Tasks that had ended before let nobody else run in between; what follows their end has to.
+            await asyncio.sleep(0)
+
+    def waits_for(self) -> str:
+        """What is still to come to an end, in words for a log."""
+        return ", ".join(tuple(self._tasks)) or "nothing"
+
+    async def cancel(self) -> None:
+        """After `stop`: have the jobs stopped at the provider, and wait until it says that they are over."""
+        await self.stopped()
+        done = 0
+        batch_ids = tuple(self._driven)
+        self._answers.emit(events.Cancelling(done, len(batch_ids)))
+        for finished in asyncio.as_completed([self._cancel(batch_id) for batch_id in batch_ids]):
+            done += await finished
+            self._answers.emit(events.Cancelling(done, len(batch_ids)))
+
+    def _start(self, batch_id: str, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[batch_id] = task
+        task.add_done_callback(lambda done: self._over(batch_id, done))
+
+    def _over(self, batch_id: str, task: asyncio.Task[None]) -> None:
+        del self._tasks[batch_id]
+        self._answers.emit(events.Settled(batch_id))
+        self._searches.pop(batch_id, None)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            # The boundary of a batch: a bug of ours or a broken cache must not leave its callers waiting.
+            _log.error("batchling: batch %s failed inside batchling: %s", batch_id, outline(fault))
+            why = f"batch {batch_id} failed inside batchling ({type(fault).__name__})"
+            self._answers.fail(tuple(self._followers.pop(batch_id, ())), why)
+        if batch_id in self._followers and not self._stopped:
+            if self._followers[batch_id]:
+                self._start(batch_id, self._attend(batch_id))
+            else:
+                del self._followers[batch_id]
+
+    async def _launch(self, batch_id: str, target: Target, items: Sequence[Item]) -> None:
+        """Claim the keys of a batch that leaves; drive what is ours, follow what others have."""
+        self._followers[batch_id].update(item.key for item in items)
+        place = await self._admission.enter(target, self._answers.accesses[target].provider.limits)
+        setback: NotRun | None = None
+        try:
+            claim = await self._claims.claim(batch_id, target, items, self._followers[batch_id])
+            for key, holder in claim.theirs.items():
+                self._follow_instead(key, holder)
+            if (record := claim.record) is not None:
+                mine = frozenset(record.members)
+                setback = await self._drive(record, [item for item in items if item.key in mine], place)
+        finally:
+            place.leave()
+        if setback is not None:
+            await self._recover(target, batch_id, setback)
+
+    def _follow_instead(self, key: str, holder: str) -> None:
+        """A batch that is about to be submitted leaves out a key that another one holds."""
+        if (waiter := self._callers.get(key)) is not None and waiter.stage is not Stage.NEW:
+            waiter.move(Stage.FOLLOWED)
+            self._answers.emit(events.Hit(waiter.target, holder, again=True))
+            self.follow(holder, [key])
+
+    async def _attend(self, batch_id: str) -> None:
+        """Answer those who wait for a batch that somebody submitted before: from the store, by driving it on when
+        its driver is gone, or by watching the one who drives it."""
+        announced = False
+        trouble_since: float | None = None
+        while followers := self._followers[batch_id]:
+            try:
+                record = await self._look(batch_id, tuple(followers))
+                if record is not None and not announced:
+                    announced = True
+                    self._answers.emit(events.Attached(record.target, batch_id, len(followers)))
+                if record is not None and await self.disk(self.disk.store.drive, batch_id):
+                    await self._take_over(batch_id)
+                elif record is not None:
+                    await asyncio.sleep(min(self._patience.follow, self._patience.poll))
+                trouble_since = None
+            except CacheError as fault:
+                trouble_since = trouble_since or clock.monotonic()
+                if clock.monotonic() - trouble_since > self._patience.disk:
+                    self._answers.fail(tuple(followers), f"{fault} The batch is kept: run again")
+                    followers.clear()
+                    return
+                pause = self._patience.follow
+                self._answers.emit(events.Delayed(batch_id, "read the cache", fault.problem, pause))
+                await asyncio.sleep(pause)
+
+    async def _look(self, batch_id: str, keys: tuple[str, ...]) -> Record | None:
+        """Answer what is stored of a batch, let go of what it does not hold, and return its record if there is more to
+        come from it."""
+        if (waiter := next(self._waiters(keys), None)) is None:
+            return None
+        provider = self._answers.accesses[waiter.target].provider
+        found = await following.look(self.disk, provider, batch_id, keys)
+        if found.outcome is not None:
+            self._deliver(batch_id, found.outcome, found.keys)
+        return found.record
+
+    async def _take_over(self, batch_id: str) -> None:
+        """Drive a batch on whose lock has just become ours."""
+        store = self.disk.store
+        try:
+            # Read again: it may have moved before the lock was ours.
+            record = await self.disk(store.load, batch_id)
+        except CacheError:
+            store.release(batch_id)
+            raise
+        if record is None or record.phase is Phase.DEAD:
+            await self.disk(store.release, batch_id)
+        elif (setback := await self._drive(record, [])) is not None:
+            await self._recover(record.target, batch_id, setback)
+
+    async def _drive(self, record: Record, items: Sequence[Item], place: Place | None = None) -> NotRun | None:
+        """Drive a batch whose lock is ours to its end, and answer everyone who waits for it; unless none of its rows
+        ran, for the reason that is returned."""
+        batch = self._driver.take(self._answers.accesses[record.target], record, items)
+        followers = self._followers[record.id]
+        self._driven[record.id] = record.target
+        try:
+            outcome = await self._driver.submit(batch)
+            if outcome is None:
+                if place is not None:
+                    place.created()
+                if (search := self._searches.get(record.id)) is not None and not search.by_jobs:
+                    search.accept()
+                outcome = await self._driver.finish(batch, followers)
+        except NotRun as setback:
+            del self._driven[record.id]
+            return setback
+        finally:
+            await self.disk.release(record.id)
+        del self._driven[record.id]
+        if (search := self._searches.get(record.id)) is not None:
+            search.accept()
+        if not outcome.final:
+            self._driver.tidy_soon(batch)
+        self._deliver(record.id, outcome, tuple(followers))
+        return None
+
+    def _deliver(self, batch_id: str, outcome: Outcome, keys: Iterable[str]) -> None:
+        """Answer those who follow a batch. Whoever has no answer yet when that fails gets one of ours."""
+        for key in keys:
+            self._answers.deliver(batch_id, key, outcome)
+            self._followers[batch_id].discard(key)
+
+    async def _cancel(self, batch_id: str) -> bool:
+        """Whether the job of a batch is over, by the provider's word."""
+        access = self._answers.accesses[self._driven[batch_id]]
+        try:
+            async with self._driver.locked(batch_id) as record:
+                if record is None:
+                    return False
+                batch = self._driver.take(access, record)
+                await self._driver.cancel(batch)
+            if batch.record.phase in (Phase.ENDED, Phase.DEAD):
+                return True
+            _log.warning("batch %s: whether its job was cancelled could not be learned", batch_id)
+        except Exception as fault:  # the boundary of a batch: the others are to be cancelled all the same
+            _log.warning("batchling: batch %s: its job could not be cancelled (%s) and goes on", batch_id, fault)
+        return False
+
+    async def _recover(self, target: Target, batch_id: str, setback: NotRun) -> None:
+        """Submit the requests of a batch that never ran once more, as its provider's word asks for."""
+        full = isinstance(setback, NoRoom) and setback.verdict is Verdict.FULL
+        others = await self._finish_others(target, batch_id) if full else frozenset()
+        followers, search = self._followers[batch_id], self._searches.pop(batch_id, None) or Search()
+        waiters = {waiter.item.key: waiter for waiter in self._waiters(tuple(followers))}
+        parts = await self._recovery.parts(Failed(target, batch_id, waiters, search, others), setback)
+        followers.clear()
+        least = self._answers.accesses[target].provider.limits.least
+        for keys, part in parts:
+            items = [waiters[key].item for key in keys if self._callers.get(key) is waiters[key]]
+            if items and len(items) < least:
+                left = [item.key for item in items]
+                self._answers.send_real_time(target, left, f"a batch needs {least} requests")
+            elif items:
+                self.launch(target, items, part)
+
+    async def _finish_others(self, target: Target, batch_id: str) -> frozenset[str]:
+        """Have the other batches brought to their end that fill the account of a target; which those are."""
+        others = await self.disk(self.disk.store.in_flight, target, batch_id)
+        for other in others - self._tasks.keys():
+            self._start(other, self._finish(other, target))
+        return others
+
+    async def _finish(self, batch_id: str, target: Target) -> None:
+        """Bring a batch to its end, if nobody drives it: an earlier run left it."""
+        async with self._driver.locked(batch_id) as record:
+            if record is not None and record.phase in (Phase.PLANNED, Phase.RUNNING):
+                batch = self._driver.take(self._answers.accesses.access_for(record.target, target), record)
+                with suppress(NotRun):  # it has ended like that
+                    if not (await self._driver.drive(batch, ())).final:
+                        self._driver.tidy_soon(batch)
+
+    def _waiters(self, keys: Iterable[str]) -> Iterator[Waiter]:
+        """Those who still wait for one of these keys."""
+        return (waiter for key in keys if (waiter := self._callers.get(key)) is not None)
