@@ -33,6 +33,7 @@ from batchling.core.kinds import Kind, kind_of
 from batchling.core.model import JSON, Response, Target, header
 from batchling.engine.waiter import Arrival
 from batchling.money.usage import Answer, read, tokens
+from batchling.providers import PROVIDERS
 from batchling.providers.base import Provider
 from batchling.system.gate import RealTime
 
@@ -41,17 +42,6 @@ try:
     from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 except ImportError as fault:
     raise ImportError("batchling.telemetry needs the OpenTelemetry API: pip install 'batchling[otel]'") from fault
-
-_PROVIDERS = {
-    "azure": "azure.ai.openai",
-    "gemini": "gcp.gemini",
-    "gemini-openai": "gcp.gemini",
-    "kimi": "moonshot_ai",
-    "mistral": "mistral_ai",
-    "vertex": "gcp.vertex_ai",
-    "xai": "x_ai",
-}
-"""The conventions' names of our providers, where they differ from ours."""
 
 _SECONDS = tuple(0.01 * 2**power for power in range(24))
 """The buckets of the conventions, which end at 82 seconds, doubled on to a day."""
@@ -172,9 +162,10 @@ def _outcome(call: Arrival) -> tuple[Response | None, str | None]:
 def _facts(target: Target) -> dict[str, str | int]:
     """What the conventions want to know of a call and of a metric alike."""
     parts = urlsplit(target.base_url)
+    known = PROVIDERS.get(target.provider)
     return {
         "gen_ai.operation.name": _operation(target.endpoint),
-        "gen_ai.provider.name": _PROVIDERS.get(target.provider, target.provider),
+        "gen_ai.provider.name": (known.facts.telemetry if known is not None else "") or target.provider,
         "gen_ai.request.model": target.model,
         "server.address": parts.hostname or "",
         "server.port": parts.port or (80 if parts.scheme == "http" else 443),

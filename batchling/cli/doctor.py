@@ -22,9 +22,7 @@ from batchling.environment import registry
 from batchling.environment.gateways import known_gateways
 from batchling.errors import CacheError, ScriptError
 from batchling.providers import Routes
-from batchling.providers.azure import Azure
-from batchling.providers.base import Provider
-from batchling.providers.vertex import Vertex
+from batchling.providers.base import Adjustable, Provider
 
 _HOOKED = ("httpx", "httpx2", "aiohttp", "requests")
 _SDKS = (
@@ -52,7 +50,7 @@ _OUT_OF_REACH = {
     "xai-sdk": "speaks gRPC: use the openai SDK at api.x.ai",
     "boto3": "signs each call for itself: no batch can carry it",
 }
-_SETTINGS = ("BATCHLING_CACHE_DIR", "BATCHLING_GATEWAYS", registry.PREFIX_VARIABLE, registry.DEPLOYMENTS_VARIABLE)
+_SETTINGS = ("BATCHLING_CACHE_DIR", "BATCHLING_GATEWAYS", *registry.setting_variables())
 
 
 def doctor(words: Sequence[str]) -> int:
@@ -127,8 +125,8 @@ def _would(url: str, routes: Routes) -> list[str]:
     provider, route = matched
     if not route.endpoint:
         return [*lines, f"go real time at full price, and are reported: {provider.facts.title} has no batch form of it"]
-    if missing := _missing(provider):
-        return [*lines, f"go real time at full price, and are reported: {missing}"]
+    if isinstance(provider, Adjustable) and provider.lacks:
+        return [*lines, f"go real time at full price, and are reported: it needs {provider.lacks}"]
     facts = provider.facts
     lines.append(f"are batched by {facts.title}{'' if route.official else ', as a gateway'}")
     lines.append(f"price: {price(provider)}; takes {facts.window}")
@@ -136,12 +134,3 @@ def _would(url: str, routes: Routes) -> list[str]:
     seen = [name for name in facts.variables if os.environ.get(name)]
     lines.append(f"credential: {', '.join(seen) or 'not set: ' + ' or '.join(facts.variables)}")
     return lines
-
-
-def _missing(provider: Provider) -> str:
-    """Which setting a provider needs before it can batch anything; empty when it has it."""
-    if isinstance(provider, Vertex) and not provider.gcs_prefix:
-        return f"it needs a Cloud Storage folder, in {registry.PREFIX_VARIABLE} or Vertex(gcs_prefix=...)"
-    if isinstance(provider, Azure) and not provider.deployments:
-        return f"it needs batch deployments, in {registry.DEPLOYMENTS_VARIABLE} or Azure(deployments=...)"
-    return ""

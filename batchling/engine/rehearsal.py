@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from batchling.core import events
-from batchling.core.estimate import size_of
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import Item, Response, Target
 from batchling.engine.answers import Answers, broken
 from batchling.providers.base import Provider
+from batchling.providers.sizes import size_of
 
 DRY_RUN = ("x-batchling-dry-run", "1")
 

@@ -10,7 +10,6 @@ no digest can cover, the token comes from the cloud's own library or variable.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import combinations
 from types import MappingProxyType
 from typing import Any
@@ -20,28 +19,16 @@ import msgspec
 from batchling.core.model import Headers, Request, Site, Target
 from batchling.core.seal import Seal
 from batchling.core.text import MOST_SHOWN, printable
-from batchling.providers.azure import Azure
-from batchling.providers.base import Provider, Route
+from batchling.providers.base import Adjustable, Provider, Route
 from batchling.providers.roots import root_of
-from batchling.providers.vertex import Vertex
 
 NO_GATEWAYS: Mapping[str, str] = MappingProxyType({})
 
-_ORGANISATIONS = {
-    "OPENAI_ORG_ID": "openai-organization",
-    "OPENAI_PROJECT_ID": "openai-project",
-    "ANTHROPIC_WORKSPACE_ID": "anthropic-workspace-id",
-    "ANTHROPIC_AWS_WORKSPACE_ID": "anthropic-workspace-id",
-    "GOOGLE_CLOUD_QUOTA_PROJECT": "x-goog-user-project",
-}
-"""Variables that SDKs make a further header of."""
 _CUSTOM = "_CUSTOM_HEADERS"
 """How the variables end that hold headers for each call of an SDK, a line each."""
 _ENDINGS = ("_KEY", "_TOKEN")
 """How the names of variables end that hold a credential."""
 _DECOY = "decoy"
-_TOKENS = {"azure": "AZURE_OPENAI_AD_TOKEN"}
-"""Variables that hold a cloud's token, for where its library has none."""
 _ASKED: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "?"}]}]}
 """A body that every provider could batch; the account does not depend on it."""
 
@@ -110,16 +97,11 @@ def may_have_credentials(base_url: str, provider: Provider, gateways: Mapping[st
 def _site(target: Target, provider: Provider, headers: Headers, seal: Seal) -> Site | None:
     """The site of a target, if these headers are those of its account."""
     route = Route(target.base_url, target.endpoint, "", is_official(target.base_url, provider))
-    url = target.base_url + target.endpoint
-    probe = provider
-    if isinstance(provider, Vertex):
-        publisher = "anthropic" if target.endpoint == ":rawPredict" else "google"
-        url = f"{target.base_url}/publishers/{publisher}/models/{target.model}{target.endpoint}"
-        probe = replace(provider, gcs_prefix=provider.gcs_prefix or "gs://any")
-    elif isinstance(provider, Azure):
-        probe = replace(provider, deployments={target.model: target.model})
+    probe, url = provider, target.base_url + target.endpoint
+    if isinstance(provider, Adjustable):
+        probe, url = provider.example(target)
     body = {**_ASKED, "model": target.model}
-    options = tuple(pair for pair in target.options if pair[0].startswith("anthropic-"))
+    options = tuple(pair for pair in target.options if pair[0].startswith(provider.facts.header_options))
     request = Request("POST", url, (*headers, *options), msgspec.json.encode(body))
     made = probe.target(route, request, body)
     if not isinstance(made, Target) or seal.bind(made).account != target.account:
@@ -129,18 +111,13 @@ def _site(target: Target, provider: Provider, headers: Headers, seal: Seal) -> S
 
 def _as_sent(provider: Provider, secret: str, environment: Mapping[str, str], *, token: bool) -> Iterator[Headers]:
     """The headers that an SDK would send with this credential: with and without what the environment adds to them."""
-    bearer, key = ("authorization", f"Bearer {secret}"), ("x-api-key", secret)
-    forms: dict[str, tuple[Headers, ...]] = {
-        # A key is the same account under either header; a token has to be sent as one.
-        "anthropic": ((bearer,), (key,), (bearer, key)) if token else ((key,), (bearer,), (bearer, key)),
-        "azure": ((("api-key", secret),), (bearer,)),
-        "gemini": ((("x-goog-api-key", secret),), (bearer,)),
-    }
+    facts = provider.facts
     more: list[Headers] = [
-        ((header, environment[name]),) for name, header in _ORGANISATIONS.items() if environment.get(name)
+        ((header, environment[name]),) for name, header in facts.more_headers if environment.get(name)
     ]
     more += [_custom(environment[name]) for name in sorted(environment) if name.endswith(_CUSTOM) and environment[name]]
-    for form in forms.get(provider.name, ((bearer,), (key,))):
+    for names in (token and facts.token_headers) or facts.key_headers:
+        form = tuple((name, f"Bearer {secret}" if name == "authorization" else secret) for name in names)
         for count in range(min(len(more), 4) + 1):
             for chosen in combinations(more, count):
                 yield (*form, *(pair for headers in chosen for pair in headers))
@@ -159,9 +136,9 @@ def _renewed(target: Target, provider: Provider, environment: Mapping[str, str],
     try:
         headers = provider.renew()
     except Exception:  # a library of the user's, or none at all
-        token = environment.get(_TOKENS.get(provider.name, ""))
+        token = environment.get(provider.facts.token_variable)
         if not token:
             return None
         headers = (("authorization", f"Bearer {token}"),)
-    quota = tuple(pair for pair in target.options if pair[0] == "x-goog-user-project")
+    quota = tuple(pair for pair in target.options if pair[0] == provider.facts.quota_header)
     return _site(target, provider, (*headers, *quota), seal)

@@ -5,7 +5,7 @@ Both functions block, and raise whatever the library raises; `ImportError` when 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
 
@@ -36,3 +36,7 @@ def entra() -> Headers:
     credential = import_module("azure.identity").DefaultAzureCredential()
     token = credential.get_token("https://cognitiveservices.azure.com/.default").token
     return (("authorization", f"Bearer {token}"),)
+
+
+SOURCES: Mapping[str, Callable[[], Headers]] = {"google": google, "microsoft": entra}
+"""By the name of the cloud, as a provider's facts have it."""

@@ -10,20 +10,15 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
 from batchling.core.text import described
-from batchling.environment.cloud_tokens import entra, google
+from batchling.environment.cloud_tokens import SOURCES
 from batchling.errors import OptionError, outline
 from batchling.providers import PROVIDERS
-from batchling.providers.azure import AZURE
-from batchling.providers.base import Provider
-from batchling.providers.vertex import VERTEX
+from batchling.providers.base import Adjustable, Provider
 
 _log = logging.getLogger(__name__)
 
 GROUP = "batchling.providers"
 """The entry point group of other packages' providers."""
-
-PREFIX_VARIABLE = "BATCHLING_GCS_PREFIX"
-DEPLOYMENTS_VARIABLE = "BATCHLING_AZURE_DEPLOYMENTS"
 
 
 def providers(given: object = None) -> dict[str, Provider]:
@@ -46,7 +41,7 @@ def providers(given: object = None) -> dict[str, Provider]:
 
 def _renewing(provider: Provider) -> Provider:
     """The provider, with a source of fresh tokens if it is a cloud's and was given none."""
-    source = {"azure": entra, "gemini": google, "vertex": google}.get(provider.name)
+    source = SOURCES.get(provider.facts.cloud)
     if source is None or provider.renew is not None or not is_dataclass(provider):
         return provider
     return replace(provider, renew=source)
@@ -89,16 +84,19 @@ def _is_provider(value: object) -> bool:
     return not isinstance(value, type) and all(hasattr(value, name) for name in wanted)
 
 
+def setting_variables() -> tuple[str, ...]:
+    """The variables that set up built-in providers."""
+    adjustable = (provider for provider in PROVIDERS.values() if isinstance(provider, Adjustable))
+    return tuple(provider.setting_variable for provider in adjustable)
+
+
 def _from_environment() -> dict[str, Provider]:
-    """Vertex and Azure as the environment describes them."""
-    pairs = [entry.partition("=") for entry in os.environ.get(DEPLOYMENTS_VARIABLE, "").replace(",", " ").split()]
-    if any(not name or not batch for name, _, batch in pairs):
-        raise OptionError(DEPLOYMENTS_VARIABLE, "must look like gpt-4o=gpt-4o-batch,gpt-5=gpt-5-batch")
-    deployments = {name: batch for name, _, batch in pairs}
-    prefix = os.environ.get(PREFIX_VARIABLE, "")
-    if prefix and not prefix.startswith("gs://"):
-        raise OptionError(PREFIX_VARIABLE, "must look like gs://bucket/folder")
-    return {
-        AZURE.name: replace(AZURE, deployments=deployments),
-        VERTEX.name: replace(VERTEX, gcs_prefix=prefix),
-    }
+    """Those that variables of the environment set up, as it describes them."""
+    found: dict[str, Provider] = {}
+    for name, provider in PROVIDERS.items():
+        if isinstance(provider, Adjustable):
+            try:
+                found[name] = provider.with_setting(os.environ.get(provider.setting_variable, ""))
+            except ValueError as fault:
+                raise OptionError(provider.setting_variable, str(fault)) from fault
+    return found

@@ -7,11 +7,12 @@ from decimal import Decimal
 from functools import lru_cache, partial
 
 from batchling.core.budget import Quote, Quoting
-from batchling.core.estimate import Size, size_of
+from batchling.core.estimate import Size
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import Item, Target
 from batchling.money import prices
 from batchling.providers.base import Provider
+from batchling.providers.sizes import size_of
 
 
 def total(known: Mapping[str, Provider], target: Target, sizes: Iterable[Size]) -> tuple[float | None, float | None]:

@@ -284,5 +284,13 @@ ANTHROPIC = Anthropic(
         prices="anthropic",
         neutral=NEUTRAL,
         separates=_IDENTITY + _OPTIONS,
+        # A key is the same account under either header; a token has to be sent as one.
+        key_headers=(("x-api-key",), ("authorization",), ("authorization", "x-api-key")),
+        token_headers=(("authorization",), ("x-api-key",), ("authorization", "x-api-key")),
+        more_headers=(
+            ("ANTHROPIC_WORKSPACE_ID", "anthropic-workspace-id"),
+            ("ANTHROPIC_AWS_WORKSPACE_ID", "anthropic-workspace-id"),
+        ),
+        header_options=("anthropic-",),
     ),
 )

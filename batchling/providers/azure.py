@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -79,12 +79,30 @@ class Azure(FileDialect):
             ),
             prices="azure",
             separates=("api-key", "authorization"),
+            telemetry="azure.ai.openai",
+            key_headers=(("api-key",), ("authorization",)),
+            token_variable="AZURE_OPENAI_AD_TOKEN",  # noqa: S106  # its name
+            cloud="microsoft",
             # Who is behind a call, for Defender's alerts (REST reference, `UserSecurityContext`).
             neutral=Neutral((*OPENAI_LABELS, "user_security_context"), OPENAI_DIALECT.ids),
         )
     )
     deletes: bool = True
     deployments: Mapping[str, str] = field(default_factory=dict)
+    setting_variable: str = "BATCHLING_AZURE_DEPLOYMENTS"
+
+    @property
+    def lacks(self) -> str:
+        return "" if self.deployments else f"batch deployments, in {self.setting_variable} or Azure(deployments=...)"
+
+    def with_setting(self, value: str) -> Azure:
+        pairs = [entry.partition("=") for entry in value.replace(",", " ").split()]
+        if any(not name or not batch for name, _, batch in pairs):
+            raise ValueError("must look like gpt-4o=gpt-4o-batch,gpt-5=gpt-5-batch")
+        return replace(self, deployments={name: batch for name, _, batch in pairs})
+
+    def example(self, target: Target) -> tuple[Azure, str]:
+        return replace(self, deployments={target.model: target.model}), target.base_url + target.endpoint
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
         head, _, query = url.partition("?")

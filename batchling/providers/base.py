@@ -148,6 +148,25 @@ class Facts:
     prices: str = ""
     neutral: Neutral = NOTHING
     separates: tuple[str, ...] = ("authorization",)
+    telemetry: str = ""
+    """The provider's name in the OpenTelemetry conventions, where that is not ours."""
+    key_headers: tuple[tuple[str, ...], ...] = (("authorization",), ("x-api-key",))
+    """The headers in which SDKs send a key, the usual ones first. `authorization` has it as a bearer token."""
+    token_headers: tuple[tuple[str, ...], ...] = ()
+    """The same for a token, where that differs."""
+    token_variable: str = ""
+    """The variable that holds a token of the provider's cloud, for where that cloud's library is missing."""
+    more_headers: tuple[tuple[str, str], ...] = (
+        ("OPENAI_ORG_ID", "openai-organization"),
+        ("OPENAI_PROJECT_ID", "openai-project"),
+    )
+    """Variables that SDKs make a further header of. At most places it is OpenAI's SDK that asks."""
+    header_options: tuple[str, ...] = ()
+    """How the options of a target begin that are headers, and belong to a call that shows its account."""
+    quota_header: str = ""
+    """The header that names who pays, beside a token of the cloud."""
+    cloud: Literal["", "google", "microsoft"] = ""
+    """Whose library gives fresh tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +181,26 @@ class Route:
     endpoint: str
     query: str
     official: bool
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A provider that takes no batches before it is set up, and may be by variables of the environment."""
+
+    @property
+    def setting_variable(self) -> str:
+        """The variable it is set up by."""
+
+    @property
+    def lacks(self) -> str:
+        """What has to be set up, in words; empty when nothing is missing."""
+
+    def with_setting(self, value: str) -> Provider:
+        """This provider with the value of its variable. Raises `ValueError`, which says what the value must look
+        like."""
+
+    def example(self, target: Target) -> tuple[Provider, str]:
+        """A provider, and the URL of a call, of which the target differs from this one in nothing but its account."""
 
 
 class Provider(Protocol):

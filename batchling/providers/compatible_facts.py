@@ -154,6 +154,7 @@ FACTS: Mapping[str, Facts] = {
             'from `replace(KIMI, window="12h")` to 7d',
         ),
         prices="moonshotai",
+        telemetry="moonshot_ai",
         neutral=OPENAI_DIALECT,
     ),
     "perplexity": Facts(

@@ -302,6 +302,11 @@ GEMINI = Gemini(
             "responseJsonSchema goes real time: batches answer it in another shape; responseSchema does not",
         ),
         prices="google",
+        telemetry="gcp.gemini",
+        key_headers=(("x-goog-api-key",), ("authorization",)),
+        more_headers=(("GOOGLE_CLOUD_QUOTA_PROJECT", "x-goog-user-project"),),
+        quota_header="x-goog-user-project",
+        cloud="google",
         separates=_IDENTITY,
         neutral=Neutral(ids=GEMINI_IDS),  # `labels` is Vertex's alone: "not supported in Gemini API" (google-genai)
     ),

@@ -103,6 +103,7 @@ GEMINI_COMPATIBLE = GeminiCompatible(
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         quirks=("listing and cancelling are not documented",),
         prices="google",
+        telemetry="gcp.gemini",
         separates=("authorization", "x-goog-api-key"),
         neutral=OPENAI_DIALECT,
     ),

@@ -195,6 +195,7 @@ MISTRAL = Mistral(
         ("MISTRAL_API_KEY",),
         quirks=("api.mistral.ai only, not its EU and US hosts", "conversations only with store: false"),
         prices="mistral",
+        telemetry="mistral_ai",
         neutral=Neutral(
             OPENAI_LABELS,
             (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
 import msgspec
@@ -125,6 +125,11 @@ class Vertex:
             ),
             prices="google",
             separates=("x-goog-user-project",),
+            telemetry="gcp.vertex_ai",
+            more_headers=(("GOOGLE_CLOUD_QUOTA_PROJECT", "x-goog-user-project"),),
+            header_options=("anthropic-",),
+            quota_header="x-goog-user-project",
+            cloud="google",
             # labels: "to track billing usage" (google-genai). The shape of a body is read off the body.
             neutral=Neutral(("labels", *NEUTRAL.fields), GEMINI_IDS + NEUTRAL.ids, options=("shape",)),
         )
@@ -134,6 +139,23 @@ class Vertex:
         "publishers/anthropic/models/*:rawPredict",
     )
     renew: Callable[[], Headers] | None = None
+    setting_variable: str = "BATCHLING_GCS_PREFIX"
+
+    @property
+    def lacks(self) -> str:
+        return (
+            "" if self.gcs_prefix else f"a Cloud Storage folder, in {self.setting_variable} or Vertex(gcs_prefix=...)"
+        )
+
+    def with_setting(self, value: str) -> Vertex:
+        if value and not value.startswith("gs://"):
+            raise ValueError("must look like gs://bucket/folder")
+        return replace(self, gcs_prefix=value)
+
+    def example(self, target: Target) -> tuple[Vertex, str]:
+        publisher = "anthropic" if target.endpoint == ":rawPredict" else "google"
+        url = f"{target.base_url}/publishers/{publisher}/models/{target.model}{target.endpoint}"
+        return replace(self, gcs_prefix=self.gcs_prefix or "gs://any"), url
 
     def __post_init__(self) -> None:
         if self.gcs_prefix and not re.match("gs://[^/]", self.gcs_prefix):

@@ -208,6 +208,7 @@ XAI = Grok(
         discount="20 % off, by model up to 50 %",
         quirks=("chat completions only", "xai-sdk speaks gRPC, which is out of reach: use the OpenAI SDK"),
         prices="x-ai",
+        telemetry="x_ai",
         neutral=OPENAI_DIALECT,
     ),
 )

@@ -13,9 +13,9 @@ from batchling import OptionError, batchify
 from batchling.core import events
 from batchling.core.budget import Budget
 from batchling.core.cost import Cost
-from batchling.core.estimate import size_of
 from batchling.core.model import Target
 from batchling.engine.family import Family
+from batchling.providers.sizes import size_of
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, TLS, together
 

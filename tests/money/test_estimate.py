@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from batchling import Receipt, batchify
-from batchling.core.estimate import Size, size_of
+from batchling.core.estimate import Size
+from batchling.providers.sizes import size_of
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, TLS, together
 

@@ -87,7 +87,7 @@ def test_an_option_that_cannot_work(options: dict[str, object]) -> None:
 
 
 def test_options_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (registry.PREFIX_VARIABLE, registry.DEPLOYMENTS_VARIABLE):
+    for name in registry.setting_variables():
         monkeypatch.setenv(name, SECRET)
         with pytest.raises(OptionError) as caught:
             batchify()
