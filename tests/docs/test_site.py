@@ -57,7 +57,7 @@ def test_it_fetches_nothing_from_elsewhere(site: Path) -> None:
         assert re.findall(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^)\"']+", sheet.read_text()) == []
 
 
-def test_what_it_takes_from_the_readme_is_there(site: Path) -> None:
+def test_the_tables_of_options_and_clients_are_there(site: Path) -> None:
     assert "batch_poll_interval_seconds" in (site / "options" / "index.html").read_text()
     assert "langchain-anthropic" in (site / "frameworks" / "index.html").read_text()
     assert not [
