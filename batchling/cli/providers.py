@@ -12,7 +12,7 @@ from batchling.providers import WITHOUT
 
 
 def show(arguments: Sequence[str]) -> int:
-    """Print the table: as text, with `--markdown` as the docs have it, with `--summary` as the docs has it. 0. Raises
+    """Print the table: as text, with `--markdown` as the docs have it, with `--summary` the short one. 0. Raises
     `ScriptError` for other words."""
     known = providers().values()
     if list(arguments) == ["--markdown"]:

@@ -1,4 +1,4 @@
-"""The table of providers: for `batchling providers`, and as Markdown for docs and docs."""
+"""The table of providers: for `batchling providers`, and as Markdown for the docs."""
 
 from __future__ import annotations
 
