@@ -10,13 +10,12 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from batchling import jobs as batches
 from batchling.cli.arguments import plain
 from batchling.cli.tables import count, money, progress, say, short_ids, show_table, span, table_of
 from batchling.core.lifecycle import Phase
 from batchling.core.text import described
 from batchling.errors import ScriptError
-from batchling.jobs import Standing
+from batchling.jobs import Standing, listing, matching, refresh
 
 _LONGEST = 60
 
@@ -25,11 +24,11 @@ def jobs(words: Sequence[str]) -> int:
     """List all batches, newest first; with `--refresh` the providers are asked first. 0, or 1 when one of them did not
     answer."""
     options, _ = plain(words, "jobs [--refresh] [--json]", switches=("--refresh", "--json"))
-    found = batches.listing()
+    found = listing()
     failed = []
     if "--refresh" in options:
-        failed = [result for result in asyncio.run(batches.refresh(found)) if not result.ok]
-        found = batches.listing()
+        failed = [result for result in asyncio.run(refresh(found)) if not result.ok]
+        found = listing()
     if "--json" in options:
         print(json.dumps([_facts(standing) for standing in found], indent=2))
     elif not found:
@@ -47,7 +46,7 @@ def jobs(words: Sequence[str]) -> int:
 def show(words: Sequence[str]) -> int:
     """Print all that is known of one batch. 0."""
     _, rest = plain(words, "show ID", most=1)
-    standing = one(rest[0] if rest else "", batches.listing())
+    standing = one(rest[0] if rest else "", listing())
     facts = [(name, text) for name, text in _told(standing) if text]
     width = max(len(name) for name, _ in facts)
     for name, text in facts:
@@ -59,13 +58,13 @@ def one(prefix: str, found: Sequence[Standing]) -> Standing:
     """The batch with this id, or with one that begins so. Raises `ScriptError` when there is none, or more than one."""
     if not prefix:
         raise ScriptError("name a batch by its id; batchling jobs lists them")
-    matching = batches.matching(prefix, found)
-    if not matching:
+    fitting = matching(prefix, found)
+    if not fitting:
         raise ScriptError(f"no batch {described(prefix)}; batchling jobs lists them")
-    if len(matching) > 1:
-        names = ", ".join(standing.record.id for standing in matching[:4])
-        raise ScriptError(f"{described(prefix)} begins the id of {len(matching)} batches: {names}")
-    return matching[0]
+    if len(fitting) > 1:
+        names = ", ".join(standing.record.id for standing in fitting[:4])
+        raise ScriptError(f"{described(prefix)} begins the id of {len(fitting)} batches: {names}")
+    return fitting[0]
 
 
 def _notes(found: Sequence[Standing], now: float, *, asked: bool) -> list[str]:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
 from tests.cache.ids import B1, B2, B3, holder
@@ -53,6 +55,7 @@ def killed_half_way(folder: Path, how: str) -> None:
         writer.kill()
 
 
+@pytest.mark.slow
 def test_killed_in_a_claim(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path))
     store.claim(draft(B1, "x"))
@@ -65,6 +68,7 @@ def test_killed_in_a_claim(tmp_path: Path) -> None:
     assert FileStore(str(tmp_path)).load(B2) is None
 
 
+@pytest.mark.slow
 def test_killed_in_a_save(tmp_path: Path) -> None:
     killed_half_way(tmp_path, IN_A_SAVE)
 
@@ -76,6 +80,7 @@ def test_killed_in_a_save(tmp_path: Path) -> None:
     assert store.drive(B2)
 
 
+@pytest.mark.slow
 def test_killed_in_a_download(tmp_path: Path) -> None:
     killed_half_way(tmp_path, IN_A_DOWNLOAD)
 

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ def ask(text: str, **more: Any) -> dict[str, Any]:
     return {"model": "m", "messages": [{"role": "user", "content": text}], **more}
 
 
+@pytest.mark.slow
 @given(bodies)
 def test_a_footprint_is_small_and_says_nothing(body: dict[str, Any]) -> None:
     found = footprint(TARGET, body)
@@ -29,6 +31,7 @@ def test_a_footprint_is_small_and_says_nothing(body: dict[str, Any]) -> None:
     assert footprint(TARGET, dict(reversed(body.items()))) == found
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.lists(bodies, min_size=1, max_size=5), bodies)
 def test_comparing_never_fails_and_the_same_is_no_news(known: list[dict[str, Any]], body: dict[str, Any]) -> None:

@@ -51,6 +51,7 @@ FREEZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["import frozen", "later"])
 @pytest.mark.parametrize("kind", FREEZERS)
 def test_a_scope_in_a_program_whose_clock_stands_still(kind: str, when: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from batchling.hooks.wireless import AnsweringSocket
 header = st.tuples(st.text(max_size=20), st.text(max_size=40))
 
 
+@pytest.mark.slow
 @given(st.integers(-5, 2000), st.lists(header, max_size=120), st.binary(max_size=300))
 def test_whatever_a_row_says_can_be_read(status: int, headers: list[tuple[str, str]], body: bytes) -> None:
     response = Response(status, tuple((name.lower(), value) for name, value in headers), body)

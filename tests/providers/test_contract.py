@@ -70,6 +70,7 @@ def test_the_table_in_the_docs() -> None:
     assert len(CASES) == sum(name.startswith("test_") and "kit" in of.__annotations__ for name, of in globals().items())
 
 
+@pytest.mark.slow
 def test_every_endpoint(provider_server: ProviderServer, kit: Kit) -> None:
     """What a batch answers is what real time answers."""
     for path in kit.paths:
@@ -133,12 +134,14 @@ def test_all_rows_failed(provider_server: ProviderServer, kit: Kit) -> None:
     assert len(provider_server.creates()) == 1
 
 
+@pytest.mark.slow
 def test_partial_expiry(provider_server: ProviderServer, kit: Kit) -> None:
     """Finished rows are answered, the others are asked again, and nothing is billed twice."""
     provider_server.expire_job(0.5)
     answer_in_two(provider_server, kit)
 
 
+@pytest.mark.slow
 def test_cancelled(provider_server: ProviderServer, kit: Kit) -> None:
     """The same, when the job's owner cancels it at the provider's site."""
     provider_server.cancel_job(0.5)

@@ -136,6 +136,7 @@ def test_rows_that_are_lost(provider_server: ProviderServer, kit: Kit) -> None:
     assert status.done in (0, kit.texts)
 
 
+@pytest.mark.slow
 def test_a_result_file_can_be_empty(provider_server: ProviderServer) -> None:
     provider_server.lose_rows(lambda body: True)
     job = create(provider_server, upload(provider_server, [row("a")]))
@@ -145,6 +146,7 @@ def test_a_result_file_can_be_empty(provider_server: ProviderServer) -> None:
     assert get(provider_server, f"files/{ended['output_file_id']}/content").content == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["openai", "mistral"])
 @pytest.mark.parametrize("kind", ["output", "error"])
 def test_one_of_two_result_files_can_be_locked(provider_server: ProviderServer, name: str, kind: str) -> None:
