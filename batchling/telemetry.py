@@ -14,7 +14,7 @@
 - `gen_ai.client.operation.duration` and `gen_ai.client.token.usage` are recorded for each call. The tokens of an answer
   from the cache were paid before, and are not counted again.
 
-Calls that went real time are left to whoever instruments their SDK; a dry run sends nothing and leaves no trace. No
+Calls that went real time are left to the instrumentation of their SDK; a dry run sends nothing and leaves no trace. No
 prompt and no answer is recorded.
 """
 

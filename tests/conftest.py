@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ from hypothesis import HealthCheck, settings
 from batchling.display import standing
 from batchling.hooks import uninstall_hooks
 from batchling.system.gate import open_gates
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background (nohup, cron): the programs that tests start would inherit that, and Ctrl-C never reach them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for name in tuple(os.environ):
     if name.lower().endswith("_proxy") or name.endswith("_API_KEY") or name.startswith("BATCHLING_"):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from batchling.providers import PROVIDERS
 
 ROOT = Path(__file__).parent.parent / "batchling"
@@ -42,7 +40,6 @@ ALLOWED = {
 """Where such a word may stand all the same, outside of comments and docstrings."""
 
 
-@pytest.mark.slow
 def test_what_a_provider_is_like_stands_in_its_own_module() -> None:
     found: dict[str, set[str]] = {}
     for path in ROOT.rglob("*.py"):

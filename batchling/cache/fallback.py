@@ -99,7 +99,7 @@ class FallbackStore:
             if record is None or record.phase not in (Phase.RUNNING, Phase.ENDED):
                 self._tell(fault, "batches that may be under way are left to other processes")
                 return False
-            # Its job exists: whoever asks for it in vain buys nothing.
+            # Its job exists: asking for it without success buys nothing.
             self._tell(fault, "jobs are watched without a lock, and their answers kept in memory")
             self._memory.save(record)
             return True
@@ -115,7 +115,7 @@ class FallbackStore:
                     yield sink
                 return
             except CacheError as fault:
-                # The download begins anew, and then goes where there is room.
+                # The download starts again, and then goes where there is room.
                 self._tell(fault, "answers are kept in memory")
                 self._rows_in_memory.add(batch_id)
                 raise

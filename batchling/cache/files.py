@@ -10,7 +10,7 @@
     programs/<digest>.json     what a program asked when it ran last, as digests (see `footprints`)
 
 A file is replaced whole (temporary file, fsync, rename), so that a reader never sees a torn one. One damaged or
-foreign file costs one batch: whoever claims sets it aside with a warning, and it is never deleted. Folders are 0700
+foreign file costs one batch: the next claim sets it aside with a warning, and it is never deleted. Folders are 0700
 and files 0600 whatever the umask. Nothing is written before the first claim, but for the mark and the secret, which
 the first call needs. No network, no asyncio.
 """
@@ -27,7 +27,7 @@ from filelock import BaseFileLock, Timeout
 
 from batchling.cache import Claim, Sink
 from batchling.cache.folder import Folder
-from batchling.cache.index import Index, flies
+from batchling.cache.index import Index, is_in_flight
 from batchling.cache.locks import IndexLock, abandon, file_lock
 from batchling.cache.notes import Notes
 from batchling.cache.records import RecordFiles, Unfit, checked
@@ -107,7 +107,7 @@ class FileStore:
         return frozenset(record.job.id for record in self.records() if record.job is not None)
 
     def in_flight(self, target: Target, but: str = "") -> frozenset[str]:
-        return frozenset(record.id for record in self.records() if flies(record, target) and record.id != but)
+        return frozenset(record.id for record in self.records() if is_in_flight(record, target) and record.id != but)
 
     def records(self) -> list[Record]:
         """All records as they are stored now."""
@@ -195,7 +195,7 @@ class FileStore:
         try:
             yield
         except Timeout as fault:
-            raise CacheError(str(self._folder), "index.lock is held by another process; is one frozen?") from fault
+            raise CacheError(str(self._folder), "index.lock is held by another process (is it suspended?)") from fault
         except NotImplementedError as fault:
             raise CacheError(str(self._folder), "its file system has no file locks") from fault
         except OSError as fault:

@@ -181,7 +181,7 @@ class Folder:
         return None
 
     def _place(self, name: str, content: bytes) -> None:
-        """Write a file whole and durably, unless there is one: whoever comes first has made it."""
+        """Write a file whole and durably, unless there is one already: the first writer wins."""
         path = self.path / name
         with written(path, content) as temporary:
             try:

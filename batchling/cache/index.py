@@ -42,7 +42,7 @@ class Index:
                 del self._holders[key]
 
 
-def flies(record: Record, target: Target) -> bool:
+def is_in_flight(record: Record, target: Target) -> bool:
     """Whether a batch of this account and model may be under way at the provider."""
     asked = (target.provider, target.base_url, target.account, target.model)
     of = record.target

@@ -69,7 +69,7 @@ class IndexLock:
     @contextmanager
     def held(self) -> Iterator[Lease]:
         """The lock, for the time of the block. Raises `filelock.Timeout` when it cannot be had."""
-        # Whoever was frozen a moment ago still is, most likely: it is not waited for like this again.
+        # A process that was suspended a moment ago most likely still is: it is not waited for like this again.
         lock = self._acquired("index.lock", _STEP if self._frozen else PATIENCE)
         self._frozen = lock is None
         lock = lock or self._acquired("index.spare.lock", PATIENCE)
@@ -102,9 +102,9 @@ class IndexLock:
             if waited > _WORTH_A_WARNING and not told:
                 told = True
                 _log.warning(
-                    "cache folder %s: another process holds %s; is one frozen? Waiting for %.0f s at most",
+                    "cache folder %s: waiting up to %.0f s for %s, held by another process (is it suspended?)",
                     self._folder,
-                    name,
                     patience,
+                    name,
                 )
         return None

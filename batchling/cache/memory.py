@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from batchling.cache import Claim, Sink
-from batchling.cache.index import Index, flies
+from batchling.cache.index import Index, is_in_flight
 from batchling.cache.rows import SpooledRows
 from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.model import Target
@@ -50,7 +50,7 @@ class MemoryStore:
 
     def in_flight(self, target: Target, but: str = "") -> frozenset[str]:
         records = tuple(self._records.values())
-        return frozenset(record.id for record in records if flies(record, target) and record.id != but)
+        return frozenset(record.id for record in records if is_in_flight(record, target) and record.id != but)
 
     def note(self, batch_id: str, progress: Progress) -> None:
         pass  # nobody else sees it

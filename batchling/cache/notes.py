@@ -17,7 +17,7 @@ _MOST_BYTES = 65_536
 
 
 class Notes:
-    """`folder/<batch id>.note`; the caller checks the id. Written whole, not flushed: the next poll writes it anew."""
+    """`folder/<batch id>.note`; the caller checks the id. Written whole, not flushed: the next poll writes it again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -101,7 +101,7 @@ class _FileSink:
 
 
 class SpooledRows:
-    """The same for whoever wants no answer on the disk, or has no room there: in memory as long as they are few, then
+    """The same where no answer may be on the disk, or there is no room for it: in memory as long as they are few, then
     in a file of the system's temporary folder that has no name, and is gone with the process."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Looking at a cache folder and clearing it up, while other processes work on it.
 
 Nothing that is planned or running is removed, and nothing whose driver lives: a record goes while its drive lock and
-the lock of the folder are ours. Whoever waits for a removed batch finds no record and asks anew.
+the lock of the folder are ours. A process that waits for a removed batch finds no record and sends its requests again.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Upkeep:
             with IndexLock(self._folder).held() as lease:
                 yield lease.holds
         except Timeout as fault:
-            raise CacheError(str(self._folder), "index.lock is held by another process; is one frozen?") from fault
+            raise CacheError(str(self._folder), "index.lock is held by another process (is it suspended?)") from fault
 
     def _touched(self, record: Record) -> float:
         """When a record or its results were written last, at most."""

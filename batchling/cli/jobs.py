@@ -111,7 +111,7 @@ def _told(standing: Standing) -> list[tuple[str, str]]:
 def _next(standing: Standing) -> str:
     phase, stored = standing.record.phase, standing.stored
     if phase is Phase.DEAD:
-        return "nothing: run the program again, and it asks these requests anew"
+        return "nothing; run the program again, and it sends these requests again"
     if phase is Phase.ENDED and stored:
         return "nothing: the same program is answered from the cache"
     if phase is Phase.ENDED:

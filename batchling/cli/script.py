@@ -165,7 +165,7 @@ def _report(fault: Exception, path: str) -> int:
     if (first := _first_frame(frames, path)) is not None:
         frames = first
     traceback.print_exception(type(fault), fault, frames)
-    # As the interpreter does: whoever has something to say at its end can see that there was a traceback.
+    # As the interpreter does: code that runs at its end can see that there was a traceback.
     sys.last_value = fault
     return 1
 

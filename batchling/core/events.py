@@ -156,7 +156,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """A request was not sent for the sake of the budget, and its caller gets 402."""
+    """A request was not sent because it was over budget, and its caller gets 402."""
 
     target: Target
     why: str

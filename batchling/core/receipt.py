@@ -72,7 +72,7 @@ class Receipt:
     real_time: tuple[RealTime, ...] = ()
     withdrawn: int = 0
     denied: int = 0
-    """Requests that were not sent for the sake of the budget; they are among the failed ones."""
+    """Requests that were not sent because they were over budget; they are among the failed ones."""
     seconds: float = 0.0
     dry_run: bool = False
     cost: Cost = field(default_factory=Cost)

@@ -1,4 +1,4 @@
-"""Events as log lines, under the logger `batchling`: what a long wait is about, for whoever looks. And, for programs
+"""Events as log lines, under the logger `batchling`: what a long wait is about. And, for programs
 that log nothing, as a few lines on stderr."""
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ class Report:
         if failed:
             parts.append(f"{failed:,} answered with an error")
         if self._denied:
-            parts.append(f"{self._denied:,} of them not sent for the sake of the budget")
+            parts.append(f"{self._denied:,} of them not sent: over budget")
         if self._withdrawn:
             parts.append(f"{self._withdrawn:,} withdrawn")
         return f"batchling: {', '.join(parts)} ({duration(seconds)})"

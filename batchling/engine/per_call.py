@@ -58,7 +58,7 @@ class PerCallHeaders:
         """Whether any header is left out."""
         return self._any
 
-    def meet(self, arrival: Arrival) -> None:
+    def register(self, arrival: Arrival) -> None:
         """Take note of the headers of a call that has arrived, once."""
         request = arrival.request
         if arrival.route.official or arrival.is_retry:

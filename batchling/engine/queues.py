@@ -46,7 +46,7 @@ class Queues:
 
     def arrive(self, arrival: Arrival) -> None:
         """Take in a call. Raises what a provider of somebody else's raises."""
-        self._per_call.meet(arrival)
+        self._per_call.register(arrival)
         if self._per_call and isinstance(stripped := self._strip(arrival), Bypass):
             self._answers.let_pass(arrival, stripped.reason)
             return

@@ -1,4 +1,4 @@
-"""The gateways that the user has named: for a scope, or for whoever looks after jobs."""
+"""The gateways that the user has named: for a scope, or for commands that manage jobs."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def providers(given: object = None) -> dict[str, Provider]:
             )
         for provider in given:
             if not _is_provider(provider):
-                raise OptionError("providers", f"{described(provider)} is no provider: see docs/write_a_provider.md")
+                raise OptionError("providers", f"{described(provider)} is not a provider: see docs/write_a_provider.md")
             found[provider.name] = provider
     return {name: _renewing(provider) for name, provider in found.items()}
 
@@ -49,7 +49,7 @@ def _renewing(provider: Provider) -> Provider:
 
 @lru_cache(maxsize=1)
 def installed() -> Mapping[str, Provider]:
-    """The providers of other packages. One that cannot be loaded is told in a warning and left out."""
+    """The providers of other packages. One that cannot be loaded is left out, with a warning."""
     found: dict[str, Provider] = {}
     for entry in entry_points(group=GROUP):
         try:
@@ -62,7 +62,8 @@ def installed() -> Mapping[str, Provider]:
             found[provider.name] = provider
         else:
             _log.warning(
-                "batchling: provider %s is none: it lacks what batchling.providers.base.Provider has", entry.name
+                "batchling: entry point %s is not a provider: it lacks what batchling.providers.base.Provider has",
+                entry.name,
             )
     return found
 

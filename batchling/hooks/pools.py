@@ -1,6 +1,6 @@
 """The hook of `multiprocessing.pool.ThreadPool`, whose workers may be older than the scope that hands them work.
 
-As with `ThreadPoolExecutor`, a job runs in the scope of whoever submitted it. Pools of processes are left alone.
+As with `ThreadPoolExecutor`, a job runs in the scope of the code that submitted it. Pools of processes are left alone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Carries the active scope into worker threads: a context variable alone does not reach them (Python 3.11 to 3.13).
 
-Only our own variables are carried. A pool's worker gets the scope of whoever submitted the job, for the time of the
-job, and not that of whoever happened to start the worker. A thread of its own remembers the scope that it was started
-in; what it runs is left alone.
+Only our own variables are carried. A pool's worker gets the scope of the code that submitted the job, for the time of
+the job, and not that of the code that happened to start the worker. A thread of its own remembers the scope that it
+was started in; what it runs is left alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def patches() -> list[Patch]:
 
 
 def run_with(gate: Gate | None, mark: Mark | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Call a function in the scope of whoever submitted it."""
+    """Call a function in the scope of the code that submitted it."""
     token, tracing = active.set(gate), marked.set(mark)
     try:
         return function(*args, **kwargs)

@@ -1,6 +1,6 @@
 """How an intercepted call waits for its answer: in a thread, or on asyncio or trio without blocking the loop.
 
-Whoever stops waiting (Ctrl-C, a cancelled task, a time limit of the caller's own) cancels the future, which withdraws
+A caller that stops waiting (Ctrl-C, a cancelled task, its own time limit) cancels the future, which withdraws
 the request as long as it was not submitted.
 """
 

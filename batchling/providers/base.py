@@ -345,7 +345,7 @@ def read_json(response: Response) -> dict[str, JSON]:
 
 
 def read_fault(response: Response) -> Fault:
-    """What an error answer says, whoever wrote it: the `error` object of the body, as far as there is one, or the text
+    """What an error answer says, whatever wrote it: the `error` object of the body, as far as there is one, or the text
     under one of the names that providers use."""
     try:
         body = read_object(value(response.body))

@@ -27,7 +27,7 @@ FACTS: Mapping[str, Facts] = {
             "needs a paid plan",
             'up to `replace(GROQ, window="7d")`',
             "audio by a `url` in a JSON body only",
-            "about 1,000 rows a batch are advised, lest it expires",
+            "about 1,000 rows per batch are advised, so that it does not expire",
             "no cache discount in a batch",
         ),
         prices="groq",

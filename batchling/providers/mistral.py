@@ -191,7 +191,7 @@ MISTRAL = Mistral(
         "Mistral",
         "24 h",
         "metadata",
-        "24 h (one page) or for ever (another)",
+        "24 h (one page) or forever (another)",
         ("MISTRAL_API_KEY",),
         quirks=("api.mistral.ai only, not its EU and US hosts", "conversations only with store: false"),
         prices="mistral",

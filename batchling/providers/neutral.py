@@ -17,7 +17,7 @@ OPENAI_LABELS = (
     "store",  # whether the answer can be retrieved later
     "user",
 )
-"""Labels, caching and storing of OpenAI's requests, for whoever speaks its dialect: a provider that does not know one
+"""Labels, caching and storing of OpenAI's requests, for all that speak its dialect: a provider that does not know one
 of them refuses or ignores it. `seed`, `service_tier` and `n` change answers and are none."""
 
 CHAT_IDS = ("messages[].tool_calls[].id", "messages[].tool_call_id")
@@ -65,4 +65,4 @@ GEMINI_IDS = tuple(
 """Of `generateContent`, whose REST API takes both spellings."""
 
 OPENAI_DIALECT = Neutral(OPENAI_LABELS, CHAT_IDS + RESPONSES_IDS + MESSAGES_IDS)
-"""Of whoever speaks OpenAI's dialect, some of them with Anthropic's messages beside it."""
+"""Of all that speak OpenAI's dialect, some of them with Anthropic's messages beside it."""

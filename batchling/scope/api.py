@@ -73,7 +73,7 @@ def batchify(
       a later run downloads them again. False touches no disk.
     - `gateways`: base URLs that speak a provider's API, by provider name: `{"http://localhost:4000": "openai"}`.
       The environment variable `BATCHLING_GATEWAYS` adds more: `http://localhost:4000=openai,https://...=anthropic`.
-      A gateway without a batch API is found out at the first submission; its calls go real time then, and are reported.
+      A gateway without a batch API is noticed at the first submission; its calls then go real time, and are reported.
     - `providers`: providers of your own, or built-in ones with settings of yours: `[Vertex(gcs_prefix="gs://b/f")]`,
       `[Azure(deployments={"gpt-5": "gpt-5-batch"})]`. They take the place of those with their names.
     - `duplicates`: "sample" asks identical requests once each (ten samples are ten requests); "join" asks them once.
@@ -96,7 +96,7 @@ def batchify(
 
     `.receipt` of what this returns says what was answered and what it cost, during the scope and after it.
 
-    A cache that cannot be written (full disk, missing rights) is told in a warning, and the run goes on without it.
+    If the cache cannot be written (full disk, missing rights), a warning says so and the run continues without it.
 
     Raises `OptionError` for a value that cannot work, naming the argument; `CacheError` when the cache folder is a
     file; `TypeError` when it is called with a function.

@@ -47,7 +47,7 @@ class Listener:
         _alive.add(self)
 
     def after_fork(self) -> None:
-        """Begin anew: what was to be told is the parent's, which tells it."""
+        """Start again: events that were queued before the fork are delivered by the parent."""
         self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._starting = threading.Lock()
         self._running = False
@@ -109,7 +109,9 @@ class Listener:
         if not self._complained:
             self._complained = True
             _log.exception(
-                "batchling: on_event: %.200r failed; it goes on being called, and is not told of again", self._call
+                "batchling: on_event: %.200r raised an exception; it will still be called, and further exceptions are "
+                "not logged",
+                self._call,
             )
 
 

@@ -1,7 +1,7 @@
 """The clock that the engine goes by: the machine's, whatever clock the program shows itself.
 
 Tests freeze the time of a program (freezegun): they put functions of their own into the module `time` and into every
-loaded module that has its functions. An engine that went by those would wait for ever. These functions come from a copy
+loaded module that has its functions. An engine that used those would wait forever. These functions come from a copy
 of the module that nobody else can see.
 """
 

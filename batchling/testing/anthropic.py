@@ -16,8 +16,8 @@ from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.providers.samples import anthropic as samples
 from batchling.testing.hosts import outer_url
+from batchling.testing.state import Refusal, Served, ServerState, encode, page_size, place_after
 from batchling.testing.streams import claude_stream
-from batchling.testing.world import Refusal, Served, World, encode, page_size, place_after
 
 _KEY = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MAX_ROWS = 100_000
@@ -30,8 +30,8 @@ class AnthropicApi:
 
     name = "anthropic"
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, shared: ServerState) -> None:
+        self._shared = shared
         self.jobs: dict[str, Served] = {}
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
@@ -68,11 +68,11 @@ class AnthropicApi:
         status, answer = self._answer(body)
         if status != 200:
             return _json(answer, status)
-        self._world.bill("anthropic", "/v1/messages", account, body, answer, None)
+        self._shared.bill("anthropic", "/v1/messages", account, body, answer, None)
         return await claude_stream(request, answer) if body.get("stream") else _json(answer)
 
     def _answer(self, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
-        fault = self._world.row_fault_for(body)
+        fault = self._shared.row_fault_for(body)
         if fault is not None:
             return fault.status, fault.error
         if not body.get("messages"):
@@ -108,9 +108,9 @@ class AnthropicApi:
             rows.append((key, params))
         if not rows or len(rows) > _MAX_ROWS:
             raise _refusal(400, f"requests: List should have between 1 and {_MAX_ROWS} items")
-        if objection := self._world.objection(rows, "upload", "create", "job"):
+        if objection := self._shared.objection(rows, "upload", "create", "job"):
             raise _refusal(objection.status, objection.message)
-        job = Served(f"msgbatch_{self._world.number():024d}", account, "/v1/messages", rows, self._world.now())
+        job = Served(f"msgbatch_{self._shared.number():024d}", account, "/v1/messages", rows, self._shared.now())
         self.jobs[job.id] = job
         return _json(self._shown(request, job))
 
@@ -124,8 +124,8 @@ class AnthropicApi:
         job = self._job(request)
         self._go_on(job)
         answer = _json(self._shown(request, job))
-        if not job.over and self._world.retry_after is not None:
-            answer.headers["retry-after"] = self._world.retry_after
+        if not job.over and self._shared.retry_after is not None:
+            answer.headers["retry-after"] = self._shared.retry_after
         return answer
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -133,7 +133,7 @@ class AnthropicApi:
         jobs = [job for job in reversed(self.jobs.values()) if job.account == account]
         for job in jobs:
             self._go_on(job)
-        found, more = self._world.listed(jobs, place_after(jobs, request.query.get("after_id")), page_size(request))
+        found, more = self._shared.listed(jobs, place_after(jobs, request.query.get("after_id")), page_size(request))
         page = [self._shown(request, job) for job in found]
         first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
         return _json({"data": page, "has_more": more, "first_id": first, "last_id": last})
@@ -160,11 +160,11 @@ class AnthropicApi:
     def _go_on(self, job: Served) -> None:
         """Time passes whenever somebody looks."""
         job.polls += 1
-        if not job.over and self._world.ready(job):
+        if not job.over and self._shared.ready(job):
             self._finish(job)
 
     def _finish(self, job: Served) -> None:
-        word, done = self._world.ending(job)
+        word, done = self._shared.ending(job)
         job.over = "ended"
         job.counts = dict.fromkeys(("succeeded", "errored", "canceled", "expired"), 0)
         lines: list[tuple[str, bytes]] = []
@@ -174,17 +174,17 @@ class AnthropicApi:
             elif params.get("stream"):
                 result = {"type": "errored", "error": _error(400, "stream: not supported in a batch")}
             else:
-                result = self._run(job, key, {**params, "user": key} if self._world.varied else params)
+                result = self._run(job, key, {**params, "user": key} if self._shared.varied else params)
             job.counts[result["type"]] += 1
             lines.append((key, encode({"custom_id": key, "result": result})))
-        job.lines = self._world.written(job, lines)
+        job.lines = self._shared.written(job, lines)
 
     def _run(self, job: Served, key: str, params: dict[str, JSON]) -> dict[str, JSON]:
         status, answer = self._answer(params)
         if status != 200:
             return {"type": "errored", "error": answer}
         message = {**answer, "usage": {**answer["usage"], "service_tier": "batch"}}
-        self._world.bill("anthropic", "/v1/messages", job.account, params, message, (key, job.id))
+        self._shared.bill("anthropic", "/v1/messages", job.account, params, message, (key, job.id))
         return {"type": "succeeded", "message": message}
 
     def _shown(self, request: web.Request, job: Served) -> dict[str, JSON]:
@@ -193,15 +193,15 @@ class AnthropicApi:
         return {
             "id": job.id,
             "type": "message_batch",
-            "processing_status": self._world.ended(job.over)
+            "processing_status": self._shared.ended(job.over)
             if job.over
             else ("canceling" if job.cancelled else "in_progress"),
             "request_counts": {"processing": 0 if job.over else len(job.rows), **counts},
-            "ended_at": _time(self._world.now()) if job.over else None,
+            "ended_at": _time(self._shared.now()) if job.over else None,
             "created_at": _time(job.created_at),
             "expires_at": _time(job.created_at + _DAY),
             "archived_at": None,
-            "cancel_initiated_at": _time(self._world.now()) if job.cancelled else None,
+            "cancel_initiated_at": _time(self._shared.now()) if job.cancelled else None,
             "results_url": url if job.over else None,
         }
 

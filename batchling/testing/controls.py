@@ -7,7 +7,7 @@ from typing import Literal
 
 from batchling.core.model import JSON
 from batchling.testing.openai_files import error
-from batchling.testing.world import (
+from batchling.testing.state import (
     Body,
     Fault,
     JobFault,
@@ -17,8 +17,8 @@ from batchling.testing.world import (
     Row,
     RowFault,
     RowLoss,
+    ServerState,
     Stage,
-    World,
 )
 
 FOREVER = float("inf")
@@ -27,25 +27,25 @@ FOREVER = float("inf")
 class Controls:
     """What `ProviderServer` can be told. Every control may be used from any thread."""
 
-    _world: World
+    _shared: ServerState
 
     def hold(self) -> None:
         """Keep every job running until `release`."""
-        self._world.held = True
+        self._shared.held = True
 
     def release(self) -> None:
         """Let jobs end again."""
-        self._world.held = False
+        self._shared.held = False
 
     def fail_rows(self, predicate: Predicate, status: int, error: JSON, times: float = FOREVER) -> None:
         """Answer requests whose JSON body the predicate picks with this status and error body, in batches and in
         real time."""
-        self._world.row_faults.append(RowFault(predicate, status, error, times))
+        self._shared.row_faults.append(RowFault(predicate, status, error, times))
 
     def lose_rows(self, predicate: Predicate, times: float = FOREVER) -> None:
         """Run and bill the requests that the predicate picks, count them as completed, and leave them out of the
         results. A result file is named even if nothing is left for it."""
-        self._world.losses.append(RowLoss(predicate, times))
+        self._shared.losses.append(RowLoss(predicate, times))
 
     def refuse_batches_with(
         self,
@@ -71,9 +71,9 @@ class Controls:
             place, key = next(found, (-1, ""))
             return None if place < 0 else {"key": key, "index": place, "line": place + 1}
 
-        self._world.objections.append(Objection(at, blames, status, message, code, param))
+        self._shared.objections.append(Objection(at, blames, status, message, code, param))
         alone = error(message.format(key="request", index=0, line=1), param, code)
-        self._world.row_faults.append(RowFault(predicate, status, {"type": "error", **alone}, FOREVER))
+        self._shared.row_faults.append(RowFault(predicate, status, {"type": "error", **alone}, FOREVER))
 
     def refuse_batches_of(
         self,
@@ -92,7 +92,7 @@ class Controls:
         def blames(rows: Sequence[Row]) -> Body | None:
             return {"count": len(rows)} if len(rows) < fewer_than or len(rows) > more_than else None
 
-        self._world.objections.append(Objection(at, blames, status, message, code, param))
+        self._shared.objections.append(Objection(at, blames, status, message, code, param))
 
     def fail_job(
         self,
@@ -111,30 +111,30 @@ class Controls:
         No job fails at Anthropic. Sference checks the rows when the job is created: a job of which nothing has run is
         refused there, with 400.
         """
-        self._world.job_faults += [JobFault(code, message, param, line, done)] * times
+        self._shared.job_faults += [JobFault(code, message, param, line, done)] * times
 
     def call_success(self, word: str) -> None:
         """Let jobs that end well from now on say so with this word, instead of the provider's own; their counts and
         files are as ever. xAI's jobs have no such word."""
-        self._world.end_word = word
+        self._shared.end_word = word
 
     def shift_clock(self, seconds: float) -> None:
         """Let the server's clock differ by so much from this machine's: in Date headers and in all that it says about
         jobs and files."""
-        self._world.clock_error = seconds
+        self._shared.clock_error = seconds
 
     def expire_job(self, done: float = 0.5) -> None:
         """Expire the next job that ends, after this share of its rows."""
-        self._world.endings.append(("expired", done))
+        self._shared.endings.append(("expired", done))
 
     def cancel_job(self, done: float = 0.5) -> None:
         """Cancel the next job that ends, as its owner could at the provider's site, after this share of its rows."""
-        self._world.endings.append(("cancelled", done))
+        self._shared.endings.append(("cancelled", done))
 
     def limit_queue(self, rows: float) -> None:
         """Refuse OpenAI jobs with which more rows of a model than this would be under way, with
         `token_limit_exceeded`: after their creation, as OpenAI does."""
-        self._world.most_rows_enqueued = rows
+        self._shared.most_rows_enqueued = rows
 
     def fail_call(
         self,
@@ -150,61 +150,61 @@ class Controls:
         The ids of a job's result files end with `_output` and `_error`: `fail_call("GET", "_error", 403, times=inf)`
         locks the one that says which requests failed and why. Fireworks calls them `BIJOutputSet` and `error-data`.
         """
-        self._world.faults.append(Fault(method, part, times, status, body, headers or {}))
+        self._shared.faults.append(Fault(method, part, times, status, body, headers or {}))
 
     def lose_reply(self, method: str, part: str, status: int = 0, times: float = 1) -> None:
         """Act on the next such calls, then close the connection without an answer, or answer with an error
         status as a gateway in between would."""
-        self._world.faults.append(Fault(method, part, times, status, acts=True))
+        self._shared.faults.append(Fault(method, part, times, status, acts=True))
 
     def lose_created(self, status: int, body: bytes = b"", *, acts: bool = True, times: float = 1) -> None:
         """Let the next calls that create a job, of whatever provider, lose their reply as `lose_reply` does; or, if
         they are not to act, answer them with this status. With status 200, `body` is a success that names no job."""
-        self._world.faults.append(Fault("*", "", times, status, body, acts=acts, creates=True))
+        self._shared.faults.append(Fault("*", "", times, status, body, acts=acts, creates=True))
 
     def redirect_call(
         self, method: str, part: str, status: int, to: Literal["slash", "host"] = "slash", times: float = 1
     ) -> None:
         """Redirect the next such calls, without acting: to the same path with a slash behind it, or to another host
         name of this server. What is sent there is answered as it would have been at once."""
-        self._world.slashes |= to == "slash"
-        self._world.faults.append(Fault(method, part, times, status, moved=to))
+        self._shared.slashes |= to == "slash"
+        self._shared.faults.append(Fault(method, part, times, status, moved=to))
 
     def spoil_lists(self, shows: Literal["nothing", "unreadable", "repeating"], times: float = FOREVER) -> None:
         """Let the next lists of jobs be wrong: empty; a page without jobs that says that more follow; or the first page
         over and over, which says the same. A list that has no pages is empty, or right in the last case."""
-        self._world.list_faults.append(ListFault(shows, times))
+        self._shared.list_faults.append(ListFault(shows, times))
 
     def show_per_page(self, most: int) -> None:
         """Let lists of jobs, and results that come in pages, have no more than this on a page."""
-        self._world.most_per_page = most
+        self._shared.most_per_page = most
 
     def revoke(self, key: str) -> None:
         """Refuse this key or token from now on, at the APIs that speak OpenAI's dialect."""
-        self._world.revoked.add(key)
+        self._shared.revoked.add(key)
 
     def vary(self) -> None:
         """Answer identical rows of a batch differently, as a model that samples does: each by its key."""
-        self._world.varied = True
+        self._shared.varied = True
 
     def recover(self) -> None:
         """Let no further call suffer what was asked for, and object to no further batch."""
-        self._world.faults.clear()
-        self._world.list_faults.clear()
-        self._world.objections.clear()
+        self._shared.faults.clear()
+        self._shared.list_faults.clear()
+        self._shared.objections.clear()
 
     def drop_call(self, method: str, part: str, times: float = 1) -> None:
         """Close the connection of the next such calls without acting."""
-        self._world.faults.append(Fault(method, part, times))
+        self._shared.faults.append(Fault(method, part, times))
 
     def stall_call(self, method: str, part: str, *, acts: bool = False, times: float = 1) -> None:
         """Never answer the next such calls, with the work done or not; the connection stays open."""
-        self._world.faults.append(Fault(method, part, times, acts=acts, stalls=True))
+        self._shared.faults.append(Fault(method, part, times, acts=acts, stalls=True))
 
     def cut_reply(self, method: str, part: str, times: float = 1) -> None:
         """Act on the next such calls, and end the connection after half of the answer's body."""
-        self._world.faults.append(Fault(method, part, times, acts=True, cuts=True))
+        self._shared.faults.append(Fault(method, part, times, acts=True, cuts=True))
 
     def change_reply(self, method: str, part: str, change: Callable[[bytes], bytes], times: float = 1) -> None:
         """Act on the next such calls, and answer with what `change` makes of the answer's body."""
-        self._world.faults.append(Fault(method, part, times, acts=True, change=change))
+        self._shared.faults.append(Fault(method, part, times, acts=True, change=change))

@@ -16,8 +16,8 @@ from batchling.core.model import JSON
 from batchling.providers.samples import openai as samples
 from batchling.testing.hosts import outer_url
 from batchling.testing.openai_files import error, json_object, reply
+from batchling.testing.state import GRPC, JobFault, Refusal, Served, ServerState, encode, grpc_code
 from batchling.testing.streams import openai_stream
-from batchling.testing.world import GRPC, JobFault, Refusal, Served, World, encode, grpc_code
 
 _ORDER = {"model", "inputDatasetId", "outputDatasetId", "displayName", "inferenceParameters"}
 
@@ -27,8 +27,8 @@ class FireworksApi:
 
     name = "fireworks"
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, shared: ServerState) -> None:
+        self._shared = shared
         self.jobs: dict[str, Served] = {}
         self._datasets: dict[str, bytes | None] = {}
         self._looks: dict[str, int] = {}
@@ -77,13 +77,13 @@ class FireworksApi:
         status, answer = self._answer(body)
         if status != 200:
             return reply(answer, status)
-        self._world.bill(self.name, "/v1/chat/completions", account, body, answer, None)
+        self._shared.bill(self.name, "/v1/chat/completions", account, body, answer, None)
         return (
             await openai_stream(request, "/v1/chat/completions", body, answer) if body.get("stream") else reply(answer)
         )
 
     def _answer(self, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
-        if (fault := self._world.row_fault_for(body)) is not None:
+        if (fault := self._shared.row_fault_for(body)) is not None:
             return fault.status, fault.error
         if not body.get("messages"):
             return 400, error("Missing required parameter: 'messages'.", "messages")
@@ -110,7 +110,7 @@ class FireworksApi:
             field: Any = part
             if field.name == "file":
                 content = bytes(await field.read())
-                if objection := self._world.objection(content, "upload"):
+                if objection := self._shared.objection(content, "upload"):
                     raise _refusal(objection.status, grpc_code(objection.code or ""), objection.message)
                 self._datasets[name] = content
         return reply({})
@@ -136,15 +136,15 @@ class FireworksApi:
         content = self._datasets.get(order["inputDatasetId"].replace("accounts/", "").replace("/datasets/", "/"))
         if content is None:
             raise _refusal(404, 5, "no such dataset")
-        if objection := self._world.objection(content, "create"):
+        if objection := self._shared.objection(content, "create"):
             raise _refusal(objection.status, grpc_code(objection.code or ""), objection.message)
-        job = Served(job_id, account, "/v1/chat/completions", [], self._world.now())
+        job = Served(job_id, account, "/v1/chat/completions", [], self._shared.now())
         job.words = {"name": name, "model": order["model"], "output": order["outputDatasetId"]}
         rows = [msgspec.json.decode(line) for line in content.split(b"\n") if line]
         if any(set(row) != {"custom_id", "body"} or "model" in row["body"] for row in rows):
             job.fault = JobFault("INVALID_ARGUMENT", "a row has custom_id and body, and the model is the job's")
         else:
-            job.fault = self._world.job_fault_for(content, "job")
+            job.fault = self._shared.job_fault_for(content, "job")
             job.rows = [(row["custom_id"], {**row["body"], "model": order["model"]}) for row in rows]
         self.jobs[job.id] = job
         return reply(self._shown(job))
@@ -162,7 +162,7 @@ class FireworksApi:
             job.over = "CANCELLED"
             job.words["deleted"] = True
             return reply({**self._shown(job), "state": "JOB_STATE_DELETING_CLEANING_UP"})
-        if not job.over and self._world.ready(job):
+        if not job.over and self._shared.ready(job):
             self._finish(job)
         return reply(self._shown(job))
 
@@ -171,22 +171,22 @@ class FireworksApi:
         return reply({})
 
     def _finish(self, job: Served) -> None:
-        word, done = self._world.ending(job)
+        word, done = self._shared.ending(job)
         job.over = word.upper() or "COMPLETED"
         lines: list[tuple[str, bytes]] = []
         failed: list[tuple[str, bytes]] = []
         for key, body in job.rows[:done]:
-            status, answer = self._answer({**body, "seed": key} if self._world.varied else body)
+            status, answer = self._answer({**body, "seed": key} if self._shared.varied else body)
             if status == 200:
                 lines.append((key, encode({"custom_id": key, "response": answer})))
-                self._world.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
+                self._shared.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
             else:
                 fault = {"message": answer["error"]["message"], "code": str(status)}
                 failed.append((key, encode({"custom_id": key, "error": fault})))
         job.counts = {"successfullyProcessedRequests": len(lines), "failedRequests": len(failed)}
         job.words["parts"] = {
-            "BIJOutputSet.jsonl": self._world.written(job, lines),
-            "error-data": self._world.written(job, failed),
+            "BIJOutputSet.jsonl": self._shared.written(job, lines),
+            "error-data": self._shared.written(job, failed),
         }
 
     async def _links(self, request: web.Request) -> web.Response:
@@ -206,7 +206,7 @@ class FireworksApi:
 
     def _shown(self, job: Served) -> dict[str, JSON]:
         state = (
-            self._world.ended(job.over)
+            self._shared.ended(job.over)
             if job.over == "COMPLETED"
             else job.over or ("DELETING_CLEANING_UP" if job.cancelled else "RUNNING" if job.polls else "CREATING")
         )

@@ -19,8 +19,8 @@ from batchling.testing.gemini_compatible import answer as compatible_answer
 from batchling.testing.gemini_errors import failure, refused
 from batchling.testing.hosts import outer_url
 from batchling.testing.openai_files import json_object, reply
+from batchling.testing.state import Row, Served, ServerState, Stage, encode, grpc_code, page_size, rows_of
 from batchling.testing.streams import gemini_stream
-from batchling.testing.world import Row, Served, Stage, World, encode, grpc_code, page_size, rows_of
 
 _MAX_INLINE = 20 * 1024 * 1024
 _BODY = frozenset(
@@ -42,9 +42,9 @@ _KINDS = {"batchGenerateContent": "generateContent", "asyncBatchEmbedContent": "
 class GeminiApi:
     """The handlers below one of the two places; `name` says which, and both serve all."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, shared: ServerState, name: str) -> None:
         self.name = name
-        self._world = world
+        self._shared = shared
         self.jobs: dict[str, Served] = {}
         self._files: dict[str, dict[str, JSON]] = {}
         self.contents: dict[str, bytes] = {}
@@ -60,7 +60,7 @@ class GeminiApi:
             web.get(native + "/batches", self._list),
             web.get(native + "/batches/{id}", self._get),
             web.post(native + "/batches/{id}:cancel", self._cancel),
-            *Compatible(self, self._world).routes(compatible),
+            *Compatible(self, self._shared).routes(compatible),
         ]
 
     def creates(self, method: str, path: str) -> bool:
@@ -86,13 +86,13 @@ class GeminiApi:
         status, answer = self._answer(method.replace("streamG", "g"), model, body)
         if status == 200:
             for each in body["requests"] if method == "batchEmbedContents" else [body]:
-                self._world.bill(self.name, f":{method}", account, {**each, "model": model}, answer, None)
+                self._shared.bill(self.name, f":{method}", account, {**each, "model": model}, answer, None)
         if status == 200 and method == "streamGenerateContent":
             return await gemini_stream(request, answer)
         return reply(answer, status)
 
     def _answer(self, method: str, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
-        if (fault := self._world.row_fault_for(body)) is not None:
+        if (fault := self._shared.row_fault_for(body)) is not None:
             return fault.status, fault.error
         if model == "no-such-model":
             return 404, failure(404, "models/no-such-model is not found")
@@ -131,7 +131,7 @@ class GeminiApi:
             raise refused(404, "models/no-such-model is not found")
         self.check(named, "create")
         job = self.new_job(account, f":{method}", rows)
-        job.fault = self._world.job_fault_for(named, "job")
+        job.fault = self._shared.job_fault_for(named, "job")
         job.words = {"displayName": batch["displayName"], "model": f"models/{model}", "inline": not name}
         if not name:
             job.words["echoes"] = echoes
@@ -139,12 +139,12 @@ class GeminiApi:
 
     def check(self, rows: bytes | list[Row], stage: Stage) -> None:
         """Refuse what the API objects to."""
-        if objection := self._world.objection(rows, stage):
+        if objection := self._shared.objection(rows, stage):
             raise refused(objection.status, objection.message)
 
     def new_job(self, account: str, endpoint: str, rows: list[tuple[str, dict[str, JSON]]]) -> Served:
         """A job that has just been created."""
-        job = Served(f"job{self._world.number():08d}", account, endpoint, rows, self._world.now())
+        job = Served(f"job{self._shared.number():08d}", account, endpoint, rows, self._shared.now())
         self.jobs[job.id] = job
         return job
 
@@ -162,7 +162,7 @@ class GeminiApi:
         return reply({"file": self._add(account, request.query["upload_id"], content)})
 
     def _add(self, account: str, display_name: str, content: bytes, kind: str = "") -> dict[str, JSON]:
-        name = f"files/{kind}{self._world.number():012d}"
+        name = f"files/{kind}{self._shared.number():012d}"
         file = {"name": name, "displayName": display_name, "sizeBytes": str(len(content)), "state": "ACTIVE"}
         self._files[name] = {**file, "account": account}
         self.contents[name] = content
@@ -195,7 +195,7 @@ class GeminiApi:
         jobs = self.jobs_of(self.account(request))
         start = int(request.query.get("pageToken") or 0)
         size = page_size(request, "pageSize")
-        found, more = self._world.listed(jobs, start, size)
+        found, more = self._shared.listed(jobs, start, size)
         page = [self._shown(job) for job in found]
         token = {"nextPageToken": str(start + size)} if more else {}
         return reply({**({"operations": page} if page else {}), **token})
@@ -214,32 +214,32 @@ class GeminiApi:
     def go_on(self, job: Served) -> None:
         """Time passes whenever somebody looks."""
         job.polls += 1
-        if not job.over and self._world.ready(job):
+        if not job.over and self._shared.ready(job):
             self._finish(job)
 
     def _finish(self, job: Served) -> None:
-        word, done = self._world.ending(job)
+        word, done = self._shared.ending(job)
         job.over = word or "succeeded"
         compatible = job.endpoint.startswith("/")
         model = str(job.words.get("model")).removeprefix("models/")
         lines: list[tuple[str, bytes]] = []
         good = 0
         for key, body in job.rows[:done]:
-            status, answer = self._run(job, model, {**body, "x": key} if self._world.varied else body)
+            status, answer = self._run(job, model, {**body, "x": key} if self._shared.varied else body)
             good += status == 200
             lines.append((key, encode(_row(key, status, answer, compatible, job.words.get("echoes")))))
             if status == 200:
                 known = body if compatible else {**body, "model": model}
-                self._world.bill(self.name, job.endpoint, job.account, known, answer, (key, job.id))
+                self._shared.bill(self.name, job.endpoint, job.account, known, answer, (key, job.id))
         job.counts = {"successfulRequestCount": good, "failedRequestCount": done - good}
-        job.lines = self._world.written(job, lines)
+        job.lines = self._shared.written(job, lines)
         if lines and not job.words.get("inline"):
             content = b"".join(line + b"\n" for line in job.lines)
             job.words["responsesFile"] = self._add(job.account, "", content, "batch-")["name"]
 
     def _run(self, job: Served, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
         if job.endpoint.startswith("/"):
-            return compatible_answer(self._world, job.endpoint, body)
+            return compatible_answer(self._shared, job.endpoint, body)
         return self._answer(job.endpoint.removeprefix(":"), model, {k: v for k, v in body.items() if k != "x"})
 
     def _shown(self, job: Served, *, with_rows: bool = False) -> dict[str, JSON]:
@@ -252,7 +252,7 @@ class GeminiApi:
             "model": job.words["model"],
             "displayName": job.words["displayName"],
             "createTime": _time(job.created_at),
-            "updateTime": _time(self._world.now()),
+            "updateTime": _time(self._shared.now()),
             "batchStats": {name: str(count) for name, count in stats.items() if count},
             "state": f"BATCH_STATE_{(self.over(job) or early).upper()}",
             "name": f"batches/{job.id}",
@@ -274,7 +274,7 @@ class GeminiApi:
 
     def over(self, job: Served) -> str:
         """How a job ended, in Gemini's words."""
-        return self._world.ended(job.over) if job.over == "succeeded" else job.over
+        return self._shared.ended(job.over) if job.over == "succeeded" else job.over
 
 
 def _unanswered(contents: list[JSON]) -> str:

@@ -8,25 +8,25 @@ from aiohttp import web
 
 from batchling.core.model import JSON
 from batchling.providers.samples import openai
-from batchling.testing.accents import Accent
+from batchling.testing.dialects import ServerDialect
 from batchling.testing.gemini_errors import refused
 from batchling.testing.openai_files import json_object, reply
 from batchling.testing.openai_rows import BadLine, read_rows
+from batchling.testing.state import Served, ServerState
 from batchling.testing.streams import openai_stream
-from batchling.testing.world import Served, World
 
 if TYPE_CHECKING:
     from batchling.testing.gemini import GeminiApi
 
-_COMPATIBLE = Accent("gemini-openai", "/v1beta/openai", ("/chat/completions", "/embeddings"))
+_COMPATIBLE = ServerDialect("gemini-openai", "/v1beta/openai", ("/chat/completions", "/embeddings"))
 
 
 class Compatible:
     """Handlers beside those of a `GeminiApi`."""
 
-    def __init__(self, api: GeminiApi, world: World) -> None:
+    def __init__(self, api: GeminiApi, shared: ServerState) -> None:
         self._api = api
-        self._world = world
+        self._shared = shared
 
     def routes(self, root: str) -> list[web.RouteDef]:
         """Every call below `/v1beta/openai`."""
@@ -43,10 +43,10 @@ class Compatible:
         account = self._api.account(request)
         endpoint = "/v1" + request.path.partition("/openai")[2]
         body = await json_object(request)
-        status, found = answer(self._world, endpoint, body)
+        status, found = answer(self._shared, endpoint, body)
         if status != 200:
             return reply(found, status)
-        self._world.bill(self._api.name, endpoint, account, body, found, None)
+        self._shared.bill(self._api.name, endpoint, account, body, found, None)
         return await openai_stream(request, endpoint, body, found) if body.get("stream") else reply(found)
 
     async def _create(self, request: web.Request) -> web.Response:
@@ -58,7 +58,7 @@ class Compatible:
         self._api.check(self._api.contents[name], "create")
         job = self._api.new_job(account, order["endpoint"], [])
         job.words = {"input_file_id": name}
-        job.fault = self._world.job_fault_for(self._api.contents[name], "job")
+        job.fault = self._shared.job_fault_for(self._api.contents[name], "job")
         try:
             if job.fault is None or job.fault.done:
                 job.rows = read_rows(_COMPATIBLE, job.endpoint, self._api.contents[name], {})
@@ -73,7 +73,7 @@ class Compatible:
 
     async def _list(self, request: web.Request) -> web.Response:
         jobs = self._api.jobs_of(self._api.account(request))
-        found, more = self._world.listed(jobs, 0, len(jobs))
+        found, more = self._shared.listed(jobs, 0, len(jobs))
         return reply({"object": "list", "data": [self._as_openai(job) for job in found], "has_more": more})
 
     async def _cancel(self, request: web.Request) -> web.Response:
@@ -100,8 +100,8 @@ class Compatible:
         }
 
 
-def answer(world: World, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+def answer(shared: ServerState, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
     """What a compatible call is answered, in real time and in a batch."""
-    if (fault := world.row_fault_for(body)) is not None:
+    if (fault := shared.row_fault_for(body)) is not None:
         return fault.status, fault.error
     return 200, openai.answer(endpoint, body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchling.core.model import JSON
 from batchling.testing.openai_files import reply
-from batchling.testing.world import Refusal
+from batchling.testing.state import Refusal
 
 
 def failure(status: int, message: str, reason: str = "") -> dict[str, JSON]:

@@ -12,8 +12,8 @@ from batchling.core.model import JSON
 from batchling.providers.samples import anthropic as claude
 from batchling.providers.samples import openai as samples
 from batchling.testing.openai_files import DAY, error, json_object, refusal, reply
+from batchling.testing.state import Served, ServerState, encode, page_size, place_after
 from batchling.testing.streams import openai_stream
-from batchling.testing.world import Served, World, encode, page_size, place_after
 
 _PATHS = {
     "openrouter": ("/chat/completions", "/embeddings", "/responses", "/messages"),
@@ -25,9 +25,9 @@ _MAX_ROWS = 5_000
 class InlineApi:
     """The handlers below one of the two places; `name` says which."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, shared: ServerState, name: str) -> None:
         self.name = name
-        self._world = world
+        self._shared = shared
         self.jobs: dict[str, Served] = {}
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
@@ -59,11 +59,11 @@ class InlineApi:
         status, answer = self._answer(endpoint, body)
         if status != 200:
             return reply(answer, status)
-        self._world.bill(self.name, endpoint, account, body, answer, None)
+        self._shared.bill(self.name, endpoint, account, body, answer, None)
         return await openai_stream(request, endpoint, body, answer) if body.get("stream") else reply(answer)
 
     def _answer(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
-        if (fault := self._world.row_fault_for(body)) is not None:
+        if (fault := self._shared.row_fault_for(body)) is not None:
             return fault.status, fault.error
         body = {name: value for name, value in body.items() if name != "provider"}
         if endpoint == "/v1/messages":
@@ -90,12 +90,12 @@ class InlineApi:
             rows[row["custom_id"]] = {**({"model": order["model"]} if "model" in order else {}), **row["body"]}
         if not rows or len(rows) > _MAX_ROWS:
             raise refusal(400, f"requests: between 1 and {_MAX_ROWS} are allowed")
-        if objection := self._world.objection(list(rows.items()), "upload", "create"):
+        if objection := self._shared.objection(list(rows.items()), "upload", "create"):
             raise refusal(objection.status, objection.message, objection.param, objection.code)
         endpoint = order.get("endpoint", "/v1/chat/completions")
-        job = Served(f"batch-{self._world.number():08d}", account, endpoint, list(rows.items()), self._world.now())
+        job = Served(f"batch-{self._shared.number():08d}", account, endpoint, list(rows.items()), self._shared.now())
         job.words = {"model": order.get("model")}
-        job.fault = self._world.job_fault_for(job.rows, "job")
+        job.fault = self._shared.job_fault_for(job.rows, "job")
         if job.fault is not None and not job.fault.done and self.name == "sference":  # which checks all rows at once
             raise refusal(400, job.fault.message)
         self.jobs[job.id] = job
@@ -139,8 +139,8 @@ class InlineApi:
         for job in jobs:
             self._go_on(job)
         if self.name == "sference":
-            return reply({"items": [self._shown(job) for job in self._world.listed(jobs, 0, len(jobs))[0]]})
-        found, more = self._world.listed(jobs, place_after(jobs, request.query.get("after")), page_size(request))
+            return reply({"items": [self._shown(job) for job in self._shared.listed(jobs, 0, len(jobs))[0]]})
+        found, more = self._shared.listed(jobs, place_after(jobs, request.query.get("after")), page_size(request))
         page = [self._shown(job) for job in found]
         ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}
         return reply({"data": page, **ends, "has_more": more})
@@ -153,11 +153,11 @@ class InlineApi:
     def _go_on(self, job: Served) -> None:
         """Time passes whenever somebody looks."""
         job.polls += 1
-        if not job.over and self._world.ready(job):
+        if not job.over and self._shared.ready(job):
             self._finish(job)
 
     def _finish(self, job: Served) -> None:
-        word, done = self._world.ending(job)
+        word, done = self._shared.ending(job)
         job.over = word or "completed"
         lines: list[tuple[str, bytes]] = []
         good = 0
@@ -167,13 +167,13 @@ class InlineApi:
             if place >= done:
                 lines.append((key, encode(self._never_ran(key, word))))
                 continue
-            status, answer = self._answer(job.endpoint, {**body, "seed": key} if self._world.varied else body)
+            status, answer = self._answer(job.endpoint, {**body, "seed": key} if self._shared.varied else body)
             good += status == 200
             lines.append((key, encode(self._line(key, status, answer))))
             if status == 200:
-                self._world.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
+                self._shared.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
         job.counts = {"completed": good, "failed": len(job.rows) - good}
-        job.lines = self._world.written(job, lines)
+        job.lines = self._shared.written(job, lines)
 
     def _line(self, key: str, status: int, answer: dict[str, JSON]) -> dict[str, JSON]:
         if self.name == "openrouter":
@@ -218,4 +218,4 @@ class InlineApi:
         }
 
     def _over(self, job: Served) -> str:
-        return self._world.ended(job.over) if job.over == "completed" else job.over
+        return self._shared.ended(job.over) if job.over == "completed" else job.over

@@ -8,10 +8,10 @@ from aiohttp import web
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.providers.samples import mistral as samples
-from batchling.testing.accents import Accent, in_detail
+from batchling.testing.dialects import ServerDialect, in_detail
 from batchling.testing.openai_files import OpenAIFiles, json_object, reply, worded
+from batchling.testing.state import Refusal, Served, ServerState, encode, page_size
 from batchling.testing.streams import mistral_stream
-from batchling.testing.world import Refusal, Served, World, encode, page_size
 
 _ENDPOINTS = (
     "/v1/chat/completions",
@@ -25,7 +25,7 @@ _ENDPOINTS = (
     "/v1/ocr",
 )
 _ORDER = frozenset({"endpoint", "model", "metadata", "timeout_hours", "requests", "input_files"})
-_FILES = Accent("mistral", "/v1", (), complaint=in_detail)
+_FILES = ServerDialect("mistral", "/v1", (), complaint=in_detail)
 _WORDS = {"expired": "TIMEOUT_EXCEEDED", "cancelled": "CANCELLED", "failed": "FAILED", "": "SUCCESS"}
 
 
@@ -34,10 +34,10 @@ class MistralApi:
 
     name = "mistral"
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, shared: ServerState) -> None:
+        self._shared = shared
         self.jobs: dict[str, Served] = {}
-        self._files = OpenAIFiles(world, self.account, _FILES)
+        self._files = OpenAIFiles(shared, self.account, _FILES)
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
         """Every call that this API answers."""
@@ -70,11 +70,11 @@ class MistralApi:
         status, answer = self._answer(endpoint, body)
         if status != 200:
             return reply(answer, status)
-        self._world.bill(self.name, endpoint, account, body, answer, None)
+        self._shared.bill(self.name, endpoint, account, body, answer, None)
         return await mistral_stream(request, endpoint, answer) if body.get("stream") else reply(answer)
 
     def _answer(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
-        if (fault := self._world.row_fault_for(body)) is not None:
+        if (fault := self._shared.row_fault_for(body)) is not None:
             return fault.status, fault.error
         return 200, samples.answer(endpoint, body)
 
@@ -99,12 +99,12 @@ class MistralApi:
         if any(set(row) != {"custom_id", "body"} or {"model", "stream"} & set(row["body"]) for row in asked):
             raise _refusal("a row has custom_id and body; model and stream are not for its body")
         rows = [(row["custom_id"], {**row["body"], "model": order["model"]}) for row in asked]
-        if objection := self._world.objection(rows, *(("upload", "create") if "requests" in order else ("create",))):
+        if objection := self._shared.objection(rows, *(("upload", "create") if "requests" in order else ("create",))):
             raise Refusal(reply({"detail": objection.message}, objection.status))
-        job = Served(f"ca1cd668-{self._world.number():08d}", account, order["endpoint"], rows, self._world.now())
+        job = Served(f"ca1cd668-{self._shared.number():08d}", account, order["endpoint"], rows, self._shared.now())
         job.words = {"model": order["model"], "metadata": order.get("metadata"), "inline": "requests" in order}
         job.words["input"] = file_id
-        job.fault = self._world.job_fault_for(rows, "job")
+        job.fault = self._shared.job_fault_for(rows, "job")
         self.jobs[job.id] = job
         return reply(self._shown(job))
 
@@ -126,7 +126,7 @@ class MistralApi:
             self._go_on(job)
         size = page_size(request, "page_size")
         start = int(request.query.get("page", 0)) * size
-        page, more = self._world.listed(jobs, start, size)
+        page, more = self._shared.listed(jobs, start, size)
         total = start + len(page) + more
         return reply({"object": "list", "data": list(map(self._shown, page)), "total": max(total, len(jobs) * more)})
 
@@ -138,27 +138,27 @@ class MistralApi:
     def _go_on(self, job: Served) -> None:
         """Time passes whenever somebody looks."""
         job.polls += 1
-        if not job.over and self._world.ready(job):
+        if not job.over and self._shared.ready(job):
             self._finish(job)
 
     def _finish(self, job: Served) -> None:
-        word, done = self._world.ending(job)
+        word, done = self._shared.ending(job)
         job.over = _WORDS[word]
         good: list[tuple[str, bytes]] = []
         bad: list[tuple[str, bytes]] = []
         for key, body in job.rows[:done]:
-            status, answer = self._answer(job.endpoint, {**body, "seed": key} if self._world.varied else body)
+            status, answer = self._answer(job.endpoint, {**body, "seed": key} if self._shared.varied else body)
             line: dict[str, JSON] = {"id": f"batch-{key}", "custom_id": key}
             if status == 200:
                 line |= {"response": {"status_code": 200, "body": answer}, "error": None}
                 good.append((key, encode(line)))
-                self._world.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
+                self._shared.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
             else:
                 text = answer["error"]["message"]
                 bad.append((key, encode({**line, "response": {"status_code": status, "body": None}, "error": text})))
         job.counts = {"succeeded_requests": len(good), "failed_requests": len(bad), "completed_requests": done}
         for kind, rows in (("_output", good), ("_error", bad)):
-            lines = self._world.written(job, rows)
+            lines = self._shared.written(job, rows)
             job.lines += lines
             if rows and not job.words["inline"]:
                 content = b"".join(line + b"\n" for line in lines)
@@ -178,7 +178,7 @@ class MistralApi:
             "error_file": job.words.get("error_file"),
             "errors": [{"message": job.reason.message, "count": len(job.rows)}] if job.reason else [],
             "outputs": [msgspec.Raw(line) for line in job.lines] if job.over and job.words["inline"] else None,
-            "status": self._world.ended(job.over) if job.over == _WORDS[""] else job.over or early,
+            "status": self._shared.ended(job.over) if job.over == _WORDS[""] else job.over or early,
             "created_at": int(job.created_at),
             "total_requests": len(job.rows) if job.polls else 0,
             "completed_requests": 0,

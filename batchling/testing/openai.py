@@ -1,5 +1,5 @@
 """OpenAI's real-time and batch APIs at the embedded server, as strict as the original; and those of the providers that
-speak its dialect, each with its accent.
+speak its dialect, each with its dialect.
 
 Shapes: recorded traffic of 2025 and 2026; absent ids are null, a job that failed validation has run no row.
 """
@@ -13,16 +13,16 @@ from batchling.core.model import JSON
 from batchling.providers.samples import anthropic as claude
 from batchling.providers.samples import openai as samples
 from batchling.providers.samples import voyage
-from batchling.testing.accents import Accent
+from batchling.testing.dialects import ServerDialect
 from batchling.testing.openai_files import DAY, OpenAIFiles, error, json_object, refusal, reply, worded
 from batchling.testing.openai_rows import BadLine, read_rows, urls_of
+from batchling.testing.state import Served, ServerState, encode, page_size, place_after
 from batchling.testing.streams import openai_stream
-from batchling.testing.world import Served, World, encode, page_size, place_after
 
 _NEEDS = {"/v1/chat/completions": "messages", "/v1/embeddings": "input", "/v1/moderations": "input"}
 
 
-OPENAI = Accent(
+OPENAI = ServerDialect(
     "openai",
     "/v1",
     (
@@ -42,32 +42,32 @@ OPENAI = Accent(
 class OpenAIApi:
     """The handlers below one provider's place."""
 
-    def __init__(self, world: World, accent: Accent = OPENAI) -> None:
-        self.name = accent.name
-        self._world = world
-        self._accent = accent
+    def __init__(self, shared: ServerState, dialect: ServerDialect = OPENAI) -> None:
+        self.name = dialect.name
+        self._shared = shared
+        self._dialect = dialect
         self.jobs: dict[str, Served] = {}
-        self._files = OpenAIFiles(world, self.account, accent)
+        self._files = OpenAIFiles(shared, self.account, dialect)
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
         """Every call that this API answers."""
-        root = prefix + self._accent.base
-        found = [web.post(root + path, self._real_time) for path in self._accent.endpoints]
+        root = prefix + self._dialect.base
+        found = [web.post(root + path, self._real_time) for path in self._dialect.endpoints]
         found += [web.get(root + "/models", self._models)]
-        for other in self._accent.other_bases:
-            found += [web.post(prefix + other + path, self._real_time) for path in self._accent.endpoints]
+        for other in self._dialect.other_bases:
+            found += [web.post(prefix + other + path, self._real_time) for path in self._dialect.endpoints]
         found += [*self._files.routes(root), *self._job_routes(root)]
         if self.name == "azure":
             legacy = prefix + "/openai"
             found += [web.post(legacy + "/deployments/{model}/chat/completions", self._real_time)]
             found += [web.post(legacy + "/responses", self._real_time)]
             found += [*self._files.routes(legacy), *self._job_routes(legacy)]
-        return [web.route(each.method, each.path, worded(self._accent, each.handler)) for each in found]
+        return [web.route(each.method, each.path, worded(self._dialect, each.handler)) for each in found]
 
     def _job_routes(self, root: str) -> list[web.RouteDef]:
         own = root + "/batches/{id}"
         found = [web.post(root + "/batches", self._create), web.get(root + "/batches", self._list)]
-        if self._accent.results:
+        if self._dialect.results:
             return [
                 *found,
                 web.get(own, self._get),
@@ -87,7 +87,7 @@ class OpenAIApi:
             raise refusal(404, "Resource not found", code="404")
         if self.name == "azure" and "api-key" in request.headers:
             credential = f"Bearer {request.headers['api-key']}"
-        revoked = credential.removeprefix("Bearer ") in self._world.revoked
+        revoked = credential.removeprefix("Bearer ") in self._shared.revoked
         if not credential.startswith("Bearer ") or credential.startswith("Bearer sk-bad") or revoked:
             shown = credential[7:13] + "***" if credential else ""
             raise refusal(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
@@ -103,22 +103,22 @@ class OpenAIApi:
 
     async def _real_time(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)
-        path = next(path for path in self._accent.endpoints if request.path.endswith(path))
-        endpoint = self._accent.prefix + path
+        path = next(path for path in self._dialect.endpoints if request.path.endswith(path))
+        endpoint = self._dialect.prefix + path
         body = await json_object(request)
         if "model" in request.match_info:
             body = {**body, "model": request.match_info["model"]}
         status, answer = self._answer(endpoint, body)
         if status != 200:
             return reply(answer, status)
-        self._world.bill(self.name, endpoint, account, body, answer, None)
+        self._shared.bill(self.name, endpoint, account, body, answer, None)
         return await openai_stream(request, endpoint, body, answer) if body.get("stream") else reply(answer)
 
     def _answer(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
-        fault = self._world.row_fault_for(body)
+        fault = self._shared.row_fault_for(body)
         if fault is not None:
             return fault.status, fault.error
-        endpoint = "/v1" + endpoint.removeprefix(self._accent.prefix)
+        endpoint = "/v1" + endpoint.removeprefix(self._dialect.prefix)
         body = {**body, "model": str(body.get("model")).removesuffix("-batch")}
         if body["model"] == "no-such-model":
             return 404, error("The model 'no-such-model' does not exist.", "model", "model_not_found")
@@ -141,42 +141,44 @@ class OpenAIApi:
         if (again := self._made_before(request, account)) is not None:
             return reply(self._shown(again))
         content = self._files.content_of(file_id, account)
-        if content is None and not self._accent.trusting:
+        if content is None and not self._dialect.trusting:
             raise refusal(400, f"Cannot find file {order.get('input_file_id')}", param="file_id")
         if self._files.is_pending(file_id):
             raise refusal(400, "The input file is not processed yet.", code="invalid_request")
-        accent = self._accent
-        if order.get("endpoint") not in {accent.prefix + path for path in accent.endpoints}:
+        dialect = self._dialect
+        if order.get("endpoint") not in {dialect.prefix + path for path in dialect.endpoints}:
             raise refusal(400, f"Invalid value: '{order.get('endpoint')}'.", param="endpoint", code="invalid_value")
-        if order.get("completion_window") not in accent.windows:
+        if order.get("completion_window") not in dialect.windows:
             raise refusal(400, "Invalid value for 'completion_window'.", param="completion_window")
-        if unknown := set(order) - accent.order:
+        if unknown := set(order) - dialect.order:
             raise refusal(400, f"Unknown parameter: '{min(unknown)}'.", param=min(unknown), code="unknown_parameter")
         content = content if content is not None else b"no such file"
-        if objection := self._world.objection(content, "create"):
+        if objection := self._shared.objection(content, "create"):
             raise refusal(objection.status, objection.message, objection.param, objection.code)
         metadata = order.get("metadata")
-        job = Served(f"batch_{self._world.number():032d}", account, order["endpoint"], [], self._world.now())
+        job = Served(f"batch_{self._shared.number():032d}", account, order["endpoint"], [], self._shared.now())
         job.words = {"input_file_id": file_id, "metadata": metadata, "model": None, "urls": {}}
-        job.words["once"] = request.headers.get(accent.once) if accent.once else None
+        job.words["once"] = request.headers.get(dialect.once) if dialect.once else None
         self.jobs[job.id] = job
         self._validate(job, content, order.get("request_params") or {})
-        return reply(accent.created_job(_plain(self._world, job)) if accent.bare else self._shown(job), accent.created)
+        return reply(
+            dialect.created_job(_plain(self._shared, job)) if dialect.bare else self._shown(job), dialect.created
+        )
 
     def _made_before(self, request: web.Request, account: str) -> Served | None:
         """The job that an earlier call with the same idempotency key has made."""
-        key = request.headers.get(self._accent.once) if self._accent.once else None
+        key = request.headers.get(self._dialect.once) if self._dialect.once else None
         mine = [job for job in self.jobs.values() if job.account == account and key is not None]
         return next((job for job in mine if job.words["once"] == key), None)
 
     def _validate(self, job: Served, content: bytes, shared: dict[str, JSON]) -> None:
         """Read the file as OpenAI does after the create call: the first bad line fails the whole job."""
-        job.fault = self._world.job_fault_for(content, "job")
+        job.fault = self._shared.job_fault_for(content, "job")
         if job.fault is not None and not job.fault.done:
             return
         try:
-            job.rows = read_rows(self._accent, job.endpoint, content, shared)
-            job.words["urls"] = urls_of(content) if self._accent.mixed else {}
+            job.rows = read_rows(self._dialect, job.endpoint, content, shared)
+            job.words["urls"] = urls_of(content) if self._dialect.mixed else {}
             self._count_enqueued(job)
         except BadLine as bad:
             job.fault = bad.fault
@@ -187,7 +189,7 @@ class OpenAIApi:
         model = job.rows[0][1]["model"]
         running = [other for other in self.jobs.values() if not other.over and other.account == job.account]
         enqueued = sum(len(other.rows) for other in running if other.rows and other.rows[0][1]["model"] == model)
-        if enqueued > self._world.most_rows_enqueued:
+        if enqueued > self._shared.most_rows_enqueued:
             text = f"Enqueued token limit reached for {model}. Please try again once some batches have been completed."
             raise BadLine("token_limit_exceeded", text, None, None)
 
@@ -205,7 +207,7 @@ class OpenAIApi:
     def _go_on(self, job: Served) -> None:
         """Time passes whenever somebody looks."""
         job.polls += 1
-        if not job.over and self._world.ready(job):
+        if not job.over and self._shared.ready(job):
             self._finish(job)
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -214,13 +216,13 @@ class OpenAIApi:
         for job in jobs:
             self._go_on(job)
         jobs = [job for job in jobs if _searched(request, job)]
-        start = place_after(jobs, request.query.get("cursor" if self._accent.cursors else "after"))
-        found, more = self._world.listed(jobs, start, len(jobs) if self._accent.bare else page_size(request))
+        start = place_after(jobs, request.query.get("cursor" if self._dialect.cursors else "after"))
+        found, more = self._shared.listed(jobs, start, len(jobs) if self._dialect.bare else page_size(request))
         page = [self._shown(job) for job in found]
         first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
-        if self._accent.bare:
+        if self._dialect.bare:
             return reply(page)
-        if self._accent.cursors:
+        if self._dialect.cursors:
             return reply({"object": "list", "data": page, "paging": {"next_cursor": last if more else None}})
         return reply({"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more})
 
@@ -239,31 +241,31 @@ class OpenAIApi:
 
     def _finish(self, job: Served) -> None:
         """Run the rows and end the job: completed, failed, expired or cancelled, with the files that this leaves."""
-        ending, done = self._world.ending(job)
+        ending, done = self._shared.ending(job)
         job.over = ending or "completed"
         row: dict[str, JSON]
         good: list[tuple[str, bytes]] = []
         bad: list[tuple[str, bytes]] = []
         for key, body in job.rows[:done]:
             endpoint = job.words["urls"].get(key, job.endpoint)
-            status, answer = self._answer(endpoint, {**body, "seed": key} if self._world.varied else body)
+            status, answer = self._answer(endpoint, {**body, "seed": key} if self._shared.varied else body)
             said = {"status_code": status, "request_id": f"req_{digest(job.id, key)}", "body": answer}
             row = {"id": f"batch_req_{digest(key)}", "custom_id": key, "response": said, "error": None}
-            (good if status == 200 else bad).append((key, encode(self._accent.line(row))))
+            (good if status == 200 else bad).append((key, encode(self._dialect.line(row))))
             if status == 200:
                 real_time = {**body, "model": body["model"].removesuffix("-batch")}
-                self._world.bill(self.name, endpoint, job.account, real_time, answer, (key, job.id))
+                self._shared.bill(self.name, endpoint, job.account, real_time, answer, (key, job.id))
         word = f"batch_{job.over}"
         for key, _ in job.rows[done:] if ending != "failed" else ():
             error: JSON = {"code": word, "message": "This request could not be executed."}
             row = {"id": f"batch_req_{digest(key)}", "custom_id": key, "response": None, "error": error}
-            bad.append((key, encode(self._accent.line(row))))
+            bad.append((key, encode(self._dialect.line(row))))
         job.counts = {"completed": len(good), "failed": len(bad) if ending == "" else 0}
         if ending == "failed":
             job.counts["failed"] = len(job.rows) - len(good)
         for kind, rows in (("_output", good), ("_error", bad)):
             if rows:
-                lines = self._world.written(job, rows)
+                lines = self._shared.written(job, rows)
                 job.lines += lines
                 content = b"".join(line + b"\n" for line in lines)
                 file = self._files.add(job.account, f"{job.id}{kind}.jsonl", "batch_output", content, kind)
@@ -271,7 +273,7 @@ class OpenAIApi:
         job.words["model"] = job.rows[0][1].get("model") if job.rows else None
 
     def _shown(self, job: Served) -> dict[str, JSON]:
-        return self._accent.job(_plain(self._world, job))
+        return self._dialect.job(_plain(self._shared, job))
 
 
 def _searched(request: web.Request, job: Served) -> bool:
@@ -280,10 +282,10 @@ def _searched(request: web.Request, job: Served) -> bool:
     return not wanted or wanted in (job.words["metadata"] or {}).values()
 
 
-def _plain(world: World, job: Served) -> dict[str, JSON]:
+def _plain(shared: ServerState, job: Served) -> dict[str, JSON]:
     created = int(job.created_at)
-    early = "validating" if job.polls < 1 else "in_progress" if job.polls < world.polls_to_finish else "finalizing"
-    ended = {f"{job.over}_at": int(world.now())} if job.over else {}
+    early = "validating" if job.polls < 1 else "in_progress" if job.polls < shared.polls_to_finish else "finalizing"
+    ended = {f"{job.over}_at": int(shared.now())} if job.over else {}
     names = (
         "in_progress_at",
         "finalizing_at",
@@ -302,7 +304,7 @@ def _plain(world: World, job: Served) -> dict[str, JSON]:
         "errors": {"object": "list", "data": [job.reason.words()]} if job.reason else None,
         "input_file_id": job.words["input_file_id"],
         "completion_window": "24h",
-        "status": world.ended(job.over)
+        "status": shared.ended(job.over)
         if job.over == "completed"
         else job.over or ("cancelling" if job.cancelled else early),
         "output_file_id": job.words.get("output_file_id"),

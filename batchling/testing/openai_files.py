@@ -9,9 +9,9 @@ import msgspec
 from aiohttp import web
 
 from batchling.core.model import JSON
-from batchling.testing.accents import Accent
+from batchling.testing.dialects import ServerDialect
 from batchling.testing.hosts import outer_url
-from batchling.testing.world import Refusal, World, encode
+from batchling.testing.state import Refusal, ServerState, encode
 
 DAY = 86_400
 
@@ -21,9 +21,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class OpenAIFiles:
     """The handlers below `/files`. `account` tells who asks, and refuses whom it does not know."""
 
-    def __init__(self, world: World, account: Callable[[web.Request], str], accent: Accent) -> None:
-        self._world = world
-        self._accent = accent
+    def __init__(self, shared: ServerState, account: Callable[[web.Request], str], dialect: ServerDialect) -> None:
+        self._shared = shared
+        self._dialect = dialect
         self._account = account
         self._files: dict[str, dict[str, JSON]] = {}
         self._contents: dict[str, bytes] = {}
@@ -31,7 +31,7 @@ class OpenAIFiles:
     def routes(self, root: str) -> list[web.RouteDef]:
         """Every call that this API answers."""
         return [
-            web.post(root + self._accent.uploads, self._upload),
+            web.post(root + self._dialect.uploads, self._upload),
             web.get(root + "/files", self._list),
             web.get(root + "/files/{id}", self._get),
             web.delete(root + "/files/{id}", self._delete),
@@ -59,25 +59,25 @@ class OpenAIFiles:
                 said = (await field.read()).decode()
             elif field.name == "file":
                 name, content = field.filename or "upload", bytes(await field.read())
-        if purpose != self._accent.purpose:
-            raise refusal(400, f"'{purpose}' is not one of ['{self._accent.purpose}'] - 'purpose'", param="purpose")
-        if self._accent.needs_name and not said:
+        if purpose != self._dialect.purpose:
+            raise refusal(400, f"'{purpose}' is not one of ['{self._dialect.purpose}'] - 'purpose'", param="purpose")
+        if self._dialect.needs_name and not said:
             raise refusal(400, "file_name is required", param="file_name")
-        if len(content) > self._accent.file_bytes:
+        if len(content) > self._dialect.file_bytes:
             raise refusal(400, "File is too large.")
-        if objection := self._world.objection(content, "upload"):
+        if objection := self._shared.objection(content, "upload"):
             raise refusal(objection.status, objection.message, objection.param, objection.code)
         file = self.add(account, said or name, purpose, content)
-        if self._accent.pending:
+        if self._dialect.pending:
             self._files[file["id"]]["status"] = file["status"] = "pending"
-        return reply(self._accent.file(file), self._accent.uploaded)
+        return reply(self._dialect.file(file), self._dialect.uploaded)
 
     def add(self, account: str, name: str, purpose: str, content: bytes, kind: str = "") -> dict[str, JSON]:
         """Keep a new file, with an id that ends with its kind; what the API says of it."""
-        now = int(self._world.now())
+        now = int(self._shared.now())
         file: dict[str, JSON] = {
             "object": "file",
-            "id": f"file-{self._world.number():024d}{kind}",
+            "id": f"file-{self._shared.number():024d}{kind}",
             "purpose": purpose,
             "filename": name,
             "bytes": len(content),
@@ -117,7 +117,7 @@ class OpenAIFiles:
             self._account(request)
             return web.Response(body=b"", content_type="application/octet-stream")  # named before it has any rows
         content = self._contents[self._file(request)["id"]]
-        if self._accent.elsewhere:
+        if self._dialect.elsewhere:
             place = outer_url(request, request.path.replace("/files/", "/signed/")[:-8], signed=True)
             return web.Response(status=302, headers={"location": place})
         return web.Response(body=content, content_type="application/octet-stream")
@@ -144,7 +144,7 @@ async def json_object(request: web.Request) -> dict[str, JSON]:
     return body
 
 
-def worded(accent: Accent, handler: Handler) -> Handler:
+def worded(dialect: ServerDialect, handler: Handler) -> Handler:
     """The handler, with its refusals in the provider's own words."""
 
     async def speaking(request: web.Request) -> web.StreamResponse:
@@ -152,7 +152,9 @@ def worded(accent: Accent, handler: Handler) -> Handler:
             return await handler(request)
         except Refusal as no:
             body = no.response.body
-            said = accent.complaint(no.response.status, msgspec.json.decode(body if isinstance(body, bytes) else b"{}"))
+            said = dialect.complaint(
+                no.response.status, msgspec.json.decode(body if isinstance(body, bytes) else b"{}")
+            )
             if isinstance(said, str):
                 raise Refusal(web.Response(text=said, status=no.response.status)) from no
             raise Refusal(reply(said, no.response.status)) from no

@@ -17,9 +17,9 @@ from yarl import URL
 
 from batchling.system.clock import Loop
 from batchling.system.gate import outside
-from batchling.testing.accents import ACCENTS
 from batchling.testing.anthropic import AnthropicApi
 from batchling.testing.controls import Controls
+from batchling.testing.dialects import DIALECTS
 from batchling.testing.fireworks import FireworksApi
 from batchling.testing.gemini import GeminiApi
 from batchling.testing.hosts import inner_path
@@ -28,8 +28,8 @@ from batchling.testing.ledger import Bill, Seen
 from batchling.testing.mistral import MistralApi
 from batchling.testing.openai import OpenAIApi
 from batchling.testing.real_hosts import fresh_address, real_hosts, server_context
+from batchling.testing.state import WORLD, Fault, Refusal, Served, ServerState
 from batchling.testing.vertex import VertexApi
-from batchling.testing.world import WORLD, Fault, Refusal, Served, World
 from batchling.testing.xai import XaiApi
 
 _START_SECONDS = 60.0
@@ -55,19 +55,19 @@ class Api(Protocol):
         """Whether this call creates a job."""
 
 
-def _apis(world: World) -> list[Api]:
+def _apis(shared: ServerState) -> list[Api]:
     return [
-        OpenAIApi(world),
-        AnthropicApi(world),
-        *(OpenAIApi(world, accent) for accent in ACCENTS.values()),
-        InlineApi(world, "openrouter"),
-        InlineApi(world, "sference"),
-        MistralApi(world),
-        XaiApi(world),
-        FireworksApi(world),
-        VertexApi(world),
-        GeminiApi(world, "gemini"),
-        GeminiApi(world, "gemini-openai"),
+        OpenAIApi(shared),
+        AnthropicApi(shared),
+        *(OpenAIApi(shared, dialect) for dialect in DIALECTS.values()),
+        InlineApi(shared, "openrouter"),
+        InlineApi(shared, "sference"),
+        MistralApi(shared),
+        XaiApi(shared),
+        FireworksApi(shared),
+        VertexApi(shared),
+        GeminiApi(shared, "gemini"),
+        GeminiApi(shared, "gemini-openai"),
     ]
 
 
@@ -86,8 +86,10 @@ class ProviderServer(Controls):
     def __init__(
         self, *, delay: float = 0.0, polls_to_finish: int = 1, latency: float = 0.0, retry_after: str | None = None
     ) -> None:
-        self._world = World(delay=delay, polls_to_finish=polls_to_finish, latency=latency, retry_after=retry_after)
-        self._apis: dict[str, Api] = {api.name: api for api in _apis(self._world)}
+        self._shared = ServerState(
+            delay=delay, polls_to_finish=polls_to_finish, latency=latency, retry_after=retry_after
+        )
+        self._apis: dict[str, Api] = {api.name: api for api in _apis(self._shared)}
         self._loop = Loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="provider-server", daemon=True)
         self._runner: web.AppRunner | None = None
@@ -176,11 +178,11 @@ class ProviderServer(Controls):
 
     def billed(self, *, batch: bool | None = None) -> list[Bill]:
         """What was charged so far: in batches, in real time, or both."""
-        return [bill for bill in list(self._world.ledger.bills) if batch is None or (bill.job is not None) == batch]
+        return [bill for bill in list(self._shared.ledger.bills) if batch is None or (bill.job is not None) == batch]
 
     def calls(self, method: str = "", part: str = "") -> list[Seen]:
         """The HTTP calls received so far, of one method and with a part of the path if these are given."""
-        calls = list(self._world.ledger.calls)
+        calls = list(self._shared.ledger.calls)
         return [call for call in calls if method in ("", call.method) and part in call.path]
 
     def creates(self) -> list[Seen]:
@@ -198,11 +200,11 @@ class ProviderServer(Controls):
 
     def forget_bills(self) -> None:
         """Begin a new ledger."""
-        self._world.ledger.bills.clear()
+        self._shared.ledger.bills.clear()
 
     async def _serve(self) -> None:
         app = web.Application(client_max_size=300 * 1024 * 1024, middlewares=[self._around])
-        app[WORLD] = self._world
+        app[WORLD] = self._shared
         for name, api in self._apis.items():
             app.add_routes(api.routes(f"/{name}"))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -230,7 +232,7 @@ class ProviderServer(Controls):
 
         def placed(message: RawRequestMessage, *rest: Any) -> web.BaseRequest:
             path = inner_path(message.headers.get("host", ""), message.path)
-            served = _without_slash(path) if self._world.slashes else path
+            served = _without_slash(path) if self._shared.slashes else path
             if served != message.path:
                 message = message._replace(path=path, url=URL(served, encoded=True))
             return make(message, *rest)
@@ -260,9 +262,9 @@ class ProviderServer(Controls):
         api = self._apis.get(request.path.split("/", 2)[1])
         creates = api is not None and api.creates(request.method, request.path)
         moved = request.raw_path.partition("?")[0].endswith("/") or request.host.startswith("localhost:")
-        fault = self._world.fault_for(request.method, request.path, creates=creates, moved=moved)
-        if self._world.latency:
-            await asyncio.sleep(self._world.latency)
+        fault = self._shared.fault_for(request.method, request.path, creates=creates, moved=moved)
+        if self._shared.latency:
+            await asyncio.sleep(self._shared.latency)
         answer: web.StreamResponse = web.Response()
         try:
             if fault is None or fault.acts:
@@ -277,8 +279,8 @@ class ProviderServer(Controls):
             answer = await self._spoil(request, fault, answer)
         else:
             self._note(request, answer.status)
-        if self._world.clock_error and not answer.prepared:
-            answer.headers["date"] = formatdate(self._world.now(), usegmt=True)
+        if self._shared.clock_error and not answer.prepared:
+            answer.headers["date"] = formatdate(self._shared.now(), usegmt=True)
         return answer
 
     async def _spoil(self, request: web.Request, fault: Fault, answer: web.StreamResponse) -> web.StreamResponse:
@@ -311,7 +313,7 @@ class ProviderServer(Controls):
             account = self._api_of(request.path).account(request)
         except (Refusal, KeyError):
             account = ""
-        self._world.ledger.calls.append(Seen(request.method, request.path, account, status))
+        self._shared.ledger.calls.append(Seen(request.method, request.path, account, status))
 
 
 def _without_slash(path: str) -> str:

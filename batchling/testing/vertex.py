@@ -17,8 +17,8 @@ from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.providers.samples import anthropic as claude
 from batchling.providers.samples import gemini
+from batchling.testing.state import JobFault, Refusal, Served, ServerState, encode, grpc_code, page_size
 from batchling.testing.streams import claude_stream, gemini_stream
-from batchling.testing.world import JobFault, Refusal, Served, World, encode, grpc_code, page_size
 
 _MAX_ROWS = 200_000
 _MAX_BYTES = 1_000_000_000
@@ -36,8 +36,8 @@ class VertexApi:
 
     name = "vertex"
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, shared: ServerState) -> None:
+        self._shared = shared
         self.jobs: dict[str, Served] = {}
         self._objects: dict[tuple[str, str], bytes] = {}
 
@@ -83,13 +83,13 @@ class VertexApi:
         asked = {name: value for name, value in body.items() if name != "stream"} if streams else body
         status, answer = self._answer(place["publisher"], place["model"], asked)
         if status == 200:
-            self._world.bill("vertex", f":{place['method']}", account, {**body, "model": place["model"]}, answer, None)
+            self._shared.bill("vertex", f":{place['method']}", account, {**body, "model": place["model"]}, answer, None)
         if status == 200 and streams:
             return await (gemini_stream if google else claude_stream)(request, answer)
         return _json(answer, status)
 
     def _answer(self, publisher: str, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
-        if (fault := self._world.row_fault_for(body)) is not None:
+        if (fault := self._shared.row_fault_for(body)) is not None:
             return fault.status, fault.error
         if publisher == "anthropic":
             return _claude(model, body)
@@ -121,11 +121,11 @@ class VertexApi:
             raise _refusal(400, "labels must be of lower case letters, digits, _ and -")
         source, output = _uris(order)
         content = self._objects.get(_split(source))
-        if objection := self._world.objection(content or b"", "create"):
+        if objection := self._shared.objection(content or b"", "create"):
             raise _refusal(objection.status, objection.message)
-        job = Served(str(self._world.number()), account, f"{publisher}/{model}", [], self._world.now())
+        job = Served(str(self._shared.number()), account, f"{publisher}/{model}", [], self._shared.now())
         job.words = {"location": location, "order": order, "output": output}
-        job.fault = self._why_not(job, content) or self._world.job_fault_for(content or b"", "upload", "job")
+        job.fault = self._why_not(job, content) or self._shared.job_fault_for(content or b"", "upload", "job")
         self.jobs[job.id] = job
         return _json(self._shown(job))
 
@@ -169,7 +169,7 @@ class VertexApi:
         if asked is not None:
             found = [job for job in found if (job.words["order"].get("labels") or {}).get(asked[1]) == asked[2]]
         start, size = _start(request), page_size(request, "pageSize")
-        page, more = self._world.listed(found, start, size)
+        page, more = self._shared.listed(found, start, size)
         jobs = {"batchPredictionJobs": [self._shown(job) for job in page]} if page else {}
         return _json({**jobs, **({"nextPageToken": str(start + size)} if more else {})})
 
@@ -185,29 +185,29 @@ class VertexApi:
     def _go_on(self, job: Served) -> None:
         """Time passes whenever somebody looks."""
         job.polls += 1
-        if not job.over and self._world.ready(job):
+        if not job.over and self._shared.ready(job):
             self._finish(job)
 
     def _finish(self, job: Served) -> None:
-        word, done = self._world.ending(job)
+        word, done = self._shared.ending(job)
         job.over = f"JOB_STATE_{word.upper() or 'SUCCEEDED'}"
         publisher, _, model = job.endpoint.partition("/")
         job.counts = {"successfulCount": 0, "failedCount": 0, "incompleteCount": len(job.rows) - done}
         lines: list[tuple[str, bytes]] = []
         for key, body in job.rows[:done]:
             varied = {**body, "labels": {"row": key}} if publisher == "google" else {**body, "user": key}
-            status, answer = self._answer(publisher, model, varied if self._world.varied else body)
+            status, answer = self._answer(publisher, model, varied if self._shared.varied else body)
             job.counts["successfulCount" if status == 200 else "failedCount"] += 1
             said = {"status": "", "response": answer}
             if status == 200:
                 method = ":generateContent" if publisher == "google" else ":rawPredict"
                 bill = {**body, "model": model}
-                self._world.bill("vertex", method, job.account, bill, answer, (key, job.id))
+                self._shared.bill("vertex", method, job.account, bill, answer, (key, job.id))
             elif publisher == "google":
                 said = {"status": f"Bad Request: {encode(answer).decode()}", "response": {}}
-            line = {"custom_id": key, **said, "processed_time": _time(self._world.now()), "request": body}
+            line = {"custom_id": key, **said, "processed_time": _time(self._shared.now()), "request": body}
             lines.append((key, encode(line)))
-        job.lines = self._world.written(job, lines)
+        job.lines = self._shared.written(job, lines)
         half = (len(job.lines) + 1) // 2
         for shard, part in enumerate((job.lines[:half], job.lines[half:])):
             if part:
@@ -218,7 +218,7 @@ class VertexApi:
         return f"{job.words['output'].rstrip('/')}/prediction-model-{_time(job.created_at)}"
 
     def _shown(self, job: Served) -> dict[str, JSON]:
-        word = self._world.ended("SUCCEEDED").upper()
+        word = self._shared.ended("SUCCEEDED").upper()
         state = job.over.replace("SUCCEEDED", word) or (
             "JOB_STATE_CANCELLING" if job.cancelled else "JOB_STATE_PENDING"
         )
@@ -227,7 +227,7 @@ class VertexApi:
             **job.words["order"],
             "state": "JOB_STATE_RUNNING" if state == "JOB_STATE_PENDING" and job.polls else state,
             "createTime": _time(job.created_at),
-            "updateTime": _time(self._world.now()),
+            "updateTime": _time(self._shared.now()),
         }
         if job.reason is not None:
             shown["error"] = {"code": grpc_code(job.reason.code), "message": job.reason.message}

@@ -13,11 +13,11 @@ from aiohttp import web
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.providers.samples import openai as samples
-from batchling.testing.accents import Accent
+from batchling.testing.dialects import ServerDialect
 from batchling.testing.openai_files import OpenAIFiles, json_object, reply, worded
 from batchling.testing.openai_rows import BadLine, read_rows
+from batchling.testing.state import Body, Refusal, Served, ServerState, encode, page_size
 from batchling.testing.streams import openai_stream
-from batchling.testing.world import Body, Refusal, Served, World, encode, page_size
 
 
 def _in_words(status: int, said: Body) -> Body:
@@ -25,7 +25,7 @@ def _in_words(status: int, said: Body) -> Body:
     return said if isinstance(error, str) else {"code": "Some error", "error": error["message"]}
 
 
-_ACCENT = Accent("xai", "/v1", ("/chat/completions",), complaint=_in_words)
+_ACCENT = ServerDialect("xai", "/v1", ("/chat/completions",), complaint=_in_words)
 
 
 class XaiApi:
@@ -33,10 +33,10 @@ class XaiApi:
 
     name = "xai"
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, shared: ServerState) -> None:
+        self._shared = shared
         self.jobs: dict[str, Served] = {}
-        self._files = OpenAIFiles(world, self.account, _ACCENT)
+        self._files = OpenAIFiles(shared, self.account, _ACCENT)
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
         """Every call that this API answers."""
@@ -69,13 +69,13 @@ class XaiApi:
         status, answer = self._answer(body)
         if status != 200:
             return reply(answer, status)
-        self._world.bill(self.name, "/v1/chat/completions", account, body, answer, None)
+        self._shared.bill(self.name, "/v1/chat/completions", account, body, answer, None)
         return (
             await openai_stream(request, "/v1/chat/completions", body, answer) if body.get("stream") else reply(answer)
         )
 
     def _answer(self, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
-        if (fault := self._world.row_fault_for(body)) is not None:
+        if (fault := self._shared.row_fault_for(body)) is not None:
             return fault.status, fault.error
         return 200, samples.answer("/v1/chat/completions", body)
 
@@ -87,11 +87,11 @@ class XaiApi:
         content = self._files.content_of(order["input_file_id"], account)
         if content is None:
             raise _refusal(404, "no such file")
-        if objection := self._world.objection(content, "create"):
+        if objection := self._shared.objection(content, "create"):
             raise _refusal(objection.status, objection.message)
-        job = Served(f"batch_{self._world.number():08d}", account, "/v1/chat/completions", [], self._world.now())
+        job = Served(f"batch_{self._shared.number():08d}", account, "/v1/chat/completions", [], self._shared.now())
         job.words = {"name": order["name"], "input_file_id": order["input_file_id"]}
-        job.fault = self._world.job_fault_for(content, "job")
+        job.fault = self._shared.job_fault_for(content, "job")
         try:
             if job.fault is None or job.fault.done:
                 job.rows = read_rows(_ACCENT, job.endpoint, content, {})
@@ -117,7 +117,7 @@ class XaiApi:
         for job in jobs:
             self._go_on(job)
         start, size = int(request.query.get("pagination_token") or 0), page_size(request)
-        page, more = self._world.listed(jobs, start, size)
+        page, more = self._shared.listed(jobs, start, size)
         return reply({"batches": list(map(self._shown, page)), "pagination_token": str(start + size) if more else None})
 
     async def _results(self, request: web.Request) -> web.Response:
@@ -136,11 +136,11 @@ class XaiApi:
     def _go_on(self, job: Served) -> None:
         """Time passes whenever somebody looks."""
         job.polls += 1
-        if not job.over and self._world.ready(job):
+        if not job.over and self._shared.ready(job):
             self._finish(job)
 
     def _finish(self, job: Served) -> None:
-        word, done = self._world.ending(job)
+        word, done = self._shared.ending(job)
         job.over = word or "done"
         lines: list[tuple[str, bytes]] = []
         good = 0
@@ -150,16 +150,16 @@ class XaiApi:
             if place >= done and word == "failed":
                 break
             if place < done:
-                status, answer = self._answer({**body, "seed": key} if self._world.varied else body)
+                status, answer = self._answer({**body, "seed": key} if self._shared.varied else body)
             result: dict[str, JSON] = {"response": {"chat_get_completion": answer}}
             if status == 200:
                 good += 1
-                self._world.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
+                self._shared.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
             else:
                 result = {"error": answer["error"]["message"] if status else "Request was cancelled"}
             lines.append((key, encode({"batch_request_id": key, "batch_result": result})))
         job.counts = {"num_success": good, "num_error": done - good, "num_cancelled": len(job.rows) - done}
-        job.lines = self._world.written(job, lines)
+        job.lines = self._shared.written(job, lines)
 
     def _shown(self, job: Served) -> dict[str, JSON]:
         known = len(job.rows) if job.polls else 0

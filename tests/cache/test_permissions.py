@@ -78,7 +78,7 @@ def test_a_frozen_holder_of_the_index_lock_is_told_of_and_passed_by(
     store = FileStore(str(tmp_path))
     with FileLock(tmp_path / "index.lock"):
         assert store.claim(draft(B1, "x")).record is not None
-        assert "another process holds index.lock; is one frozen?" in caplog.text
+        assert "index.lock, held by another process (is it suspended?)" in caplog.text
         with FileLock(tmp_path / "index.spare.lock"), pytest.raises(CacheError, match="held by another process"):
             store.claim(draft(B2, "y"))
 

@@ -326,7 +326,7 @@ def test_official_hosts_are_not_looked_at() -> None:
     for number in range(9):
         request = Request("POST", "https://api.openai.com/v1/chat/completions", (("x-whatever", f"{number}"),), b"{}")
         target = provider.target(route, request, {"model": "m"})
-        headers.meet(Arrival(matched, target, request, f"{number}"))
+        headers.register(Arrival(matched, target, request, f"{number}"))
 
     assert headers.decide() == []
     assert not headers

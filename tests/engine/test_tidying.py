@@ -24,7 +24,7 @@ from tests.engine.calls import QUICK, ask_all, scope, together
 from tests.faults.test_broken_cache import Refusal
 from tests.patience import be_patient
 from tests.providers.flows import answer, play
-from tests.providers.kits import BY_NAME
+from tests.providers.provider_cases import BY_NAME
 
 DELETING = {"openai", "azure", "groq", "deepinfra", "dashscope", "kimi", "perplexity"}
 
@@ -36,12 +36,12 @@ def server(provider_server_at_real_hosts: ProviderServer) -> ProviderServer:
 
 def asked(text: str, name: str = "openai") -> int:
     """The status of a call at a provider's own host."""
-    kit, provider = BY_NAME[name], PROVIDERS[name]
+    provider_case, provider = BY_NAME[name], PROVIDERS[name]
     root = provider.roots[0].replace("*", "r")
     url = root + provider.endpoints[0] if name != "azure" else root + "/chat/completions"
-    path = next(path for path in kit.paths if path.endswith(url[len(root) :]))
+    path = next(path for path in provider_case.paths if path.endswith(url[len(root) :]))
     with httpx.Client(timeout=20) as client:
-        return client.post(url, json=kit.paths[path](text), headers=kit.headers("sk-1")).status_code
+        return client.post(url, json=provider_case.paths[path](text), headers=provider_case.headers("sk-1")).status_code
 
 
 def opened(**options: object) -> AbstractContextManager[None]:

@@ -180,7 +180,7 @@ def test_a_lock_that_a_frozen_process_holds(
         finally:
             holder.kill()
 
-    assert "another process holds index.lock; is one frozen?" in caplog.text
+    assert "index.lock, held by another process (is it suspended?)" in caplog.text
     assert len(provider_server.billed()) == 3
 
 

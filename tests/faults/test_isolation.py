@@ -9,14 +9,19 @@ import pytest
 
 from batchling.testing import ProviderServer
 from tests.providers.calls import ask, texts
-from tests.providers.kits import BY_NAME, KITS, Kit
+from tests.providers.provider_cases import BY_NAME, PROVIDER_CASES, ProviderCase
 
 HARD = "text 01"
 NAMED = ["requests[{index}] is bad", "Request at line {line} is bad", "Batch request '{key}' is bad", "some row is bad"]
 QUICK = {"openai", "mistral", "openrouter", "gemini"}
 
-kits = pytest.mark.parametrize(
-    "kit", [pytest.param(kit, marks=() if kit.name in QUICK else pytest.mark.slow) for kit in KITS], ids=str
+provider_cases = pytest.mark.parametrize(
+    "provider_case",
+    [
+        pytest.param(provider_case, marks=() if provider_case.name in QUICK else pytest.mark.slow)
+        for provider_case in PROVIDER_CASES
+    ],
+    ids=str,
 )
 
 
@@ -25,13 +30,15 @@ def is_hard(body: Any) -> bool:
 
 
 @pytest.mark.slow
-@kits
+@provider_cases
 @pytest.mark.parametrize("at", ["upload", "create", "job"])
 @pytest.mark.parametrize("message", NAMED)
-def test_a_bad_row_is_refused_alone(provider_server: ProviderServer, kit: Kit, at: Any, message: str) -> None:
-    asked = texts(kit)
+def test_a_bad_row_is_refused_alone(
+    provider_server: ProviderServer, provider_case: ProviderCase, at: Any, message: str
+) -> None:
+    asked = texts(provider_case)
     provider_server.refuse_batches_with(is_hard, 422, message, at=at)
-    answers = ask(provider_server, kit, asked)
+    answers = ask(provider_server, provider_case, asked)
 
     refused = [text for text, answer in zip(asked, answers, strict=True) if not answer.is_success]
     assert [text for text in asked if HARD in text] == refused
@@ -74,29 +81,31 @@ def test_a_refusal_of_the_account_is_told_at_once(provider_server: ProviderServe
     assert len(provider_server.creates()) == 1
 
 
-@kits
-def test_a_job_that_fails_for_nothing_is_submitted_again(provider_server: ProviderServer, kit: Kit) -> None:
-    if kit.name in ("anthropic", "sference"):
+@provider_cases
+def test_a_job_that_fails_for_nothing_is_submitted_again(
+    provider_server: ProviderServer, provider_case: ProviderCase
+) -> None:
+    if provider_case.name in ("anthropic", "sference"):
         pytest.skip("no job fails there")
     provider_server.fail_job("server_error", "we had trouble", times=1)
-    asked = texts(kit)
+    asked = texts(provider_case)
 
-    assert {answer.status_code for answer in ask(provider_server, kit, asked)} == {200}
+    assert {answer.status_code for answer in ask(provider_server, provider_case, asked)} == {200}
     assert len(provider_server.billed()) == len(asked)
     assert len(provider_server.creates()) == 2
 
 
 @pytest.mark.slow
-@kits
-def test_what_ran_in_a_failed_job_is_read(provider_server: ProviderServer, kit: Kit) -> None:
-    if kit.name in ("anthropic", "sference"):
+@provider_cases
+def test_what_ran_in_a_failed_job_is_read(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
+    if provider_case.name in ("anthropic", "sference"):
         pytest.skip("no job fails there")
-    if kit.name in ("fireworks", "gemini", "vertex", "xai"):
+    if provider_case.name in ("fireworks", "gemini", "vertex", "xai"):
         pytest.skip("a failed job there names no results")
     provider_server.fail_job("server_error", "half-way", done=0.5)
-    asked = texts(kit)
+    asked = texts(provider_case)
 
-    assert {answer.status_code for answer in ask(provider_server, kit, asked)} == {200}
+    assert {answer.status_code for answer in ask(provider_server, provider_case, asked)} == {200}
     assert len(provider_server.billed()) == len(asked)
 
 
@@ -117,20 +126,20 @@ def test_trouble_that_stays_is_told_as_the_providers_own(provider_server: Provid
 @pytest.mark.parametrize("name", ["openai", "mistral", "openrouter", "gemini", "anthropic"])
 def test_a_refusal_of_the_model_goes_real_time(provider_server: ProviderServer, name: str, text: str) -> None:
     provider_server.refuse_batches_of(400, text, fewer_than=1_000)
-    kit = BY_NAME[name]
+    provider_case = BY_NAME[name]
 
-    assert {answer.status_code for answer in ask(provider_server, kit, texts(kit))} == {200}
-    assert len(provider_server.billed(batch=False)) == kit.texts
+    assert {answer.status_code for answer in ask(provider_server, provider_case, texts(provider_case))} == {200}
+    assert len(provider_server.billed(batch=False)) == provider_case.texts
     assert len(provider_server.creates()) == 1
 
 
 @pytest.mark.parametrize("name", ["openai", "mistral", "openrouter", "gemini", "anthropic"])
 def test_too_few_requests_go_real_time(provider_server: ProviderServer, name: str) -> None:
     provider_server.refuse_batches_of(400, "Batch inference requires at least 100 requests", fewer_than=100)
-    kit = BY_NAME[name]
+    provider_case = BY_NAME[name]
 
-    assert {answer.status_code for answer in ask(provider_server, kit, texts(kit))} == {200}
-    assert len(provider_server.billed(batch=False)) == kit.texts
+    assert {answer.status_code for answer in ask(provider_server, provider_case, texts(provider_case))} == {200}
+    assert len(provider_server.billed(batch=False)) == provider_case.texts
 
 
 @pytest.mark.parametrize("name", ["openai", "mistral", "openrouter", "gemini", "anthropic"])
@@ -138,7 +147,7 @@ def test_an_allowance_that_never_fits_is_halved(provider_server: ProviderServer,
     """LiteLLM's rate limits count the requests of a batch (litellm#16075)."""
     said = "Batch contains {count} requests but only 2 requests remaining out of 2 RPM limit"
     provider_server.refuse_batches_of(429, said, more_than=2)
-    kit = BY_NAME[name]
+    provider_case = BY_NAME[name]
 
-    assert {answer.status_code for answer in ask(provider_server, kit, texts(kit))} == {200}
-    assert len(provider_server.billed(batch=True)) == kit.texts
+    assert {answer.status_code for answer in ask(provider_server, provider_case, texts(provider_case))} == {200}
+    assert len(provider_server.billed(batch=True)) == provider_case.texts

@@ -22,7 +22,7 @@ from tests.engine.calls import TLS, chat
 from tests.gateways.conftest import PATIENCE, Start
 from tests.gateways.relay import Relay
 from tests.patience import be_patient
-from tests.providers.kits import BY_NAME
+from tests.providers.provider_cases import BY_NAME
 from tests.testing.program import Program
 
 pytestmark = pytest.mark.timeout(PATIENCE + 120)

@@ -1,6 +1,6 @@
 """The table of the contract, provider by case, as Markdown: `python -m tests.providers.contract_table`.
 
-Each case is a test of `test_contract.py`, run for each provider by `tox`, unless the provider's kit refuses it and says
+Each case is a test of `test_contract.py`, run for each provider by `tox`, unless the provider's provider_case refuses it and says
 why. So what the table calls kept is kept as long as the tests pass.
 """
 
@@ -9,17 +9,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.providers.kits import BY_NAME
+from tests.providers.provider_cases import BY_NAME
 
 _SOURCE = Path(__file__).with_name("test_contract.py").read_text()
 
-CASES = tuple(re.findall(r"def test_(\w+)\((?:provider_server: ProviderServer, )?kit: Kit", _SOURCE))
+CASES = tuple(re.findall(r"def test_(\w+)\((?:provider_server: ProviderServer, )?provider_case: ProviderCase", _SOURCE))
 """The cases, in their order."""
 
 
 def markdown() -> str:
     """The table, and below it each refusal with its reason."""
-    reasons = list(dict.fromkeys(reason for kit in BY_NAME.values() for reason in kit.refuses.values()))
+    reasons = list(
+        dict.fromkeys(reason for provider_case in BY_NAME.values() for reason in provider_case.refuses.values())
+    )
     lines = [
         _line(("provider", *(case.replace("_", " ") for case in CASES))),
         _line(("---", *("---" for _ in CASES))),

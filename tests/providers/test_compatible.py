@@ -18,11 +18,11 @@ from batchling.providers.base import read_fault
 from batchling.providers.compatible import DOUBLEWORD, GROQ, NOVITA, PARASAIL, TOGETHER
 from batchling.providers.voyage import VOYAGE
 from batchling.testing import ProviderServer
-from batchling.testing.accents import ACCENTS
+from batchling.testing.dialects import ACCENTS
 from tests.engine.calls import TLS
 from tests.providers.calls import ask, ask_real_time, texts
 from tests.providers.flows import answer, play
-from tests.providers.kits import BY_NAME
+from tests.providers.provider_cases import BY_NAME
 
 CHAT = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}'
 
@@ -50,28 +50,28 @@ def test_each_takes_fewer_than_15_lines() -> None:
 
 @pytest.mark.parametrize("name", ACCENTS)
 def test_limits_are_within_what_the_server_takes(name: str) -> None:
-    accent, provider = ACCENTS[name], PROVIDERS[name]
+    dialect, provider = ACCENTS[name], PROVIDERS[name]
     limits = provider.limits
 
-    assert limits.rows <= accent.most
-    assert limits.bytes < accent.file_bytes
-    assert (limits.row or 0) <= accent.row_bytes
+    assert limits.rows <= dialect.most
+    assert limits.bytes < dialect.file_bytes
+    assert (limits.row or 0) <= dialect.row_bytes
     assert (
         limits.row is not None
-        or accent.row_bytes >= accent.file_bytes
+        or dialect.row_bytes >= dialect.file_bytes
         or name in ("siliconflow", "dashscope", "voyage")
     )
-    assert limits.least == accent.least
+    assert limits.least == dialect.least
 
 
 @pytest.mark.slow
 def test_a_job_is_found_by_either_file_of_an_upload_that_was_repeated(provider_server: ProviderServer) -> None:
-    kit = BY_NAME["together"]
+    provider_case = BY_NAME["together"]
     provider_server.lose_reply("POST", "/files/upload")
     provider_server.lose_created(0)
-    answers = ask(provider_server, kit, texts(kit))
+    answers = ask(provider_server, provider_case, texts(provider_case))
 
-    assert [each.status_code for each in answers] == [200] * kit.texts
+    assert [each.status_code for each in answers] == [200] * provider_case.texts
     assert len(provider_server.calls("POST", "/files/upload")) == 2
     assert len(provider_server.jobs()) == 1
 
@@ -112,10 +112,10 @@ def test_a_refused_window_is_replaced_once() -> None:
 
 
 def test_an_hour_at_doubleword(provider_server: ProviderServer) -> None:
-    kit = BY_NAME["doubleword"]
-    answers = ask(provider_server, kit, texts(kit), providers=[replace(DOUBLEWORD, window="1h")])
-    assert [each.status_code for each in answers] == [200] * kit.texts
-    refused = ask(provider_server, kit, ["another"], providers=[replace(DOUBLEWORD, window="2h")])[0]
+    provider_case = BY_NAME["doubleword"]
+    answers = ask(provider_server, provider_case, texts(provider_case), providers=[replace(DOUBLEWORD, window="1h")])
+    assert [each.status_code for each in answers] == [200] * provider_case.texts
+    refused = ask(provider_server, provider_case, ["another"], providers=[replace(DOUBLEWORD, window="2h")])[0]
     assert (refused.status_code, refused.text) == (400, "Invalid value for 'completion_window'.")
 
 
@@ -199,12 +199,16 @@ def test_googles_models_at_openrouter_have_one_response_format_a_batch() -> None
 
 
 def test_voyages_errors_have_the_form_that_its_sdk_reads(provider_server: ProviderServer) -> None:
-    kit = BY_NAME["voyage"]
+    provider_case = BY_NAME["voyage"]
     provider_server.fail_rows(lambda body: True, 400, {"detail": "too long"})
-    answers = ask(provider_server, kit, texts(kit))
-    plain = ask_real_time(provider_server, kit, texts(kit))
+    answers = ask(provider_server, provider_case, texts(provider_case))
+    plain = ask_real_time(provider_server, provider_case, texts(provider_case))
 
-    assert [each.json() for each in answers] == [each.json() for each in plain] == [{"detail": "too long"}] * kit.texts
+    assert (
+        [each.json() for each in answers]
+        == [each.json() for each in plain]
+        == [{"detail": "too long"}] * provider_case.texts
+    )
     assert VOYAGE.failure(424, read_fault(Response(424, (), b"gone"))).body == b'{"detail":"gone"}'
 
 
@@ -220,15 +224,15 @@ def test_a_repeated_create_at_perplexity_is_harmless(provider_server: ProviderSe
 
 
 def test_a_completed_job_without_files_and_counts_is_asked_again(provider_server: ProviderServer) -> None:
-    kit = BY_NAME["together"]
+    provider_case = BY_NAME["together"]
 
     def hide(body: bytes) -> bytes:
         return json.dumps({**json.loads(body), "output_file_id": "", "error_file_id": None}).encode()
 
     provider_server.change_reply("GET", "/together/v1/batches/", hide)
-    answers = ask(provider_server, kit, texts(kit))
+    answers = ask(provider_server, provider_case, texts(provider_case))
 
-    assert [each.status_code for each in answers] == [200] * kit.texts
+    assert [each.status_code for each in answers] == [200] * provider_case.texts
     assert len(provider_server.creates()) == 1
 
 

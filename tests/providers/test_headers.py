@@ -11,7 +11,7 @@ from batchling.core.model import Request, Target
 from batchling.providers import PROVIDERS, Routes
 from batchling.providers.headers import is_volatile, lasting, may_vary
 from batchling.testing import ProviderServer
-from tests.providers.kits import KITS, Kit
+from tests.providers.provider_cases import PROVIDER_CASES, ProviderCase
 
 NAMED = sorted({name for provider in PROVIDERS.values() for name in provider.facts.separates})
 OTHERS = ("x-tenant", "x-team-id", "x-whatever", "traceparent", "cookie", "user-agent", "x-stainless-lang")
@@ -22,17 +22,19 @@ def token(who: str) -> str:
     return f"Bearer x.{b64encode(json.dumps({'oid': who}).encode()).decode().rstrip('=')}.y"
 
 
-@pytest.mark.parametrize("kit", KITS, ids=str)
-def test_at_official_hosts_the_provider_names_what_separates(provider_server: ProviderServer, kit: Kit) -> None:
-    provider = next(iter(kit.providers(provider_server)), PROVIDERS[kit.name])
+@pytest.mark.parametrize("provider_case", PROVIDER_CASES, ids=str)
+def test_at_official_hosts_the_provider_names_what_separates(
+    provider_server: ProviderServer, provider_case: ProviderCase
+) -> None:
+    provider = next(iter(provider_case.providers(provider_server)), PROVIDERS[provider_case.name])
     host = provider.roots[0].partition("://")[2].partition("/")[0].replace("*", "me")
-    url, body = f"https://{host}{kit.path}", kit.body("text")
-    matched = Routes({}, {kit.name: provider}).match("POST", url)
+    url, body = f"https://{host}{provider_case.path}", provider_case.body("text")
+    matched = Routes({}, {provider_case.name: provider}).match("POST", url)
     assert matched is not None, url
     assert matched[1].official
 
     def target(name: str, value: str) -> Target:
-        headers = {"authorization": token("me"), name: value} if kit.name == "vertex" else {name: value}
+        headers = {"authorization": token("me"), name: value} if provider_case.name == "vertex" else {name: value}
         made = provider.target(matched[1], Request("POST", url, tuple(headers.items()), b""), body)
         assert isinstance(made, Target), made
         return made

@@ -13,7 +13,7 @@ from batchling.providers import PROVIDERS
 from batchling.providers.azure import AZURE
 from batchling.providers.base import Provider
 from batchling.providers.vertex import VERTEX
-from tests.providers.kits import KITS, Kit
+from tests.providers.provider_cases import PROVIDER_CASES, ProviderCase
 
 KEY = "k-OF-THE-GATEWAY"
 GATE = "https://gate.example"
@@ -53,9 +53,9 @@ def calls_of(flow: Flow[object]) -> list[Call]:
     return calls
 
 
-def site_of(kit: Kit, provider: Provider, url: str) -> tuple[Site, Request]:
-    body = kit.body("a")
-    headers = tuple(kit.headers(KEY).items())
+def site_of(provider_case: ProviderCase, provider: Provider, url: str) -> tuple[Site, Request]:
+    body = provider_case.body("a")
+    headers = tuple(provider_case.headers(KEY).items())
     request = Request("POST", url, headers, msgspec.json.encode(body))
     route = provider.route("POST", url, official=False)
     assert route is not None
@@ -64,12 +64,12 @@ def site_of(kit: Kit, provider: Provider, url: str) -> tuple[Site, Request]:
     return provider.site(target, route, request), request
 
 
-@pytest.mark.parametrize("kit", KITS, ids=str)
-def test_a_gateways_credential_stays_there(kit: Kit) -> None:
-    provider = KNOWN[kit.name]
-    at, request = site_of(kit, provider, GATE + kit.path)
+@pytest.mark.parametrize("provider_case", PROVIDER_CASES, ids=str)
+def test_a_gateways_credential_stays_there(provider_case: ProviderCase) -> None:
+    provider = KNOWN[provider_case.name]
+    at, request = site_of(provider_case, provider, GATE + provider_case.path)
     job = Job("x", {"output": "gs://bucket/out", "input_file_id": "f", "results_url": "https://results.example/x"})
-    ended = Status(State.ENDED, "completed", 1, 1, ("gs://bucket/out" if kit.name == "vertex" else "o",))
+    ended = Status(State.ENDED, "completed", 1, 1, ("gs://bucket/out" if provider_case.name == "vertex" else "o",))
     flows = [
         provider.submit(at, [Item("a" * 40 + "-0", request)], "tag"),
         provider.poll(at, job),

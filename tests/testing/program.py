@@ -14,7 +14,7 @@ from batchling.core.model import Call, Flow, Item, Job, Request, Response, Site,
 from batchling.environment import registry
 from batchling.providers import Routes
 from tests.engine.calls import TLS
-from tests.providers.kits import Kit
+from tests.providers.provider_cases import ProviderCase
 
 T = TypeVar("T")
 
@@ -22,9 +22,9 @@ T = TypeVar("T")
 class Program:
     """What asks one provider, below its name at a server that has a `url` and `gateways`. `rows` holds the result lines of the last job read."""
 
-    def __init__(self, server: Any, kit: Kit) -> None:
-        self._url, self._kit = f"{server.url}/{kit.name}{kit.path}", kit
-        known = registry.providers(kit.providers(server))
+    def __init__(self, server: Any, provider_case: ProviderCase) -> None:
+        self._url, self._kit = f"{server.url}/{provider_case.name}{provider_case.path}", provider_case
+        known = registry.providers(provider_case.providers(server))
         found = Routes(server.gateways, known).match("POST", self._url)
         assert found is not None
         self.provider, self._route = found

@@ -15,16 +15,16 @@ from batchling.core.model import State, Status
 from batchling.providers.base import Garbled, Refused, Unsettled
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS
-from tests.providers.kits import BY_NAME, KITS, Kit
+from tests.providers.provider_cases import BY_NAME, PROVIDER_CASES, ProviderCase
 from tests.testing.program import Program
 from tests.testing.test_server import OPENAI, create, get, row, upload
 
-all_providers = pytest.mark.parametrize("kit", KITS, ids=str)
+all_providers = pytest.mark.parametrize("provider_case", PROVIDER_CASES, ids=str)
 BAD = "poison"
 
 
-def texts(kit: Kit, bad: int | None = None) -> list[str]:
-    return [BAD if number == bad else f"text {number}" for number in range(kit.texts)]
+def texts(provider_case: ProviderCase, bad: int | None = None) -> list[str]:
+    return [BAD if number == bad else f"text {number}" for number in range(provider_case.texts)]
 
 
 def holds(text: str, body: object) -> bool:
@@ -37,78 +37,82 @@ def reason(status: Status) -> str:
 
 @all_providers
 @pytest.mark.parametrize("at", ["upload", "create", "job"])
-def test_one_bad_row_spoils_its_batch(provider_server: ProviderServer, kit: Kit, at: str) -> None:
+def test_one_bad_row_spoils_its_batch(provider_server: ProviderServer, provider_case: ProviderCase, at: str) -> None:
     message = "requests[{index}], at line {line}: {key} is not to our taste"
-    said = f"requests[1], at line 2: {'r' * (kit.name == 'vertex')}key-0001 is not to our taste"
+    said = f"requests[1], at line 2: {'r' * (provider_case.name == 'vertex')}key-0001 is not to our taste"
     provider_server.refuse_batches_with(lambda body: holds(BAD, body), 422, message, at=at)  # type: ignore[arg-type]
-    program = Program(provider_server, kit)
-    fails = (at == "job" and kit.name != "anthropic") or (at == "upload" and kit.name == "vertex")
+    program = Program(provider_server, provider_case)
+    fails = (at == "job" and provider_case.name != "anthropic") or (at == "upload" and provider_case.name == "vertex")
 
-    if fails and kit.name != "sference":
-        status = program.watch(program.submit(texts(kit, bad=1)))
+    if fails and provider_case.name != "sference":
+        status = program.watch(program.submit(texts(provider_case, bad=1)))
         assert status.state is State.FAILED
         assert said in reason(status)
     else:
         with pytest.raises(Refused) as refused:
-            program.submit(texts(kit, bad=1))
-        assert refused.value.response.status == (400 if at == "job" and kit.name == "sference" else 422)
+            program.submit(texts(provider_case, bad=1))
+        assert refused.value.response.status == (400 if at == "job" and provider_case.name == "sference" else 422)
         assert said in refused.value.response.body.decode()
-    good = program.submit(texts(kit))
+    good = program.submit(texts(provider_case))
     assert program.watch(good).state is State.ENDED
     assert provider_server.billed(batch=True) != []
     assert (program.ask(BAD).status_code, program.ask("good").status_code) == (422, 200)
 
 
 @all_providers
-def test_batches_that_are_too_large_or_too_small(provider_server: ProviderServer, kit: Kit) -> None:
-    provider_server.refuse_batches_of(429, "{count} requests, but 2 are left", more_than=kit.texts - 1)
-    program = Program(provider_server, kit)
+def test_batches_that_are_too_large_or_too_small(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
+    provider_server.refuse_batches_of(429, "{count} requests, but 2 are left", more_than=provider_case.texts - 1)
+    program = Program(provider_server, provider_case)
     with pytest.raises(Refused) as large:
-        program.submit(texts(kit))
+        program.submit(texts(provider_case))
     provider_server.recover()
     provider_server.refuse_batches_of(400, "at least 100 requests", fewer_than=100, at="create")
     with pytest.raises(Refused) as small:
-        program.submit(texts(kit))
+        program.submit(texts(provider_case))
     provider_server.recover()
 
     assert (large.value.response.status, small.value.response.status) == (429, 400)
-    assert f"{kit.texts} requests" in large.value.response.body.decode()
-    assert program.watch(program.submit(texts(kit))).state is State.ENDED
+    assert f"{provider_case.texts} requests" in large.value.response.body.decode()
+    assert program.watch(program.submit(texts(provider_case))).state is State.ENDED
 
 
 @all_providers
-def test_jobs_fail_as_a_whole(provider_server: ProviderServer, kit: Kit) -> None:
-    if kit.name in ("anthropic", "sference"):
+def test_jobs_fail_as_a_whole(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
+    if provider_case.name in ("anthropic", "sference"):
         pytest.skip("no job fails there")
     provider_server.fail_job("server_error", "we had trouble", times=2)
-    program = Program(provider_server, kit)
-    seen = [program.watch(program.submit(texts(kit))) for _ in range(3)]
+    program = Program(provider_server, provider_case)
+    seen = [program.watch(program.submit(texts(provider_case))) for _ in range(3)]
 
     assert [status.state for status in seen] == [State.FAILED, State.FAILED, State.ENDED]
     assert "we had trouble" in reason(seen[0])
-    assert len(provider_server.billed()) == kit.texts
+    assert len(provider_server.billed()) == provider_case.texts
 
 
 @all_providers
-def test_a_failed_job_keeps_what_ran(provider_server: ProviderServer, kit: Kit) -> None:
-    if kit.name == "anthropic":
+def test_a_failed_job_keeps_what_ran(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
+    if provider_case.name == "anthropic":
         pytest.skip("no job fails there")
     provider_server.fail_job("server_error", "half-way", done=0.5)
-    program = Program(provider_server, kit)
-    job = program.submit(texts(kit))
+    program = Program(provider_server, provider_case)
+    job = program.submit(texts(provider_case))
     status = program.watch(job)
 
-    assert status.word.lower() in ("failed", "job_state_failed") or kit.name == "xai"
-    assert len(provider_server.billed()) == kit.texts / 2
+    assert status.word.lower() in ("failed", "job_state_failed") or provider_case.name == "xai"
+    assert len(provider_server.billed()) == provider_case.texts / 2
     if status.outputs:
-        assert len(program.read(job, status)) == kit.texts / 2
+        assert len(program.read(job, status)) == provider_case.texts / 2
 
 
-@pytest.mark.parametrize("kit", [kit for kit in KITS if kit.name not in ("anthropic", "sference", "xai")], ids=str)
-def test_a_job_can_fail_without_a_word(provider_server: ProviderServer, kit: Kit) -> None:
+@pytest.mark.parametrize(
+    "provider_case",
+    [provider_case for provider_case in PROVIDER_CASES if provider_case.name not in ("anthropic", "sference", "xai")],
+    ids=str,
+)
+def test_a_job_can_fail_without_a_word(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     provider_server.fail_job()
-    program = Program(provider_server, kit)
-    status = program.watch(program.submit(texts(kit)))
+    program = Program(provider_server, provider_case)
+    status = program.watch(program.submit(texts(provider_case)))
 
     assert status.state is State.FAILED
     assert reason(status) in ("", "the job failed")
@@ -125,15 +129,15 @@ def test_a_code_of_googles(provider_server: ProviderServer, name: str, code: str
 
 
 @all_providers
-def test_rows_that_are_lost(provider_server: ProviderServer, kit: Kit) -> None:
+def test_rows_that_are_lost(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     provider_server.lose_rows(lambda body: holds("text 1", body), times=1)
-    program = Program(provider_server, kit)
-    job = program.submit(texts(kit))
+    program = Program(provider_server, provider_case)
+    job = program.submit(texts(provider_case))
     status = program.watch(job)
 
-    assert program.read(job, status) == {f"key-{number:04}" for number in range(kit.texts) if number != 1}
-    assert len(provider_server.billed()) == kit.texts
-    assert status.done in (0, kit.texts)
+    assert program.read(job, status) == {f"key-{number:04}" for number in range(provider_case.texts) if number != 1}
+    assert len(provider_server.billed()) == provider_case.texts
+    assert status.done in (0, provider_case.texts)
 
 
 @pytest.mark.slow
@@ -159,23 +163,23 @@ def test_one_of_two_result_files_can_be_locked(provider_server: ProviderServer, 
 
 
 @all_providers
-def test_success_in_another_word(provider_server: ProviderServer, kit: Kit) -> None:
-    if kit.name == "xai":
+def test_success_in_another_word(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
+    if provider_case.name == "xai":
         pytest.skip("its jobs have no status word")
     provider_server.call_success("finalised")
-    program = Program(provider_server, kit)
-    status = program.watch(program.submit(texts(kit)))
+    program = Program(provider_server, provider_case)
+    status = program.watch(program.submit(texts(provider_case)))
 
     assert "finalised" in status.word.lower()
-    assert len(provider_server.billed()) == kit.texts
+    assert len(provider_server.billed()) == provider_case.texts
 
 
 @all_providers
-def test_a_clock_that_is_wrong(provider_server: ProviderServer, kit: Kit) -> None:
+def test_a_clock_that_is_wrong(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     provider_server.shift_clock(-7200)
-    program = Program(provider_server, kit)
-    job = program.submit(texts(kit))
-    place = f"{provider_server.url}/{kit.name}"
+    program = Program(provider_server, provider_case)
+    job = program.submit(texts(provider_case))
+    place = f"{provider_server.url}/{provider_case.name}"
     date = parsedate_to_datetime(httpx.get(place, verify=TLS).headers["date"]).timestamp()
 
     assert abs(date + 7200 - time.time()) < 60
@@ -190,20 +194,22 @@ def test_a_job_is_as_old_as_the_clock_says(provider_server: ProviderServer) -> N
 
 
 @all_providers
-def test_a_created_job_without_an_id(provider_server: ProviderServer, kit: Kit) -> None:
+def test_a_created_job_without_an_id(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     provider_server.lose_created(200, b'{"job": null}')
     with pytest.raises(Garbled):
-        Program(provider_server, kit).submit(texts(kit))
-    assert list(provider_server.jobs().values()) == [kit.texts]
+        Program(provider_server, provider_case).submit(texts(provider_case))
+    assert list(provider_server.jobs().values()) == [provider_case.texts]
 
 
 @all_providers
 @pytest.mark.parametrize("shows", ["nothing", "unreadable"])
-def test_lists_that_do_not_show_the_job(provider_server: ProviderServer, kit: Kit, shows: str) -> None:
-    if kit.name == "fireworks":
+def test_lists_that_do_not_show_the_job(
+    provider_server: ProviderServer, provider_case: ProviderCase, shows: str
+) -> None:
+    if provider_case.name == "fireworks":
         pytest.skip("its jobs are not listed: their ids are ours")
-    program = Program(provider_server, kit)
-    job = program.submit(texts(kit))
+    program = Program(provider_server, provider_case)
+    job = program.submit(texts(provider_case))
     provider_server.spoil_lists(shows, times=1)  # type: ignore[arg-type]
     try:
         hidden = program.find()
@@ -219,10 +225,10 @@ def test_lists_that_do_not_show_the_job(provider_server: ProviderServer, kit: Ki
 @pytest.mark.parametrize("name", ["openai", "groq", "anthropic", "mistral", "xai", "vertex", "gemini", "openrouter"])
 def test_a_list_that_does_not_advance(provider_server: ProviderServer, name: str) -> None:
     """Read by hand: no flow has to end here."""
-    kit = BY_NAME[name]
-    program = Program(provider_server, kit)
+    provider_case = BY_NAME[name]
+    program = Program(provider_server, provider_case)
     for _ in range(3):
-        program.submit(texts(kit))
+        program.submit(texts(provider_case))
     provider_server.spoil_lists("repeating")
     provider_server.show_per_page(2)
     path = {
@@ -234,8 +240,8 @@ def test_a_list_that_does_not_advance(provider_server: ProviderServer, name: str
         "gemini": "/v1beta/batches?pageToken=2",
         "openrouter": "/api/v1/batches?after=x",
     }.get(name, "/v1/batches?after=x")
-    url = f"{provider_server.url}/{kit.name}{path}"
-    page = httpx.get(url, headers=kit.headers("sk-1"), verify=TLS).json()
+    url = f"{provider_server.url}/{provider_case.name}{path}"
+    page = httpx.get(url, headers=provider_case.headers("sk-1"), verify=TLS).json()
     jobs = next(value for value in page.values() if isinstance(value, list))
 
     assert len(jobs) == 2

@@ -21,7 +21,7 @@ def _same(said: Words) -> Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Accent:
+class ServerDialect:
     """One provider's way of speaking. `base` is where its API begins, below the place where it is mounted; `endpoints`
     the real-time paths below that; `prefix` stands before them in a batch."""
 
@@ -268,10 +268,10 @@ _AUDIO = ("/audio/transcriptions", "/audio/translations")
 _MB = 1_000_000
 _TWO_WEEKS = tuple(f"{hours}h" for hours in range(24, 337))
 
-ACCENTS: Mapping[str, Accent] = {
-    accent.name: accent
-    for accent in (
-        Accent(
+DIALECTS: Mapping[str, ServerDialect] = {
+    dialect.name: dialect
+    for dialect in (
+        ServerDialect(
             "groq",
             "/openai/v1",
             (_CHAT, *_AUDIO),
@@ -280,7 +280,7 @@ ACCENTS: Mapping[str, Accent] = {
             cursors=True,
             job=_groq,
         ),
-        Accent(
+        ServerDialect(
             "together",
             "/v1",
             (_CHAT, *_AUDIO),
@@ -300,7 +300,7 @@ ACCENTS: Mapping[str, Accent] = {
             created_job=lambda said: {"job": _together(said), "warning": None},
             line=_together_line,
         ),
-        Accent(
+        ServerDialect(
             "doubleword",
             "/v1",
             (_CHAT, "/completions", "/embeddings", "/responses", "/messages"),
@@ -312,7 +312,7 @@ ACCENTS: Mapping[str, Accent] = {
             job=_doubleword,
             line=_doubleword_line,
         ),
-        Accent(
+        ServerDialect(
             "deepinfra",
             "/v1/openai",
             (_CHAT, "/completions", "/embeddings"),
@@ -321,7 +321,7 @@ ACCENTS: Mapping[str, Accent] = {
             job=_deepinfra,
             line=_deepinfra_line,
         ),
-        Accent(
+        ServerDialect(
             "parasail",
             "/v1",
             (_CHAT, "/embeddings"),
@@ -330,7 +330,7 @@ ACCENTS: Mapping[str, Accent] = {
             complaint=_in_words_401,
             job=_parasail,
         ),
-        Accent(
+        ServerDialect(
             "novita",
             "/openai/v1",
             (_CHAT, "/completions"),
@@ -340,7 +340,7 @@ ACCENTS: Mapping[str, Accent] = {
             needs=frozenset({"custom_id", "body"}),
             job=_novita,
         ),
-        Accent(
+        ServerDialect(
             "siliconflow",
             "/v1",
             (_CHAT,),
@@ -353,7 +353,7 @@ ACCENTS: Mapping[str, Accent] = {
             file=_siliconflow_file,
             job=_siliconflow,
         ),
-        Accent(
+        ServerDialect(
             "dashscope",
             "/compatible-mode/v1",
             (_CHAT, "/embeddings"),
@@ -361,7 +361,7 @@ ACCENTS: Mapping[str, Accent] = {
             row_bytes=6 * _MB,
             file_bytes=500 * _MB,
         ),
-        Accent(
+        ServerDialect(
             "zhipu",
             "/api/paas/v4",
             (_CHAT,),
@@ -373,7 +373,7 @@ ACCENTS: Mapping[str, Accent] = {
             job=_zhipu,
             line=_zhipu_line,
         ),
-        Accent(
+        ServerDialect(
             "kimi",
             "/v1",
             (_CHAT,),
@@ -382,7 +382,7 @@ ACCENTS: Mapping[str, Accent] = {
             absent=frozenset({"temperature", "top_p", "n", "presence_penalty", "frequency_penalty"}),
             line=_kimi_line,
         ),
-        Accent(
+        ServerDialect(
             "perplexity",
             "/v1",
             ("/responses",),
@@ -391,8 +391,10 @@ ACCENTS: Mapping[str, Accent] = {
             once="idempotency-key",
             job=_perplexity,
         ),
-        Accent("cerebras", "/v1", (_CHAT,), least=10, row_bytes=_MB, results=True, job=_cerebras, line=_cerebras_line),
-        Accent(
+        ServerDialect(
+            "cerebras", "/v1", (_CHAT,), least=10, row_bytes=_MB, results=True, job=_cerebras, line=_cerebras_line
+        ),
+        ServerDialect(
             "voyage",
             "/v1",
             ("/embeddings", "/contextualizedembeddings", "/rerank"),
@@ -406,7 +408,7 @@ ACCENTS: Mapping[str, Accent] = {
             job=_voyage,
             line=_voyage_line,
         ),
-        Accent("azure", "/openai/v1", (_CHAT, "/responses"), pending=True, job=_azure, line=_azure_line),
+        ServerDialect("azure", "/openai/v1", (_CHAT, "/responses"), pending=True, job=_azure, line=_azure_line),
     )
 }
 """By the provider's name."""

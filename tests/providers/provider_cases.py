@@ -49,7 +49,7 @@ def error(message: str) -> Body:
 
 
 @dataclass(frozen=True)
-class Kit:
+class ProviderCase:
     """`paths` are the real-time calls below the provider's place at the embedded server, each with a maker of bodies; the
     first is what most cases use. `word` is a job
     in an unknown state. `refuses` names the cases that the provider cannot do, and why."""
@@ -79,8 +79,8 @@ def azure(server: ProviderServer) -> list[Provider]:
     return [Azure(deployments={"m": "m-batch"})]
 
 
-def compatible(name: str, base: str, *paths: tuple[str, Callable[[str], Body]], **more: Any) -> Kit:
-    return Kit(name, {base + path: body for path, body in paths or [("/chat/completions", chat)]}, **more)
+def compatible(name: str, base: str, *paths: tuple[str, Callable[[str], Body]], **more: Any) -> ProviderCase:
+    return ProviderCase(name, {base + path: body for path, body in paths or [("/chat/completions", chat)]}, **more)
 
 
 CHAT = ("/chat/completions", chat)
@@ -118,9 +118,9 @@ VERTEX = "/v1/projects/p/locations/us-central1/publishers/"
 
 NO_CANCEL = {"cancel": "there is no call that stops a job"}
 
-KITS = [
+PROVIDER_CASES = [
     compatible("openai", "/v1", CHAT, EMBEDDING, RESPONSE, COMPLETION, ("/moderations", embedding), *IMAGES),
-    Kit(
+    ProviderCase(
         "anthropic",
         {"/v1/messages": claude},
         lambda key: {"x-api-key": key, "anthropic-version": "2023-06-01"},
@@ -128,7 +128,7 @@ KITS = [
         word={"id": "j", "processing_status": "daydreaming"},
         refuses={"validation": "bad rows fail alone, never the job"},
     ),
-    Kit(
+    ProviderCase(
         "gemini",
         {
             "/v1beta/models/m:generateContent": gemini,
@@ -140,7 +140,7 @@ KITS = [
         google_error,
         word={"name": "batches/j", "metadata": {"state": "BATCH_STATE_DAYDREAMING"}},
     ),
-    Kit(
+    ProviderCase(
         "vertex",
         {
             VERTEX + "google/models/m:generateContent": gemini,
@@ -152,7 +152,7 @@ KITS = [
         refuses={"credentials": "the account is the project; a token lasts an hour"},
     ),
     compatible("gemini-openai", "/v1beta/openai", CHAT, EMBEDDING),
-    Kit(
+    ProviderCase(
         "azure",
         {
             "/openai/v1/chat/completions": chat,
@@ -216,7 +216,7 @@ KITS = [
     compatible("sference", "/v1"),
 ]
 
-BY_NAME = {kit.name: kit for kit in KITS}
+BY_NAME = {provider_case.name: provider_case for provider_case in PROVIDER_CASES}
 
 
 def as_bytes(value: Any) -> bytes:

@@ -151,7 +151,7 @@ class Served:
 
 
 @dataclass(slots=True)
-class World:
+class ServerState:
     """Owned by the server's loop thread; the controls are set by tests from any thread."""
 
     ledger: Ledger = field(default_factory=Ledger)
@@ -327,5 +327,5 @@ def page_size(request: web.Request, name: str = "limit") -> int:
     return min(int(asked) if asked.isdecimal() and int(asked) > 0 else 20, request.app[WORLD].most_per_page)
 
 
-WORLD = web.AppKey("world", World)
-"""Where the server's application keeps its world."""
+WORLD = web.AppKey("shared", ServerState)
+"""Where the server's application keeps its shared."""
