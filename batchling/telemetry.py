@@ -40,8 +40,8 @@ from batchling.system.gate import RealTime
 try:
     from opentelemetry import context, metrics, trace
     from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
-except ImportError as fault:
-    raise ImportError("batchling.telemetry needs the OpenTelemetry API: pip install 'batchling[otel]'") from fault
+except ImportError as _fault:
+    raise ImportError("batchling.telemetry needs the OpenTelemetry API: pip install 'batchling[otel]'") from _fault
 
 _SECONDS = tuple(0.01 * 2**power for power in range(24))
 """The buckets of the conventions, which end at 82 seconds, doubled on to a day."""

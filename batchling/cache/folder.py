@@ -59,7 +59,7 @@ class NotOurs(OSError):
     """A file that has one of our names and is none of ours."""
 
     def __init__(self, path: Path, why: str) -> None:
-        self.why = f"{path.name} {why}"
+        self.why: str = f"{path.name} {why}"
         super().__init__(errno.EPERM, self.why)
 
 
@@ -67,7 +67,7 @@ class Folder:
     """A cache folder, which need not be there yet. Any thread."""
 
     def __init__(self, path: str) -> None:
-        self.path = Path(path).expanduser()
+        self.path: Path = Path(path).expanduser()
 
     def check(self) -> None:
         """Raise `RefusedFolder` for a folder that is not ours to use. Changes nothing."""

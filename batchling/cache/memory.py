@@ -23,7 +23,7 @@ class MemoryStore:
         self._index = Index()
         self._records: dict[str, Record] = {}
         self._rows = SpooledRows()
-        self.seal = Seal(secrets.token_bytes(32))
+        self.seal: Seal = Seal(secrets.token_bytes(32))
 
     def lookup(self, keys: Iterable[str]) -> dict[str, str]:
         return self._index.divide(keys)[1]

@@ -34,7 +34,7 @@ class Spool:
         self._memory = bytearray()
         self._file: BinaryIO | None = None
         self._refused = ""
-        self.size = 0
+        self.size: int = 0
         """Bytes written."""
 
     def write(self, chunk: bytes) -> None:

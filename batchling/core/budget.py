@@ -20,7 +20,7 @@ class Budget:
     """`limit` US dollars for what one scope submits. `quote` tells what requests cost."""
 
     def __init__(self, limit: float, quote: Quoting) -> None:
-        self.limit = Decimal(str(limit))
+        self.limit: Decimal = Decimal(str(limit))
         self.quote = quote
         self._spent = Decimal(0)
         self._reserved: dict[str, dict[str, Decimal]] = {}

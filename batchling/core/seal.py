@@ -8,6 +8,7 @@ edited, or comes from elsewhere, has no seal that fits.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ class Seal:
 
     def __init__(self, secret: bytes) -> None:
         self.secret = secret
-        self.bind = lru_cache(maxsize=4096)(self._bind)
+        self.bind: Callable[[Target], Target] = lru_cache(maxsize=4096)(self._bind)
         """The target as this cache names it: `account`, which its provider made, is replaced by a digest of it and of
         the place of `base_url`. Well under a microsecond for a target that was seen."""
 

@@ -77,7 +77,7 @@ class Hints:
         self._seen: set[tuple[str, str, str]] = set()
         """The queues of which a call was seen."""
         self._said: set[str] = set()
-        self.nothing_happened = True
+        self.nothing_happened: bool = True
 
     def add(self, event: events.Event) -> str | None:
         """Take one event in. What is to be said now, if anything."""

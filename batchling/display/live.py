@@ -52,9 +52,9 @@ class Display:
         self._wanted = wanted
         self._broken = False
         self.mode: Mode = "off"
-        self.changes = 0
-        self.progress = Progress(0.0)
-        self.lines = Lines(0.0)
+        self.changes: int = 0
+        self.progress: Progress = Progress(0.0)
+        self.lines: Lines = Lines(0.0)
 
     def open(self) -> None:
         """The scope was entered."""

@@ -22,7 +22,7 @@ _FRAME = (
 class Notebook:
     """An output of the cell in which it was first shown."""
 
-    size = (_WIDTH, _HEIGHT)
+    size: tuple[int, int] = (_WIDTH, _HEIGHT)
 
     def __init__(self) -> None:
         # Here, in the thread of a call; `show` is called in the display's, which imports nothing.

@@ -30,9 +30,9 @@ class Access:
 
     def __init__(self, provider: Provider, site: Site, way: Way | None = None) -> None:
         self.provider = provider
-        self.site = site
+        self.site: Site = site
         self.way = way
-        self.ahead = 0.0
+        self.ahead: float = 0.0
         """Seconds by which the provider's clock is ahead of ours, as its last answer shows."""
         self._fallback = way
         """The way on which a call was last answered; before that, the first."""

@@ -53,8 +53,8 @@ class Batcher:
         self, options: Options, routes: Routes, store: Store, ports: Ports, family: Family | None = None
     ) -> None:
         self.outer: Gate | None = None
-        self.closed = False
-        self.family = family or Family()
+        self.closed: bool = False
+        self.family: Family = family or Family()
         self._options = options
         self._routes = routes
         self._store = store

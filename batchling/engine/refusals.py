@@ -32,7 +32,7 @@ class Refusals:
     """The refusals in a row of calls about one job."""
 
     def __init__(self, patience: Patience) -> None:
-        self.count = 0
+        self.count: int = 0
         self._patience = patience
         self._since = 0.0
 

@@ -21,6 +21,7 @@ from batchling.engine.answers import Answers
 from batchling.engine.batch import Outcome
 from batchling.engine.blame import NoRoom, NotRun
 from batchling.engine.claims import Claims
+from batchling.engine.disk import Disk
 from batchling.engine.driver import Driver
 from batchling.engine.recovery import Failed, Recovery
 from batchling.engine.waiter import Stage, Waiter
@@ -35,7 +36,7 @@ class Tasks:
     """See the module."""
 
     def __init__(self, driver: Driver, answers: Answers, admission: Admission) -> None:
-        self.disk = driver.tools.disk
+        self.disk: Disk = driver.tools.disk
         self._driver = driver
         self._answers = answers
         self._callers = answers.callers

@@ -26,7 +26,8 @@ class Arrival(Future[Response]):
         way: Way | None = None,
     ) -> None:
         super().__init__()
-        self.provider, self.route = matched
+        self.provider: Provider = matched[0]
+        self.route: Route = matched[1]
         self.target = target
         self.request = request
         self.fingerprint = fingerprint

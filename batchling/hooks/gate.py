@@ -41,11 +41,11 @@ class Mark:
     __slots__ = ("_body", "_path", "met", "method", "url")
 
     def __init__(self, method: str, url: str, body: bytes | None) -> None:
-        self.method = method
-        self.url = url
+        self.method: str = method
+        self.url: str = url
         self._path = urlsplit(url).path
         self._body = body
-        self.met = False
+        self.met: bool = False
 
     def meet(self, url: str, body: bytes | None) -> None:
         """A hook has this call in hand."""

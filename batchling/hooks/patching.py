@@ -33,7 +33,7 @@ class Patch:
     """
 
     def __init__(self, owner: type, name: str, wrapper: Callable[..., Any], *, vital: bool = True) -> None:
-        self.place = (owner, name)
+        self.place: tuple[type, str] = (owner, name)
         self._wrapper = wrapper
         self._vital = vital
         self._original: Any = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -102,8 +102,8 @@ class Routes:
         for provider in providers.values():
             for root in provider.roots:
                 self._add(root, provider, official=True)
-        self.match = lru_cache(maxsize=4096)(self._match)
-        self.unserved = lru_cache(maxsize=4096)(self._unserved)
+        self.match: Callable[[str, str], tuple[Provider, Route] | None] = lru_cache(maxsize=4096)(self._match)
+        self.unserved: Callable[[str, str], bool] = lru_cache(maxsize=4096)(self._unserved)
 
     def _add(self, base: str, provider: Provider, *, official: bool) -> None:
         parts = urlsplit(base)

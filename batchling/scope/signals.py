@@ -33,7 +33,7 @@ class Signals:
 
     def __init__(self, detach: Callable[[], object]) -> None:
         self._detach = detach
-        self.interrupts = 0
+        self.interrupts: int = 0
         """How often Ctrl-C has come."""
         self.leaving_in: int | None = None
         """The thread in which the scope is being left; None before that."""

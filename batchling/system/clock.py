@@ -15,11 +15,6 @@ from importlib.machinery import BuiltinImporter
 from importlib.util import module_from_spec
 from types import ModuleType
 
-if sys.platform == "win32":
-    _Loop = asyncio.ProactorEventLoop
-else:
-    _Loop = asyncio.SelectorEventLoop
-
 
 def _copied() -> ModuleType:
     spec = BuiltinImporter.find_spec("time")
@@ -40,9 +35,20 @@ sleep: Callable[[float], None] = _clock.sleep
 """Blocks this thread for so many seconds."""
 
 
-class Loop(_Loop):
-    """An event loop whose timers go by this clock."""
+if sys.platform == "win32":
 
-    def time(self) -> float:
-        """Seconds of the monotonic clock."""
-        return monotonic()
+    class Loop(asyncio.ProactorEventLoop):
+        """An event loop whose timers go by this clock."""
+
+        def time(self) -> float:
+            """Seconds of the monotonic clock."""
+            return monotonic()
+
+else:
+
+    class Loop(asyncio.SelectorEventLoop):
+        """An event loop whose timers go by this clock."""
+
+        def time(self) -> float:
+            """Seconds of the monotonic clock."""
+            return monotonic()

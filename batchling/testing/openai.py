@@ -43,7 +43,7 @@ class OpenAIApi:
     """The handlers below one provider's place."""
 
     def __init__(self, shared: ServerState, dialect: ServerDialect = OPENAI) -> None:
-        self.name = dialect.name
+        self.name: str = dialect.name
         self._shared = shared
         self._dialect = dialect
         self.jobs: dict[str, Served] = {}

@@ -13,7 +13,7 @@ class BadLine(Exception):
 
     def __init__(self, code: str, message: str, param: str | None, line: int | None) -> None:
         super().__init__(message)
-        self.fault = JobFault(code, message, param, line)
+        self.fault: JobFault = JobFault(code, message, param, line)
 
 
 def read_rows(dialect: ServerDialect, endpoint: str, content: bytes, shared: Body) -> list[tuple[str, Body]]:

@@ -94,7 +94,7 @@ class ProviderServer(Controls):
         self._thread = threading.Thread(target=self._loop.run_forever, name="provider-server", daemon=True)
         self._runner: web.AppRunner | None = None
         self._stopping = asyncio.Event()
-        self.url = ""
+        self.url: str = ""
 
     def __enter__(self) -> Self:
         return self.start()

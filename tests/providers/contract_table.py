@@ -13,7 +13,9 @@ from tests.providers.provider_cases import BY_NAME
 
 _SOURCE = Path(__file__).with_name("test_contract.py").read_text()
 
-CASES = tuple(re.findall(r"def test_(\w+)\((?:provider_server: ProviderServer, )?provider_case: ProviderCase", _SOURCE))
+CASES = tuple(
+    re.findall(r"def test_(\w+)\(\s*(?:provider_server: ProviderServer,\s*)?provider_case: ProviderCase", _SOURCE)
+)
 """The cases, in their order."""
 
 

@@ -18,7 +18,7 @@ from batchling.providers.base import read_fault
 from batchling.providers.compatible import DOUBLEWORD, GROQ, NOVITA, PARASAIL, TOGETHER
 from batchling.providers.voyage import VOYAGE
 from batchling.testing import ProviderServer
-from batchling.testing.dialects import ACCENTS
+from batchling.testing.dialects import DIALECTS
 from tests.engine.calls import TLS
 from tests.providers.calls import ask, ask_real_time, texts
 from tests.providers.flows import answer, play
@@ -48,9 +48,9 @@ def test_each_takes_fewer_than_15_lines() -> None:
     assert {name: count for name, count in lengths.items() if count >= 15} == {}
 
 
-@pytest.mark.parametrize("name", ACCENTS)
+@pytest.mark.parametrize("name", DIALECTS)
 def test_limits_are_within_what_the_server_takes(name: str) -> None:
-    dialect, provider = ACCENTS[name], PROVIDERS[name]
+    dialect, provider = DIALECTS[name], PROVIDERS[name]
     limits = provider.limits
 
     assert limits.rows <= dialect.most

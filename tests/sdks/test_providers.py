@@ -256,7 +256,7 @@ def installed(name: str) -> Sdk:
 
 def opened(**options: Any) -> AbstractContextManager[None]:
     ours = [Azure(deployments={"m": "m-batch"}), Vertex(gcs_prefix="gs://bucket/f")]
-    return scope(batch_size=len(TEXTS), batch_window_seconds=10.0, providers=ours, **options)
+    return scope(batch_size=len(TEXTS), batch_window_seconds=40.0, providers=ours, **options)
 
 
 quiet = pytest.mark.filterwarnings(
