@@ -250,13 +250,14 @@ class Tasks:
         """Submit the requests of a batch that never ran once more, as its provider's word asks for."""
         full = isinstance(setback, NoRoom) and setback.verdict is Verdict.FULL
         others = await self._finish_others(target, batch_id) if full else frozenset()
-        followers, search = self._followers[batch_id], self._searches.pop(batch_id, None) or Search()
-        waiters = {waiter.item.key: waiter for waiter in self._waiters(tuple(followers))}
+        keys, search = tuple(self._followers[batch_id]), self._searches.pop(batch_id, None) or Search()
+        waiters = {waiter.item.key: waiter for waiter in self._waiters(keys)}
         parts = await self._recovery.parts(Failed(target, batch_id, waiters, search, others), setback)
-        followers.clear()
+        # Who came in the meantime is attended to when this task has ended.
+        self._followers[batch_id].difference_update(keys)
         least = self._answers.accesses[target].provider.limits.least
-        for keys, part in parts:
-            items = [waiters[key].item for key in keys if self._callers.get(key) is waiters[key]]
+        for some, part in parts:
+            items = [waiters[key].item for key in some if self._callers.get(key) is waiters[key]]
             if items and len(items) < least:
                 left = [item.key for item in items]
                 self._answers.send_real_time(target, left, f"a batch needs {least} requests")

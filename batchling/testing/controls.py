@@ -37,6 +37,14 @@ class Controls:
         """Let jobs end again."""
         self._shared.held = False
 
+    def pending_faults(self) -> int:
+        """How many faults were asked for (`fail_call`, `lose_reply` and the like) and have not happened yet."""
+        return sum(1 for fault in self._shared.faults if fault.times)
+
+    def forget_faults(self) -> None:
+        """Have no fault happen any more."""
+        self._shared.faults.clear()
+
     def fail_rows(self, predicate: Predicate, status: int, error: JSON, times: float = FOREVER) -> None:
         """Answer requests whose JSON body the predicate picks with this status and error body, in batches and in
         real time."""

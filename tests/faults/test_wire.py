@@ -56,7 +56,7 @@ def test_a_fault_loses_nothing_and_buys_nothing(
         fault.inject(provider_server, step)
 
     first = run(provider_server, step.provider)
-    waiting = [left for left in provider_server._world.faults if left.times]
+    waiting = provider_server.pending_faults()
     second = run(provider_server, step.provider)
 
     assert happened or not waiting, "the fault did not happen"

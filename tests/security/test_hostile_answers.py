@@ -100,12 +100,12 @@ def test_a_hostile_value_anywhere(
 ) -> None:
     """One answer of the provider is spoilt, once: the callers get answers, and the same again in the next run."""
     provider, method, part = where
-    provider_server._world.faults.clear()
+    provider_server.forget_faults()
     provider_server.change_reply(method, part, spoil_body(place, text))
     texts = [f"{where} {place} {text[:9]} {number}" for number in range(3)]
 
     first = ask_all(provider_server, provider, texts)
-    provider_server._world.faults.clear()
+    provider_server.forget_faults()
     again = ask_all(provider_server, provider, texts)
 
     assert all(200 <= status <= 599 for status in first)
