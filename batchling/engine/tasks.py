@@ -185,15 +185,14 @@ class Tasks:
 
     async def _take_over(self, batch_id: str) -> None:
         """Drive a batch on whose lock has just become ours."""
-        store = self.disk.store
         try:
             # Read again: it may have moved before the lock was ours.
-            record = await self.disk(store.load, batch_id)
+            record = await self.disk(self.disk.store.load, batch_id)
         except CacheError:
-            store.release(batch_id)
+            self.disk.store.release(batch_id)
             raise
         if record is None or record.phase is Phase.DEAD:
-            await self.disk(store.release, batch_id)
+            await self.disk(self.disk.store.release, batch_id)
         elif (setback := await self._drive(record, [])) is not None:
             await self._recover(record.target, batch_id, setback)
 
