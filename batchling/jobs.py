@@ -1,4 +1,4 @@
-"""The jobs that earlier runs and other processes left or are driving: seen, collected, cancelled.
+"""See, collect and cancel jobs that earlier runs left behind or that other processes are driving.
 
 What `batchling jobs`, `show`, `watch`, `collect` and `cancel` do, as functions:
 
@@ -9,9 +9,9 @@ What `batchling jobs`, `show`, `watch`, `collect` and `cancel` do, as functions:
         print(job.record.id, job.state, job.done, job.total)
     asyncio.run(jobs.collect())
 
-The engine's own driver carries them on: what holds for a run, holds here. Credentials come from the environment (see
-`accounts`); providers are those that are built in, installed, or set up by the environment. It goes to their own hosts
-and, of gateways, to those of BATCHLING_GATEWAYS and of `gateways` ({"http://localhost:4000": "openai"}) alone.
+The engine's own driver continues them, so what is true of a run is true here. Credentials come from the environment
+(see `accounts`); providers are those that are built in, installed, or set up by the environment. Calls go only to the
+providers' own hosts, and to the gateways in BATCHLING_GATEWAYS and in `gateways` ({"http://localhost:4000": "openai"}).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from batchling.gateways import known_gateways
 from batchling.money.meter import Meter
 from batchling.providers.base import Provider, Refused, read_fault
 
-if TYPE_CHECKING:  # looking at the cache needs no network
+if TYPE_CHECKING:  # reading the cache needs no network
     from batchling.driver import Batch, Outcome
 
 T = TypeVar("T")
@@ -47,23 +47,23 @@ Listener = Callable[[events.Event], None]
 
 _TRIES = 3
 _BETWEEN = 0.05
-"""How often, and after how many seconds, a lock is tried: who looks whether a batch is driven holds it for a moment."""
+"""How many times a lock is tried, and the seconds between: a check whether a batch is driven holds it for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a batch stands, as the cache folder says."""
+    """The status of a batch, according to the cache folder."""
 
     record: Record
     progress: Progress | None
     driven: bool
-    """Whether a living process drives it."""
+    """Whether a live process drives it."""
     stored: bool
     """Whether its results are on the disk."""
 
     @property
     def state(self) -> str:
-        """`planned`, `running`, `ended` or `dead`; `left` for the first two when nobody drives them any more."""
+        """`planned`, `running`, `ended` or `dead`; `left` for the first two when no process drives it any more."""
         return "left" if self.is_left else self.record.phase.value
 
     @property
@@ -73,36 +73,36 @@ class Standing:
 
     @property
     def is_left(self) -> bool:
-        """Whether its job may be under way and nobody drives it."""
+        """Whether its job may be under way and no process drives it."""
         return self.is_open and not self.driven
 
     @property
     def total(self) -> int:
-        """How many requests it has."""
+        """The number of its requests."""
         return len(self.record.members)
 
     @property
     def done(self) -> int | None:
-        """How many rows the provider has finished, as far as anybody asked; None when nobody did."""
+        """How many rows the provider has finished, as of the last poll; None when there was no poll."""
         if self.record.phase is Phase.ENDED:
             return self.total
         return self.progress.done if self.progress is not None else None
 
     @property
     def unanswered(self) -> int:
-        """Of an ended batch, the requests that failed or never ran."""
+        """The number of requests of an ended batch that failed or never ran."""
         return len(self.record.freed) if self.record.phase is Phase.ENDED else 0
 
     @property
     def expires_at(self) -> float | None:
-        """When the provider gives the job up, in Unix seconds; None when it has not said."""
+        """When the provider will expire the job, in Unix seconds; None when it has not said."""
         return self.record.expires_at or (self.progress.expires_at if self.progress is not None else None)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a batch that was looked after: `what` is `collected`, `dead`, `cancelled`, `running`, `driven` (by
-    a living process) or `failed`; `why` says more in words for people."""
+    """The outcome of an operation on one batch: `what` is `collected`, `dead`, `cancelled`, `running`, `driven` (by a
+    live process) or `failed`; `why` explains it to people."""
 
     record: Record
     what: str
@@ -110,7 +110,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing needs anybody's attention."""
+        """Whether nothing needs attention."""
         return self.what != "failed"
 
 
@@ -121,7 +121,7 @@ def listing() -> list[Standing]:
 
 
 def looks() -> Iterator[list[Standing]]:
-    """`listing`, again and again, for as long as it is asked; reads only what has changed. Raises `CacheError`."""
+    """Yield `listing` again for each iteration; reads only what has changed. Raises `CacheError`."""
     with _upkeep() as upkeep:
         while True:
             yield _standings(upkeep)
@@ -141,7 +141,7 @@ def _standings(upkeep: Upkeep) -> list[Standing]:
 
 
 def matching(prefix: str, standings: Iterable[Standing]) -> list[Standing]:
-    """Those whose id begins with this, or whose job's id is this."""
+    """The batches whose id begins with this, or whose job's id is this."""
     return [
         standing
         for standing in standings
@@ -157,14 +157,14 @@ def contents() -> Contents:
 
 
 def prune(older_than: float) -> Removed:
-    """Remove from the cache what ended or died longer ago than this many seconds, and what killed processes left; never
-    what is planned, running or driven. Raises `CacheError`."""
+    """Remove from the cache what ended or died more than this many seconds ago, and what killed processes left behind;
+    never what is planned, running or driven. Raises `CacheError`."""
     with _upkeep() as upkeep:
         return upkeep.prune(older_than)
 
 
 async def refresh(standings: Iterable[Standing], *, gateways: Mapping[str, str] | None = None) -> list[Result]:
-    """Ask the providers once how the running jobs stand; `listing` tells it then. Moves no record."""
+    """Poll the running jobs once; `listing` then includes what was reported. Moves no record."""
     async with _Desk(FileStore(cache_folder()), _nobody, 10.0, _no_wait, gateways) as desk:
         return await desk.each([each.record for each in standings if each.record.phase is Phase.RUNNING], desk.ask)
 
@@ -178,11 +178,11 @@ async def collect(
     tell: Callable[[Result], None] | None = None,
     gateways: Mapping[str, str] | None = None,
 ) -> list[Result]:
-    """Carry on every batch whose driver is gone until it is over, and store its results: a later run answers from them
-    without a network. With `once`, nothing is waited for: what still runs is left.
+    """Drive every batch whose driver is gone until it is over, and store its results: a later run answers from them
+    without a network. With `once`, wait for nothing: what is still running is left as it is.
 
-    `keep_results=False` moves the records and keeps no answer on the disk, as `cache="no-results"`. `tell` hears of
-    each batch as soon as it is done with.
+    `keep_results=False` moves the records but keeps no answer on disk, like `cache="no-results"`. `tell` is called with
+    each batch's result as soon as there is one.
     """
     store = FileStore(cache_folder(), keep_rows=keep_results)
     records = [
@@ -203,8 +203,9 @@ async def cancel(
     tell: Callable[[Result], None] | None = None,
     gateways: Mapping[str, str] | None = None,
 ) -> list[Result]:
-    """Have these batches' jobs stopped at their providers, and wait until those say that they are over. What was
-    finished is stored. A batch that a living process drives is left alone: it would ask again for what did not run."""
+    """Cancel these batches' jobs at their providers, and wait until the providers report that they are over. Finished
+    results are stored. A batch that a live process drives is left alone: that process would resubmit what did not run.
+    """
     store = FileStore(cache_folder())
     records = [record for each in batch_ids if (record := store.load(each)) is not None]
     heard = listen or _nobody
@@ -223,7 +224,7 @@ async def cancel(
 
 
 class _NotYet(Exception):
-    """There is nothing to do now but to wait."""
+    """There is nothing to do now but wait."""
 
 
 async def _no_wait(seconds: float) -> None:
@@ -232,7 +233,7 @@ async def _no_wait(seconds: float) -> None:
 
 
 def _nobody(event: events.Event) -> None:
-    """Listens to nothing."""
+    """Ignore the event."""
 
 
 @contextmanager
@@ -245,7 +246,7 @@ def _upkeep() -> Iterator[Upkeep]:
 
 
 class _Desk:
-    """The engine's driver without callers: a store, a network, and one batch after the other or all at once."""
+    """The engine's driver without callers: a store, a network, and batches handled one by one or all at once."""
 
     def __init__(
         self,
@@ -292,7 +293,7 @@ class _Desk:
         work: Callable[[Record], Awaitable[Result]],
         tell: Callable[[Result], None] | None = None,
     ) -> list[Result]:
-        """Do this with all records at the same time; what goes wrong with one does not stop the others."""
+        """Do this with all records at the same time; a failure of one does not stop the others."""
 
         async def guarded(record: Record) -> Result:
             try:
@@ -306,7 +307,7 @@ class _Desk:
         return list(await asyncio.gather(*map(guarded, records)))
 
     async def ask(self, record: Record) -> Result:
-        """How its job stands, noted for all to see."""
+        """Poll its job, and note the status where every process can read it."""
         from batchling.exchange import Errand, GivenUp
 
         access = await self._access(record)
@@ -325,11 +326,11 @@ class _Desk:
         return Result(record, "running")
 
     async def collect(self, record: Record) -> Result:
-        """Drive it to its end, unless somebody does."""
+        """Drive the batch to its end, unless another process does."""
         return await self._drive(record, "collected", lambda batch: self._driver.drive(batch, tuple))
 
     async def cancel(self, record: Record) -> Result:
-        """Have its job stopped, and wait until it is over."""
+        """Cancel its job, and wait until it is over."""
 
         async def work(batch: Batch) -> None:
             await self._driver.cancel(batch)
@@ -347,7 +348,7 @@ class _Desk:
             return Result(record, "driven")
         batch = Batch(access, record)
         try:
-            # Read again: it may have moved before the lock was ours.
+            # Read again: it may have moved before we got the lock.
             if (fresh := await self._on_disk(lambda: self._store.load(record.id))) is None:
                 return Result(record, "dead", "its record is gone")
             batch.record = fresh
@@ -367,7 +368,7 @@ class _Desk:
         return _result(batch, what, outcome)
 
     def _waits(self, record: Record) -> Result:
-        """Nothing can be done now: the job runs, or something is in the way."""
+        """The result when nothing can be done now: the job is running, or something stands in the way."""
         delay = self._delays.get(record.id)
         if delay is None:
             return Result(record, "running")
@@ -382,13 +383,13 @@ class _Desk:
         return False
 
     async def _access(self, record: Record) -> Access | str:
-        """The way to its provider; or in words why there is none."""
+        """The access to its provider, or an explanation why there is none."""
         provider: Provider | None = self._providers.get(record.target.provider)
         if provider is None:
-            return f"provider {record.target.provider!r:.40} is not known here: run its program again"
+            return f"provider {record.target.provider!r:.40} is not known here: run the batch's own program again"
         if provider.renew is not None:
             credentials.load(provider.renew)
-        # Not in the loop: a cloud's library may ask for a token.
+        # Not on the event loop: a cloud's library may request a token.
         site = await asyncio.to_thread(find_site, record.target, provider, os.environ, self._store.seal, self._gateways)
         if site is None:
             return advice(record.target, provider, os.environ, self._gateways)
@@ -405,11 +406,11 @@ def _result(batch: Batch, what: str, outcome: Outcome | None) -> Result:
     if record.phase is Phase.ENDED and (outcome is None or not outcome.final):
         return Result(record, what)
     last = next(iter(outcome.rows.values())).response if outcome is not None and outcome.rows else None
-    why = f"HTTP {last.status}" if last is not None else "the provider does not say that it is over"
-    return Result(record, "failed", f"{why}; its record stays as it is")
+    why = f"HTTP {last.status}" if last is not None else "the provider did not confirm that the job is over"
+    return Result(record, "failed", f"{why}; its record is unchanged")
 
 
 def _refused(refusal: Refused) -> str:
-    """A refusal in words: the provider's own sentence may have a part of the key."""
+    """A refusal in our own words: the provider's text may contain part of the key."""
     code = read_fault(refusal.response).code
-    return f"the provider answers HTTP {refusal.response.status}{f' ({code:.40})' if code else ''}"
+    return f"the provider answered HTTP {refusal.response.status}{f' ({code:.40})' if code else ''}"

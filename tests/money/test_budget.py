@@ -76,7 +76,7 @@ def test_true_cost_frees_room(provider_server: ProviderServer, capsys: pytest.Ca
     assert len(provider_server.billed()) == 2
     assert context.receipt.denied == 1
     assert context.receipt.cost.paid < 1.5 * most(body("first"))
-    assert "1 of them not sent for the sake of the budget" in capsys.readouterr().err
+    assert "1 of them not sent: over budget" in capsys.readouterr().err
 
 
 def test_while_a_batch_runs_its_reservation_stands(provider_server: ProviderServer) -> None:
