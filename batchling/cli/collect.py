@@ -65,7 +65,7 @@ def cancel(words: Sequence[str]) -> int:
         results = asyncio.run(jobs.cancel(ids, listen=_listen, tell=_tell))
     except KeyboardInterrupt:
         print(
-            "batchling: no longer waiting. The jobs asked to stop will stop; batchling collect shows when",
+            "batchling: no longer waiting. The jobs asked to stop will stop; batchling collect reports it",
             file=sys.stderr,
         )
         raise

@@ -41,7 +41,7 @@ options (anywhere before --):
   --display auto|live|plain|off       what stderr shows during the run (default:
                                       auto: live on a terminal, else few lines)
   --budget-usd D                      spend at most D US dollars on batches;
-                                      calls over budget are not sent and get 402
+                                      requests over it are not sent and get 402
   --receipt FILE.json                 write what was answered, and what it cost
   --version, --help
 
