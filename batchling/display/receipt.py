@@ -107,11 +107,8 @@ class Report:
     def offer(self, seconds: float) -> str:
         """What is printed after the first Ctrl-C."""
         go, them = ("keeps", "it") if self.jobs_left == 1 else ("keep", "them")
-        jobs = count(self.jobs_left, "job")
-        return (
-            f"batchling: {jobs} {go} running at the provider. "
-            f"Press Ctrl-C again within {seconds:.0f} s to cancel {them}."
-        )
+        jobs = count(self.jobs_left, "provider job")
+        return f"batchling: {jobs} {go} running. Ctrl-C again within {seconds:.0f} s cancels {them}."
 
     def receipt(self, seconds: float) -> Receipt:
         """What has happened so far, for programs."""

@@ -146,7 +146,7 @@ def test_ctrl_c_finds_a_clean_terminal(provider_server: ProviderServer, start: C
     program = start("live")
     program.until(lambda text: "submitted" in text)
     program.process.send_signal(signal.SIGINT)
-    program.until(lambda text: "Press Ctrl-C again within 2 s to cancel it" in text)
+    program.until(lambda text: "Ctrl-C again within 2 s cancels it" in text)
     text = program.end(-signal.SIGINT)
     assert "submitted" not in text.replace("never submitted", "")
     assert "left early. 1 job keeps running" in text

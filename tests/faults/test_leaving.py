@@ -123,7 +123,7 @@ def test_on_a_terminal_there_is_a_moment_for_the_second_ctrl_c(
     os.close(terminal)
     os.close(inside)
 
-    assert b"batchling: 1 job keeps running at the provider. Press Ctrl-C again within 2 s to cancel it." in shown
+    assert b"batchling: 1 provider job keeps running. Ctrl-C again within 2 s cancels it." in shown
     assert b"cancelling: 1 of 1 job over" in shown
     assert len(provider_server.calls("POST", "/cancel")) == 1
 
@@ -303,7 +303,7 @@ with batchify(**options, on_event=listen):
         (
             "sys.exit(3)",
             3,
-            "batchling: left early. 1 job keeps running at the provider: run the same program again to collect",
+            "batchling: left early. 1 job keeps running at the provider: run the same program again to collect the answers",
         ),
     ],
 )
