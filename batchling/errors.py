@@ -1,15 +1,15 @@
 """Everything that batchling raises.
 
     BatchlingError                  base of all, for `except`
-    ├── OptionError(ValueError)     an argument of batchify() that cannot work
+    ├── OptionError(ValueError)     an argument of batchify() has an invalid value
     ├── CacheError                  the cache folder cannot be used
     ├── ClosedError                 a call reached a scope that was already closed
     └── ScriptError                 the command line names something that cannot be run
-    Detached(BaseException)         the scope was left while this call still waited for its batch
+    Detached(BaseException)         the scope was left while this call was still waiting for its batch
 
-`Detached` is not an `Exception` on purpose: retry loops of SDKs and frameworks catch `Exception` and would
+`Detached` is deliberately not an `Exception`: retry loops of SDKs and frameworks catch `Exception` and would
 send the call again. An intercepted caller never sees the others: it gets its provider's own error response.
-All of them can be pickled; none carries a prompt, an answer or a credential.
+All of them can be pickled; none contains a prompt, an answer or a credential.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class BatchlingError(Exception):
 
 
 class OptionError(BatchlingError, ValueError):
-    """An option has a value that cannot work. `name` is the argument, `problem` what is wrong with it."""
+    """An option has an invalid value. `name` is the argument, `problem` says what is wrong with it."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(name, problem)
@@ -35,7 +35,7 @@ class OptionError(BatchlingError, ValueError):
 
 
 class CacheError(BatchlingError):
-    """The cache folder cannot be used. `path` is the folder, `problem` what is wrong with it."""
+    """The cache folder cannot be used. `path` is the folder, `problem` says what is wrong with it."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
@@ -57,10 +57,10 @@ class ScriptError(BatchlingError):
 
 
 class Detached(BaseException):
-    """The batchify scope was left while this call waited. Its job goes on: run the same program again."""
+    """The batchify scope was left while this call was waiting. Its job keeps running: run the same program again."""
 
 
 def outline(fault: BaseException) -> str:
-    """The kind of a fault and where it arose, for a log. Never its text: that may quote a request or a credential."""
+    """The type of a fault and where it arose, for a log. Never its text: it may quote a request or a credential."""
     frames = extract_tb(fault.__traceback__)[-6:]
     return f"{type(fault).__name__} at " + " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))

@@ -4,7 +4,7 @@
 
     def listen(event: events.Event) -> None:
         if isinstance(event, events.Submitted):
-            print(event.rows, "requests left as job", event.job)
+            print(event.rows, "requests submitted as job", event.job)
 
     with batchify(on_event=listen):
         ...

@@ -1,4 +1,4 @@
-"""The jobs that earlier runs and other processes left or are driving: seen, collected, cancelled.
+"""See, collect and cancel jobs that earlier runs left behind or that other processes are driving.
 
 What `batchling jobs`, `show`, `watch`, `collect` and `cancel` do, as functions:
 
@@ -9,9 +9,9 @@ What `batchling jobs`, `show`, `watch`, `collect` and `cancel` do, as functions:
         print(job.record.id, job.state, job.done, job.total)
     asyncio.run(jobs.collect())
 
-The engine's own driver carries them on: what holds for a run, holds here. Credentials come from the environment (see
-`accounts`); providers are those that are built in, installed, or set up by the environment. It goes to their own hosts
-and, of gateways, to those of BATCHLING_GATEWAYS and of `gateways` ({"http://localhost:4000": "openai"}) alone.
+The engine's own driver continues them, so what is true of a run is true here. Credentials come from the environment
+(see `accounts`); providers are those that are built in, installed, or set up by the environment. Calls go only to the
+providers' own hosts, and to the gateways in BATCHLING_GATEWAYS and in `gateways` ({"http://localhost:4000": "openai"}).
 """
 
 from __future__ import annotations
@@ -63,18 +63,18 @@ Listener = Callable[[events.Event], None]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a batch stands, as the cache folder says."""
+    """The status of a batch, according to the cache folder."""
 
     record: Record
     progress: Progress | None
     driven: bool
-    """Whether a living process drives it."""
+    """Whether a live process drives it."""
     stored: bool
     """Whether its results are on the disk."""
 
     @property
     def state(self) -> str:
-        """`planned`, `running`, `ended` or `dead`; `left` for the first two when nobody drives them any more."""
+        """`planned`, `running`, `ended` or `dead`; `left` for the first two when no process drives it any more."""
         return "left" if self.is_left else self.record.phase.value
 
     @property
@@ -84,29 +84,29 @@ class Standing:
 
     @property
     def is_left(self) -> bool:
-        """Whether its job may be under way and nobody drives it."""
+        """Whether its job may be under way and no process drives it."""
         return self.is_open and not self.driven
 
     @property
     def total(self) -> int:
-        """How many requests it has."""
+        """The number of its requests."""
         return len(self.record.members)
 
     @property
     def done(self) -> int | None:
-        """How many rows the provider has finished, as far as anybody asked; None when nobody did."""
+        """How many rows the provider has finished, as of the last poll; None when there was no poll."""
         if self.record.phase is Phase.ENDED:
             return self.total
         return self.progress.done if self.progress is not None else None
 
     @property
     def unanswered(self) -> int:
-        """Of an ended batch, the requests that failed or never ran."""
+        """The number of requests of an ended batch that failed or never ran."""
         return len(self.record.freed) if self.record.phase is Phase.ENDED else 0
 
     @property
     def expires_at(self) -> float | None:
-        """When the provider gives the job up, in Unix seconds; None when it has not said."""
+        """When the provider will expire the job, in Unix seconds; None when it has not said."""
         return self.record.expires_at or (self.progress.expires_at if self.progress is not None else None)
 
 
@@ -117,7 +117,7 @@ def listing() -> list[Standing]:
 
 
 def looks() -> Iterator[list[Standing]]:
-    """`listing`, again and again, for as long as it is asked; reads only what has changed. Raises `CacheError`."""
+    """Yield `listing` again for each iteration; reads only what has changed. Raises `CacheError`."""
     with _upkeep() as upkeep:
         while True:
             yield _standings(upkeep)
@@ -137,7 +137,7 @@ def _standings(upkeep: Upkeep) -> list[Standing]:
 
 
 def matching(prefix: str, standings: Iterable[Standing]) -> list[Standing]:
-    """Those whose id begins with this, or whose job's id is this."""
+    """The batches whose id begins with this, or whose job's id is this."""
     return [
         standing
         for standing in standings
@@ -153,14 +153,14 @@ def contents() -> Contents:
 
 
 def prune(older_than: float) -> Removed:
-    """Remove from the cache what ended or died longer ago than this many seconds, and what killed processes left; never
-    what is planned, running or driven. Raises `CacheError`."""
+    """Remove from the cache what ended or died more than this many seconds ago, and what killed processes left behind;
+    never what is planned, running or driven. Raises `CacheError`."""
     with _upkeep() as upkeep:
         return upkeep.prune(older_than)
 
 
 async def refresh(standings: Iterable[Standing], *, gateways: Mapping[str, str] | None = None) -> list[Result]:
-    """Ask the providers once how the running jobs stand; `listing` tells it then. Moves no record."""
+    """Poll the running jobs once; `listing` then includes what was reported. Moves no record."""
     running = [each.record for each in standings if each.record.phase is Phase.RUNNING]
     async with _orphans(FileStore(cache_folder()), _nobody, None, gateways) as orphans:
         return await orphans.each(running, orphans.ask)
@@ -175,11 +175,11 @@ async def collect(
     tell: Callable[[Result], None] | None = None,
     gateways: Mapping[str, str] | None = None,
 ) -> list[Result]:
-    """Carry on every batch whose driver is gone until it is over, and store its results: a later run answers from them
-    without a network. With `once`, nothing is waited for: what still runs is left.
+    """Drive every batch whose driver is gone until it is over, and store its results: a later run answers from them
+    without a network. With `once`, wait for nothing: what is still running is left as it is.
 
-    `keep_results=False` moves the records and keeps no answer on the disk, as `cache="no-results"`. `tell` hears of
-    each batch as soon as it is done with.
+    `keep_results=False` moves the records but keeps no answer on disk, like `cache="no-results"`. `tell` is called with
+    each batch's result as soon as there is one.
     """
     store = FileStore(cache_folder(), keep_rows=keep_results)
     records = [
@@ -200,8 +200,9 @@ async def cancel(
     tell: Callable[[Result], None] | None = None,
     gateways: Mapping[str, str] | None = None,
 ) -> list[Result]:
-    """Have these batches' jobs stopped at their providers, and wait until those say that they are over. What was
-    finished is stored. A batch that a living process drives is left alone: it would ask again for what did not run."""
+    """Cancel these batches' jobs at their providers, and wait until the providers report that they are over. Finished
+    results are stored. A batch that a live process drives is left alone: that process would resubmit what did not run.
+    """
     store = FileStore(cache_folder())
     records = [record for each in batch_ids if (record := store.load(each)) is not None]
     heard = listen or _nobody
@@ -220,7 +221,7 @@ async def cancel(
 
 
 def _nobody(event: events.Event) -> None:
-    """Listens to nothing."""
+    """Ignore the event."""
 
 
 @contextmanager
@@ -249,7 +250,7 @@ def _orphans(
         """The way to its provider; or in words why there is none."""
         provider: Provider | None = providers.get(record.target.provider)
         if provider is None:
-            return f"provider {record.target.provider!r:.40} is not known here: run its program again"
+            return f"provider {record.target.provider!r:.40} is not known here: run the batch's own program again"
         if provider.renew is not None:
             cloud_tokens.load(provider.renew)
         # Not in the loop: a cloud's library may ask for a token.

@@ -6,15 +6,15 @@
     with batchify(on_event=OpenTelemetry()):
         ...
 
-- Each batched call is a span of kind client, `chat gpt-5-mini`, below the span that was current where the call was
-  made. It lasts from the call to its answer, has the tokens of the answer's own usage, and is linked with its batch's
+- Each batched call is a span of kind client, `chat gpt-5-mini`, a child of the span that was current where the call was
+  made. It lasts from the call to its answer, has the token counts of the answer's own usage, and links to its batch's
   span.
-- Each batch is a span with a trace of its own, `batch gpt-5-mini`, from its submission (or from when it was first
-  waited for) to its end: `batchling.batch.id`, `batchling.job.id`, `batchling.batch.rows`, `.answered`, `.failed`.
+- Each batch is a span in its own trace, `batch gpt-5-mini`, from its submission (or from when it was first waited for)
+  to its end: `batchling.batch.id`, `batchling.job.id`, `batchling.batch.rows`, `.answered`, `.failed`.
 - `gen_ai.client.operation.duration` and `gen_ai.client.token.usage` are recorded for each call. The tokens of an answer
-  from the cache were paid before, and are not counted again.
+  from the cache were paid for earlier, and are not counted again.
 
-Calls that went real time are left to the instrumentation of their SDK; a dry run sends nothing and leaves no trace. No
+Calls that went real time are left to the instrumentation of their SDK; a dry run sends nothing and records nothing. No
 prompt and no answer is recorded.
 """
 
@@ -44,12 +44,12 @@ except ImportError as _fault:
     raise ImportError("batchling.telemetry needs the OpenTelemetry API: pip install 'batchling[otel]'") from _fault
 
 _SECONDS = tuple(0.01 * 2**power for power in range(24))
-"""The buckets of the conventions, which end at 82 seconds, doubled on to a day."""
+"""The conventions' buckets, which end at 82 seconds, continued by doubling up to a day."""
 _TOKENS = tuple(float(4**power) for power in range(14))
 
 
 class OpenTelemetry:
-    """See the module. The providers are OpenTelemetry's global ones if none are given. Make one for each scope."""
+    """See the module docstring. Uses OpenTelemetry's global providers if none are given. Make one for each scope."""
 
     def __init__(
         self, tracer_provider: trace.TracerProvider | None = None, meter_provider: metrics.MeterProvider | None = None
@@ -75,7 +75,7 @@ class OpenTelemetry:
     # Batches: on the listener's thread.
 
     def __call__(self, event: events.Event) -> None:
-        """Take one event in."""
+        """Process one event."""
         match event:
             case events.Submitted():
                 self._begin_batch(event.target, event.batch, event.rows, {"batchling.job.id": event.job})
@@ -89,7 +89,7 @@ class OpenTelemetry:
             case events.Died():
                 self._end_batch(event.batch, {"error.type": "batch_died"}, event.reason)
             case events.Detached():
-                # Their jobs go on, but nobody here watches them.
+                # Their jobs keep running, but this process no longer watches them.
                 for batch in tuple(self._open):
                     self._end_batch(batch, {"batchling.batch.detached": True})
 
@@ -113,7 +113,7 @@ class OpenTelemetry:
     # Calls: `begin` in the caller's thread, where its span is current; the rest on the listener's.
 
     def begin(self, call: Arrival) -> Callable[[int], None]:
-        """Remember where a call was made; its span is made when the call is over, and its batch known."""
+        """Remember where a call was made; its span is made when the call is over and its batch is known."""
         around, began = context.get_current(), time.time_ns()
         return lambda ended: self._record(call, around, began, ended)
 
@@ -150,7 +150,7 @@ class OpenTelemetry:
 
 
 def _outcome(call: Arrival) -> tuple[Response | None, str | None]:
-    """What a call that is over was answered, and what kind of error that is, if it is one."""
+    """The response to a finished call, and the kind of error, if it is one."""
     if call.cancelled():
         return None, "cancelled"
     if (fault := call.exception()) is not None:
@@ -160,7 +160,7 @@ def _outcome(call: Arrival) -> tuple[Response | None, str | None]:
 
 
 def _facts(target: Target) -> dict[str, str | int]:
-    """What the conventions want to know of a call and of a metric alike."""
+    """The attributes that the conventions ask for on spans and metrics alike."""
     parts = urlsplit(target.base_url)
     known = PROVIDERS.get(target.provider)
     return {
@@ -173,7 +173,7 @@ def _facts(target: Target) -> dict[str, str | int]:
 
 
 def _operation(endpoint: str) -> str:
-    """The conventions' name of an endpoint; its own last words where they have none."""
+    """The conventions' name for an endpoint; the endpoint's own path where they have none."""
     match kind_of(endpoint):
         case Kind.EMBEDDINGS | Kind.GENERATE_CONTENT | Kind.COMPLETIONS as kind:
             return str(kind.value)
@@ -188,13 +188,13 @@ def _identity(body: Mapping[str, JSON]) -> dict[str, str]:
 
 
 def _usage(provider: Provider, target: Target, body: Mapping[str, JSON]) -> dict[str, int]:
-    """The tokens of an answer, as its cost is made of: input with what the cache gave or took, output with reasoning.
-    Empty when the answer does not tell them."""
+    """The tokens of an answer, counted as for its cost: input includes what was read from or written to the cache,
+    output includes reasoning. Empty when the answer does not report them."""
     if not body:
         return {}
     try:
         found = tokens(read(provider.facts.prices, target.endpoint, msgspec.convert(body, Answer)))
-    except Exception:  # whatever an answer holds, it is the caller's
+    except Exception:  # whatever an answer contains, the caller gets it
         return {}
     counts = {
         "input_tokens": found.input,

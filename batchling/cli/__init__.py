@@ -1,6 +1,6 @@
 """The command line: `batchling script.py:function ...`, `batchling demo`, and the commands about jobs and the cache.
 
-Nothing that a script could not do itself.
+They do nothing that a script could not do itself.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _COMMANDS = {
     "cache": ("cache", "cache"),
     "doctor": ("doctor", "doctor"),
 }
-"""Of each command, the module below this one and its function, which is imported when it is asked for."""
+"""For each command, the module below this one and its function, imported only when the command is used."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (without the program's name; default: the process's own). The exit status:
+    """Run the command line `argv` (without the program's name; default: the process's own). Returns the exit status:
     0 done, 1 the function raised, 2 wrong usage, 130 interrupted; those of the job commands are in the manual."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     from batchling.errors import BatchlingError
@@ -54,5 +54,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(map(printable, f"batchling: {fault}".split("\n"))), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        # The scope has said on its own what goes on at the provider.
+        # The scope itself has reported what keeps running at the provider.
         return 130

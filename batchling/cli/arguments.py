@@ -1,4 +1,4 @@
-"""Takes a command line apart: what is batchify's, what is the function's. Pure."""
+"""Splits a command line into options for batchify and arguments for the function. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from batchling.errors import ScriptError
 
 OptionValue = int | float | bool | str
 Token = tuple[str | None, str | None]
-"""(name, value): name None for a positional argument, value None for an option that came without one."""
+"""(name, value): name is None for a positional argument, value is None for an option without one."""
 
 
 def _whole(text: str) -> int:
@@ -44,9 +44,9 @@ class CommandLine:
     function: str
     options: dict[str, OptionValue] = field(default_factory=dict)
     tokens: tuple[str, ...] = ()
-    """The function's words as they came; `--` has been taken out."""
+    """The function's words as they were given, without `--`."""
     receipt: str = ""
-    """Where the receipt is to be written, as JSON; empty for nowhere."""
+    """Where to write the receipt, as JSON; empty for nowhere."""
 
 
 def scan(words: Sequence[str]) -> CommandLine:
@@ -93,8 +93,8 @@ def _valued(name: str, given: str | None) -> OptionValue:
 
 
 def pair(words: Sequence[str], flags: frozenset[str]) -> Iterator[Token]:
-    """The function's arguments: positional ones, and names with their values. An option whose name (with
-    underscores) is in `flags`, or that another option or nothing follows, has no value."""
+    """The function's arguments: positional ones, and names with their values. An option has no value if its name (with
+    underscores) is in `flags`, or if it is followed by another option or by nothing."""
     place = 0
     while place < len(words):
         word = words[place]

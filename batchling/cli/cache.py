@@ -1,4 +1,4 @@
-"""`batchling cache` and `batchling cache prune`: what is on the disk, and less of it."""
+"""`batchling cache` and `batchling cache prune`: show what is on the disk, and remove old parts of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 
 
 def cache(words: Sequence[str]) -> int:
-    """Say where the cache is and what it holds, or remove from it what is old. 0."""
+    """Print where the cache is and what it holds, or remove what is old. Returns 0."""
     options, rest = plain(words, _USAGE, valued=("--older-than",), most=1)
     if rest == ["prune"] and "--older-than" in options:
         return _prune(_age(options["--older-than"]))
@@ -41,9 +41,9 @@ def told() -> list[tuple[str, str]]:
     if found.damaged:
         lines.append(("damaged", f"{count(found.damaged, 'file')} set aside"))
     if found.leftovers:
-        lines.append(("leftovers", f"{count(found.leftovers, 'file')} being written, or of killed programs"))
+        lines.append(("leftovers", f"{count(found.leftovers, 'file')} being written, or left by killed programs"))
     if found.newer:
-        lines.append(("newer", f"{count(found.newer, 'record')} that this batchling cannot read, and leaves alone"))
+        lines.append(("newer", f"{count(found.newer, 'record')} that this version cannot read, and leaves alone"))
     return lines
 
 

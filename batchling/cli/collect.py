@@ -1,4 +1,4 @@
-"""`batchling collect` and `batchling cancel`: what no program waits for any more is finished, or stopped."""
+"""`batchling collect` and `batchling cancel`: finish or stop the jobs that no program waits for any more."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _WORDS: dict[Ending, str] = {
     Ending.DEAD: "dead",
     Ending.RUNNING: "still running",
     Ending.DRIVEN: "left to the program that waits for it",
-    Ending.FAILED: "not possible",
+    Ending.FAILED: "not done",
 }
 
 
 def collect(words: Sequence[str]) -> int:
-    """Carry on what earlier runs left, to its end or with `--once` as far as it is. 0 when nothing is left, 1 when
-    something could not be collected, 3 when something still runs."""
+    """Finish what earlier runs left behind, or with `--once` collect only what is ready. Returns 0 when nothing is
+    left, 1 when something could not be collected, 3 when something is still running."""
     usage = "collect [--once] [--cache-no-results]"
     options, _ = plain(words, usage, switches=("--once", "--cache-no-results"))
     once = "--once" in options
@@ -37,7 +37,7 @@ def collect(words: Sequence[str]) -> int:
     try:
         results = asyncio.run(work)
     except KeyboardInterrupt:
-        print("batchling: stopped. The jobs go on at the provider; nothing is lost", file=sys.stderr)
+        print("batchling: stopped. The jobs keep running at the provider; nothing is lost", file=sys.stderr)
         raise
     told = [result for result in results if result.what != "driven"]
     print(_summary(told) if told else "batchling: nothing was left to collect")
@@ -47,7 +47,7 @@ def collect(words: Sequence[str]) -> int:
 
 
 def cancel(words: Sequence[str]) -> int:
-    """Stop one job or all, and wait for the provider's word. 0 when all are over, 1 when one is not."""
+    """Stop one job or all, and wait until the provider confirms it. Returns 0 when all are over, 1 when one is not."""
     options, rest = plain(words, "cancel ID | --all [--yes]", switches=("--all", "--yes"), most=1)
     if ("--all" in options) == bool(rest):
         raise ScriptError("usage: batchling cancel ID | --all [--yes]")
@@ -65,7 +65,7 @@ def cancel(words: Sequence[str]) -> int:
         results = asyncio.run(jobs.cancel(ids, listen=_listen, tell=_tell))
     except KeyboardInterrupt:
         print(
-            "batchling: no longer waiting. Jobs that were asked to stop will, and batchling collect says so",
+            "batchling: no longer waiting. The jobs asked to stop will stop; batchling collect reports it",
             file=sys.stderr,
         )
         raise
@@ -80,7 +80,7 @@ def _listen(event: object) -> None:
 
 def _really(chosen: Sequence[Standing]) -> bool:
     if not sys.stdin.isatty():
-        raise ScriptError("cancel asks first; say --yes where nobody can answer")
+        raise ScriptError("cancel asks for confirmation; without a terminal, pass --yes")
     requests = sum(standing.total for standing in chosen)
     jobs_ = count(len(chosen), "job")
     return input(f"Cancel {jobs_} with {count(requests, 'request')}? [y/N] ").strip().lower() in ("y", "yes")

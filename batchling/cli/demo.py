@@ -1,4 +1,4 @@
-"""`batchling demo`: the whole path on the embedded provider server, without a key and without a network."""
+"""`batchling demo`: a complete run against the embedded provider server, without a key and without a network."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class _Run:
 
 
 def demo(words: list[str]) -> int:
-    """Run the demo; `words` may hold `--rows N`. Returns 0, or 1 when the demo did not do what it says."""
+    """Run the demo; `words` may hold `--rows N`. Returns 0, or 1 when the demo did not do what it claims."""
     rows = _rows(words)
     console = Console(highlight=False)
     console.print(
         f"A program classifies [bold]{rows} support tickets[/bold]: "
         "half with async httpx, half with requests in threads.\n"
         "It talks to a provider server on this machine (no key, no network, no cost).\n"
-        "Nothing in it knows of batching; it runs inside [bold]with batchify():[/bold]\n"
+        "Nothing in it knows about batching; it runs inside [bold]with batchify():[/bold]\n"
     )
     with tempfile.TemporaryDirectory() as folder, ProviderServer() as server:
         earlier = os.environ.get("BATCHLING_CACHE_DIR")
@@ -126,7 +126,7 @@ def _money_table(first: _Run, second: _Run) -> Table:
     table = _table("What it would have cost with gpt-5-mini", "", "tokens in", "tokens out", "dollars")
     price = OPENAI.limits.price or 1.0
     prices = f"list price ${_DOLLARS_IN:.2f} in, ${_DOLLARS_OUT:.2f} out per million tokens"
-    table.caption = f"{prices}; batches {price:.0%} of it"
+    table.caption = f"{prices}; batches {price:.0%} of that"
     sums = [
         (sum(b.input_tokens for b in run.bills), sum(b.output_tokens for b in run.bills)) for run in (first, second)
     ]

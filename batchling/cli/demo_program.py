@@ -1,6 +1,6 @@
-"""The program that `batchling demo` runs: it classifies support tickets and knows nothing of batching.
+"""The program that `batchling demo` runs: it classifies support tickets and knows nothing about batching.
 
-Half of the calls are asynchronous (httpx), half run in threads (requests), as programs grow in real life.
+Half of the calls are asynchronous (httpx), half run in threads (requests), as in programs that grew over time.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ async def classify_async(url: str, key: str, texts: list[str]) -> list[str]:
 
 
 def classify_in_threads(url: str, key: str, texts: list[str]) -> list[str]:
-    """In a thread for each."""
+    """Each in its own thread."""
 
     def one(text: str) -> str:
         headers = {"authorization": f"Bearer {key}"}
@@ -68,7 +68,7 @@ def classify_in_threads(url: str, key: str, texts: list[str]) -> list[str]:
 
 
 async def main(url: str, key: str, count: int) -> list[str]:
-    """Classify `count` tickets, half of them in each style; the answers in the tickets' order."""
+    """Classify `count` tickets, half of them in each style; returns the answers in the tickets' order."""
     texts = tickets(count)
     half = count // 2
     asynchronous, threaded = await asyncio.gather(

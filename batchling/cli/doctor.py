@@ -1,6 +1,6 @@
-"""`batchling doctor`: what is hooked, installed and set, and what would be done with calls to a URL.
+"""`batchling doctor`: what is hooked, installed and set, and what would happen to calls to a URL.
 
-Prints the names of variables and never what they hold. No network.
+Prints the names of variables, never their values. No network.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ _SDKS = (
 )
 _OUT_OF_REACH = {
     "xai-sdk": "speaks gRPC: use the openai SDK at api.x.ai",
-    "boto3": "signs each call for itself: no batch can carry it",
+    "boto3": "signs each call itself: no batch can carry it",
 }
 _SETTINGS = ("BATCHLING_CACHE_DIR", "BATCHLING_GATEWAYS", *registry.setting_variables())
 
 
 def doctor(words: Sequence[str]) -> int:
-    """Print what a run would find, and what would become of POST calls to a URL if one is given. 0, or 1 when the cache
-    folder cannot be used."""
+    """Print what a run would find or, if a URL is given, what would happen to POST calls to it. Returns 0, or 1 when
+    the cache folder cannot be used."""
     _, rest = plain(words, "doctor [URL]", most=1)
     known = registry.providers()
     gateways = known_gateways(None, known)
@@ -94,7 +94,7 @@ def _versions(names: Iterable[str]) -> list[str]:
 
 
 def _credentials(providers: Iterable[Provider]) -> list[str]:
-    """The variables that are set, each with those whose credential it may be."""
+    """The variables that are set, each with the providers whose credential it may be."""
     owners: dict[str, list[str]] = {}
     for provider in providers:
         for name in provider.facts.variables:
@@ -104,7 +104,7 @@ def _credentials(providers: Iterable[Provider]) -> list[str]:
 
 
 def _rights() -> list[str]:
-    """What is wrong with the folder, though it can be read."""
+    """What is wrong with a folder that can be read."""
     folder = Path(cache_folder())
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -115,16 +115,17 @@ def _would(url: str, routes: Routes) -> list[str]:
     parts = web_address(url)
     if parts is None:
         raise ScriptError("doctor takes a URL like https://api.openai.com/v1/chat/completions")
-    # Without what may be a secret: user, password and query.
+    # Without the parts that may be secret: user, password and query.
     port = f":{parts.port}" if parts.port else ""
     lines = [f"{parts.scheme}://{parts.hostname}{port}{parts.path}"]
     matched = routes.match("POST", url)
     if matched is None:
-        reason = "no provider or gateway that batchling knows, or a call that generates nothing"
+        reason = "not a provider or gateway that batchling knows, or a call that generates nothing"
         return [*lines, f"pass untouched: {reason}", "a gateway can be named in BATCHLING_GATEWAYS or gateways="]
     provider, route = matched
     if not route.endpoint:
-        return [*lines, f"go real time at full price, and are reported: {provider.facts.title} has no batch form of it"]
+        reason = f"{provider.facts.title} has no batch form of this call"
+        return [*lines, f"go real time at full price, and are reported: {reason}"]
     if isinstance(provider, Adjustable) and provider.lacks:
         return [*lines, f"go real time at full price, and are reported: it needs {provider.lacks}"]
     facts = provider.facts

@@ -1,4 +1,4 @@
-"""`batchling jobs` and `batchling show`: what the cache folder knows of all batches."""
+"""`batchling jobs` and `batchling show`: what the cache folder knows about all batches."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _LONGEST = 60
 
 
 def jobs(words: Sequence[str]) -> int:
-    """List all batches, newest first; with `--refresh` the providers are asked first. 0, or 1 when one of them did not
-    answer."""
+    """List all batches, newest first; with `--refresh`, ask the providers first. Returns 0, or 1 when one of them did
+    not answer."""
     options, _ = plain(words, "jobs [--refresh] [--json]", switches=("--refresh", "--json"))
     found = listing()
     failed = []
@@ -44,7 +44,7 @@ def jobs(words: Sequence[str]) -> int:
 
 
 def show(words: Sequence[str]) -> int:
-    """Print all that is known of one batch. 0."""
+    """Print all that is known about one batch. Returns 0."""
     _, rest = plain(words, "show ID", most=1)
     standing = one(rest[0] if rest else "", listing())
     facts = [(name, text) for name, text in _told(standing) if text]
@@ -55,7 +55,7 @@ def show(words: Sequence[str]) -> int:
 
 
 def one(prefix: str, found: Sequence[Standing]) -> Standing:
-    """The batch with this id, or with one that begins so. Raises `ScriptError` when there is none, or more than one."""
+    """The batch whose id is, or begins with, this prefix. Raises `ScriptError` when there is none, or more than one."""
     if not prefix:
         raise ScriptError("name a batch by its id; batchling jobs lists them")
     fitting = matching(prefix, found)
@@ -63,7 +63,7 @@ def one(prefix: str, found: Sequence[Standing]) -> Standing:
         raise ScriptError(f"no batch {described(prefix)}; batchling jobs lists them")
     if len(fitting) > 1:
         names = ", ".join(standing.record.id for standing in fitting[:4])
-        raise ScriptError(f"{described(prefix)} begins the id of {len(fitting)} batches: {names}")
+        raise ScriptError(f"the ids of {len(fitting)} batches begin with {described(prefix)}: {names}")
     return fitting[0]
 
 
@@ -72,11 +72,13 @@ def _notes(found: Sequence[Standing], now: float, *, asked: bool) -> list[str]:
     lines = []
     if left := [standing for standing in found if standing.is_left]:
         are = "is" if len(left) == 1 else "are"
-        lines.append(f"{count(len(left), 'batch', 'batches')} {are} left by programs that are gone: batchling collect")
+        lines.append(
+            f"{count(len(left), 'batch', 'batches')} {are} left over from programs that ended: run batchling collect"
+        )
     told = [standing.progress.asked_at for standing in found if standing.is_open and standing.progress is not None]
     if any(standing.is_open for standing in found) and not asked:
         oldest = f" (as of {span(now - min(told))} ago)" if told else ""
-        lines.append(f"As the cache folder knows it{oldest}; --refresh asks the providers.")
+        lines.append(f"From the cache folder{oldest}; --refresh asks the providers.")
     return ["", *lines] if lines else []
 
 
@@ -92,18 +94,18 @@ def _told(standing: Standing) -> list[tuple[str, str]]:
         ("endpoint", target.endpoint),
         ("model", target.model),
         ("base URL", target.base_url),
-        ("account", f"{target.account[:8]} (a digest)"),
+        ("account", f"{target.account[:8]} (digest)"),
         ("options", options if len(options) <= _LONGEST else options[: _LONGEST - 3] + "..."),
         ("requests", f"{standing.total:,}"),
         ("answered", progress(standing) if record.phase is not Phase.DEAD else ""),
-        ("said last", f"{seen.word}, {_moment(seen.asked_at)}" if seen is not None and standing.is_open else ""),
+        ("last status", f"{seen.word}, {_moment(seen.asked_at)}" if seen is not None and standing.is_open else ""),
         ("created", _moment(record.created_at)),
-        ("left", _moment(record.left_at) if record.left_at is not None else ""),
+        ("submitted", _moment(record.left_at) if record.left_at is not None else ""),
         ("expires", _moment(standing.expires_at) if standing.expires_at is not None else ""),
         ("results", "stored" if standing.stored else "not stored"),
         ("tokens", f"{cost.input:,} in ({cost.cached:,} cached), {cost.output:,} out" if cost is not None else ""),
         ("cost", money(standing)),
-        ("died of", record.reason if record.phase is Phase.DEAD else ""),
+        ("reason", record.reason if record.phase is Phase.DEAD else ""),
         ("next", _next(standing)),
     ]
 
@@ -111,14 +113,14 @@ def _told(standing: Standing) -> list[tuple[str, str]]:
 def _next(standing: Standing) -> str:
     phase, stored = standing.record.phase, standing.stored
     if phase is Phase.DEAD:
-        return "nothing; run the program again, and it sends these requests again"
+        return "nothing to collect: run the program again to resubmit these requests"
     if phase is Phase.ENDED and stored:
-        return "nothing: the same program is answered from the cache"
+        return "nothing: the same program gets its answers from the cache"
     if phase is Phase.ENDED:
-        return "batchling collect downloads the results, and so does the same program"
+        return "run batchling collect, or the same program again, to download the results"
     if standing.driven:
-        return "nothing: a program waits for it"
-    return "batchling collect, or run the same program again"
+        return "nothing: a program is waiting for it"
+    return "run batchling collect, or the same program again"
 
 
 def _facts(standing: Standing) -> dict[str, Any]:
@@ -152,5 +154,5 @@ def _facts(standing: Standing) -> dict[str, Any]:
 def _moment(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z").rstrip()
-    except (ValueError, OverflowError, OSError):  # a number that is no time, in a file that was tampered with
-        return "at no time that there is"
+    except (ValueError, OverflowError, OSError):  # not a valid time, in a file that was tampered with
+        return "not a valid time"

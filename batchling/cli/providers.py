@@ -1,4 +1,4 @@
-"""`batchling providers`: what is batched, at which price, and what is worth knowing."""
+"""`batchling providers`: what is batched, at what price, and what is worth knowing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchling.providers import WITHOUT
 
 
 def show(arguments: Sequence[str]) -> int:
-    """Print the table: as text, with `--markdown` as the docs have it, with `--summary` the short one. 0. Raises
+    """Print the table: as text, with `--markdown` as in the docs, with `--summary` the short one. Returns 0. Raises
     `ScriptError` for other words."""
     known = providers().values()
     if list(arguments) == ["--markdown"]:

@@ -1,4 +1,4 @@
-"""Loads a script, fits the command line to its function, and runs that inside a scope."""
+"""Loads a script, fits the command line to its function, and runs the function inside a scope."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 
 
 def run(line: CommandLine) -> int:
-    """Run the function that a command line names, and print what it returns. 0, or 1 when it raised.
+    """Run the function that a command line names, and print what it returns. Returns 0, or 1 when it raised.
 
-    Raises `ScriptError` for whatever is wrong before anything of the program has run in the scope.
+    Raises `ScriptError` for anything that is wrong before the program starts to run in the scope.
     """
     from batchling.scope.api import batchify
 
@@ -67,12 +67,12 @@ def run(line: CommandLine) -> int:
 
 
 def _check_writable(path: Path) -> None:
-    """Raises `ScriptError` when no receipt could be written here: said before anything is sent, not after it."""
+    """Raise `ScriptError` if no receipt could be written here: reported before anything is sent, not afterwards."""
     if path.is_dir():
         raise ScriptError(f"--receipt {path} is a folder; name a file")
     folder = path.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ScriptError(f"--receipt {path} cannot be written: its folder does not exist or is not ours to write")
+        raise ScriptError(f"--receipt {path} cannot be written: its folder does not exist or is not writable")
 
 
 def _write_receipt(path: Path, content: bytes) -> None:
@@ -87,7 +87,7 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 
 def fit(function: Callable[..., Any], words: tuple[str, ...]) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments for a function, converted as its annotations ask. Raises `ScriptError` when they do not fit."""
+    """The arguments for a function, converted according to its annotations. Raises `ScriptError` if they do not fit."""
     try:
         signature = inspect.signature(function)
     except ValueError:
@@ -117,7 +117,7 @@ def fit(function: Callable[..., Any], words: tuple[str, ...]) -> tuple[list[Any]
 
 
 def _outline(signature: inspect.Signature) -> str:
-    """A signature without the defaults' values: one may be a credential of the environment."""
+    """A signature without the values of defaults: one may be a credential from the environment."""
     outlined = [
         each if each.default is each.empty else each.replace(default=...) for each in signature.parameters.values()
     ]
@@ -165,7 +165,7 @@ def _report(fault: Exception, path: str) -> int:
     if (first := _first_frame(frames, path)) is not None:
         frames = first
     traceback.print_exception(type(fault), fault, frames)
-    # As the interpreter does: code that runs at its end can see that there was a traceback.
+    # As the interpreter does: code that prints something at exit can see that there was a traceback.
     sys.last_value = fault
     return 1
 

@@ -1,4 +1,4 @@
-"""How jobs are written for people: times, counts, money, and the table of jobs."""
+"""How jobs are shown to people: times, counts, money, and the table of jobs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
 _STYLES = {"running": "cyan", "planned": "cyan", "left": "yellow", "ended": "green", "dead": "red"}
 _SHORTEST = 10
 _PIPED = 1_000
-"""Columns of a table that goes to no terminal: a reader of lines wants them whole."""
+"""Columns of a table that does not go to a terminal: what reads its lines needs them whole."""
 
 
 def console() -> Console:
-    """Standard output; as wide as it likes where it is no terminal, unless COLUMNS says otherwise."""
+    """Standard output; very wide where it is not a terminal, unless COLUMNS says otherwise."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
         return Console(highlight=False)
     return Console(highlight=False, width=_PIPED)
@@ -38,12 +38,12 @@ def show_table(table: Table) -> None:
 
 
 def say(line: str, *, error: bool = False) -> None:
-    """Print one line that may hold what providers, programs and records say: on standard output, or as an error."""
+    """Print one line that may contain text of providers, programs and records: on standard output, or as an error."""
     print(printable(line), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def span(seconds: float) -> str:
-    """A length of time in its largest unit: `3 d`, `5 h`, `12 min`, `40 s`."""
+    """A duration in its largest unit: `3 d`, `5 h`, `12 min`, `40 s`."""
     for unit, length in _UNITS:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
@@ -51,14 +51,14 @@ def span(seconds: float) -> str:
 
 
 def until(moment: float | None, now: float) -> str:
-    """How long it is to a moment; nothing when it is not known."""
+    """The time left until a moment; empty when it is unknown."""
     if moment is None:
         return ""
     return span(moment - now) if moment > now else "past"
 
 
 def money(standing: Standing) -> str:
-    """What a batch has cost: dollars, `unknown`, or nothing while it is not known."""
+    """What a batch has cost: dollars, `unknown`, or empty while it has not been counted."""
     cost = standing.record.cost
     if cost is None:
         return ""
@@ -73,7 +73,7 @@ def count(number: int, one: str, many: str = "") -> str:
 
 
 def size(number: int) -> str:
-    """Bytes in the unit that suits them."""
+    """Bytes in a suitable unit."""
     value, unit = float(number), "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 1_000:
@@ -83,7 +83,7 @@ def size(number: int) -> str:
 
 
 def progress(standing: Standing) -> str:
-    """How far a batch is: `420/1,000`; `?/1,000` when nobody has asked."""
+    """How far a batch is: `420/1,000`; `?/1,000` when the provider was not asked yet."""
     if standing.record.phase is Phase.DEAD:
         return f"{standing.total:,}"
     if standing.record.phase is Phase.ENDED:
@@ -92,7 +92,7 @@ def progress(standing: Standing) -> str:
 
 
 def short_ids(standings: Iterable[Standing]) -> dict[str, str]:
-    """For each batch the shortest beginning of its id that no other has."""
+    """For each batch, the shortest beginning of its id that no other batch has."""
     ids = sorted(standing.record.id for standing in standings)
     found = {}
     for place, batch_id in enumerate(ids):
@@ -105,7 +105,7 @@ def short_ids(standings: Iterable[Standing]) -> dict[str, str]:
 
 
 def table_of(standings: Sequence[Standing], names: dict[str, str], now: float) -> Table:
-    """The table of jobs: within 80 columns, names of models give way."""
+    """The table of jobs: to fit 80 columns, the names of models are shortened."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("batch", "state"):
         table.add_column(heading, no_wrap=True)

@@ -1,4 +1,4 @@
-"""`batchling watch`: the batches that programs are waiting for, until they wait no more."""
+"""`batchling watch`: follow the batches that programs are waiting for, until no program waits any more."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _SECONDS = 1.0
 
 
 def watch(words: Sequence[str]) -> int:
-    """Follow all batches that are driven, as the cache folder knows them; on a terminal in a table that changes, else
-    in a line per change. 0 once none is."""
+    """Follow all batches that are driven, according to the cache folder; on a terminal in a table that changes,
+    otherwise in a line per change. Returns 0 once no batch is driven."""
     plain(words, "watch")
     seen = _live() if sys.stdout.isatty() else _lines()
     left = sum(standing.is_left for standing in seen)
-    print("No program waits for a batch.")
+    print("No program is waiting for a batch.")
     if left:
         are = "is" if left == 1 else "are"
-        print(f"{count(left, 'batch', 'batches')} {are} left by programs that are gone: batchling collect")
+        print(f"{count(left, 'batch', 'batches')} {are} left over from programs that ended: run batchling collect")
     return 0
 
 

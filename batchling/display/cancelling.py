@@ -8,7 +8,7 @@ from batchling.core import events
 
 
 def show(event: events.Event) -> None:
-    """Say how many jobs are over: on a terminal in one line that changes, else in a line each."""
+    """Show how many jobs are over: on a terminal in one line that changes, otherwise in a new line each time."""
     if not isinstance(event, events.Cancelling):
         return
     jobs = "job" if event.total == 1 else "jobs"

@@ -1,7 +1,7 @@
-"""A view as lines of text: a summary, a row for each queue, and below them what holds things up.
+"""A view as lines of text: a summary, a row for each queue, and below them what is causing delays.
 
-Every line fits the width; columns give way, the least important first, and many queues are folded. Only the sixteen
-colours of a terminal are used, so that its own light or dark theme holds, and nothing is told by colour alone.
+Every line fits the width: the least important columns are dropped first, and many queues are folded into one line. Only
+the terminal's sixteen colours are used, so its own light or dark theme applies, and colour is never the only sign.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from batchling.core.text import printable
 from batchling.display.progress import Row, View, duration, roughly
 
 MOST_ROWS = 8
-"""Queues that are drawn; more are folded into a line."""
+"""The most queues that are drawn; the others are folded into one line."""
 _NOTES = 2
 _GAP = 2
 _BAR = (8, 14, 40)
-"""Cells of a bar: the least, what it has before unimportant columns come in, and the most."""
+"""Cells of a bar: the least, what it gets before unimportant columns are added, and the most."""
 _NAME = 30
-"""Cells that a name may take."""
+"""The most cells that a name may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What is drawn with."""
+    """The characters to draw with."""
 
     full: str = "━"
     empty: str = "─"
@@ -39,12 +39,12 @@ class Signs:
 
 UNICODE = Signs()
 ASCII = Signs("=", "-", ", ", "~")
-"""For terminals that know no more."""
+"""For terminals that support nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """`rank` says how early it comes in; a bar has no cells of its own."""
+    """`rank` is the order in which columns get their space; a bar has no cells of its own."""
 
     head: str
     rank: int
@@ -52,11 +52,11 @@ class _Column:
     side: Literal["left", "right"] = "right"
     style: str = ""
     always: bool = True
-    """Whether it is there when all its cells are empty."""
+    """Whether it is shown even when all its cells are empty."""
 
 
 def draw(view: View, width: int, height: int, signs: Signs = UNICODE) -> list[Text]:
-    """The lines of a view, none wider than `width`, at most `height` of them; none when there is nothing to tell."""
+    """The lines of a view, none wider than `width`, at most `height` of them; none when there is nothing to show."""
     if not view.rows or width < 20 or height < 3:
         return []
     notes = _notes(view)[: max(0, min(_NOTES, height - 5))]
@@ -70,7 +70,7 @@ def draw(view: View, width: int, height: int, signs: Signs = UNICODE) -> list[Te
 
 
 def _fold(rows: Sequence[Row], most: int) -> tuple[list[Row], list[Row]]:
-    """The rows that are shown, those under way before finished ones, and the others."""
+    """The rows to show, preferring those under way to finished ones, and the others."""
     if len(rows) <= most:
         return list(rows), []
     chosen = {id(row) for row in sorted(rows, key=lambda row: row.finished)[: max(1, most - 1)]}
@@ -82,7 +82,7 @@ def _words(rows: Sequence[Row]) -> str:
 
 
 def state(row: Row) -> str:
-    """How a queue stands, in one word."""
+    """The state of a queue, in one word."""
     if row.finished:
         return "done"
     if row.note:
@@ -96,7 +96,7 @@ def state(row: Row) -> str:
 
 
 def _summary(view: View, width: int, signs: Signs) -> Text:
-    """The parts that fit, in their order."""
+    """The parts that fit, in order."""
     parts = [(rank, text) for rank, text in _parts(view) if text is not None]
     wide = len("batchling  ")
     chosen: list[int] = []
@@ -186,7 +186,7 @@ def _table(view: View, rows: Sequence[Row], width: int, signs: Signs) -> list[Te
     for place, column in enumerate(columns):
         wide = max((cell_len(line[place]) for line in cells), default=0)
         most = min(_NAME, max(8, width - 32)) if column.side == "left" else width
-        # A column keeps its place while its numbers come and go.
+        # A column keeps its width while its numbers come and go.
         least = number if column.side == "right" and column.head not in ("tokens", "cost", "expires in") else 0
         if column.head == "done":
             least = 2 * number + 3
@@ -215,7 +215,7 @@ _STATES = {"done": "green", "held": "yellow", "retrying": "yellow", "running": "
 
 
 def _choose(columns: Sequence[_Column], widths: Sequence[int], width: int) -> tuple[list[int], int]:
-    """Which columns there is room for, and how wide the bar gets."""
+    """The columns that there is room for, and the width of the bar."""
     least, wanted, most = _BAR
     left = width
     chosen: list[int] = []
@@ -237,7 +237,7 @@ def _choose(columns: Sequence[_Column], widths: Sequence[int], width: int) -> tu
 
 
 def _bar(row: Row, size: int, signs: Signs) -> Text:
-    """Answers, failures and what the provider has done, of all requests."""
+    """Answers, failures and what the provider has finished, out of all requests."""
     failed = _share(row.failed, row.asked, size)
     done = min(size - failed, max(_share(row.answered + row.ready, row.asked, size) - failed, 0))
     good = "green" if row.finished else "cyan"
@@ -246,7 +246,7 @@ def _bar(row: Row, size: int, signs: Signs) -> Text:
 
 
 def _share(part: int, whole: int, size: int) -> int:
-    """Cells for a part: at least one when there is something, all only when it is the whole."""
+    """Cells for a part: at least one unless it is zero, all of them only when it is the whole."""
     if part <= 0 or whole <= 0:
         return 0
     return size if part >= whole else max(1, min(size - 1, round(size * part / whole)))

@@ -1,4 +1,4 @@
-"""Help against the classic traps: each is noticed by a fold of events, and told once in a scope, with the way out."""
+"""Warnings about common mistakes: each is noticed by a fold of events, and logged once per scope, with the remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchling.core.model import Target
 from batchling.core.text import printable
 
 SMALL = 64
-"""Requests: a batch of no more than these may be all that a pool of threads or a semaphore lets through at once."""
+"""Requests: a batch no larger than this may be all that a thread pool or a semaphore lets through at once."""
 DAY = 86_400.0
 
 _BY_GRPC = {
@@ -19,54 +19,54 @@ _BY_GRPC = {
     "google.generativeai": "google-generativeai (gRPC; its successor google-genai is batched)",
     "vertexai": "vertexai (gRPC; google-genai is batched)",
 }
-"""Modules for nothing but calls of LLMs, which go below the libraries that we hook."""
+"""Modules used only for LLM calls, which bypass the libraries that we hook."""
 _OUT_OF_REACH = {
     **_BY_GRPC,
     "curl_cffi": "curl_cffi (not hooked)",
     "pycurl": "pycurl (not hooked)",
     "niquests": "niquests (not hooked)",
 }
-"""Modules whose calls go below or beside the libraries that we hook."""
+"""Modules whose calls bypass the libraries that we hook."""
 _KEEP_ANSWERS = {"dspy": "dspy", "litellm": "litellm", "langchain_core": "langchain"}
-"""Modules that may answer from caches of their own, so that no call is made."""
+"""Modules that may answer from their own caches, so no call is made."""
 _REMEDIES: dict[str, dict[str, str]] = {
     "streaming": {
-        "": "Ask without stream=True to have it batched",
-        "pydantic_ai": "pydantic-ai streams from Claude unless max_tokens is set: "
+        "": "Send it without stream=True to have it batched",
+        "pydantic_ai": "pydantic-ai streams from Claude unless max_tokens is set: use "
         'model_settings={"max_tokens": 4096}, and run instead of run_stream',
-        "inspect_ai": "inspect_ai streams from Claude unless max_tokens is below 8192: max_tokens=4096",
-        "llama_index.core.agent": "llama-index: FunctionAgent(streaming=False)",
-        "llm": "llm: --no-stream",
-        "langgraph": 'LangGraph: ainvoke, or another stream_mode than "messages"',
-        "agents": "openai-agents: Runner.run instead of run_streamed",
+        "inspect_ai": "inspect_ai streams from Claude unless max_tokens is below 8192: use max_tokens=4096",
+        "llama_index.core.agent": "llama-index: use FunctionAgent(streaming=False)",
+        "llm": "llm: use --no-stream",
+        "langgraph": 'LangGraph: use ainvoke, or a stream_mode other than "messages"',
+        "agents": "openai-agents: use Runner.run instead of run_streamed",
     },
     events.OUTSIDE: {
         "": "Open the scope around the code that makes the calls, or start that task or thread inside it",
         "uvicorn": "A scope in a lifespan (FastAPI, Starlette) does not reach the requests, and one in an endpoint "
-        "makes a batch of each: open it around the server, with batchify(): uvicorn.run(app)",
+        "makes a batch for each request. Open it around the server: with batchify(): uvicorn.run(app)",
     },
 }
-"""Ways to have such calls batched, by the reason why they were not and the module of the framework that they are for;
-see the report on a hundred programs and the frameworks' own documentation. An empty name is for every program."""
+"""How to have such calls batched, by the reason why they were not and the module of the framework concerned; see the
+report on a hundred programs and the frameworks' own documentation. An empty name applies to every program."""
 _OTHER_PROCESSES = ("concurrent.futures.process", "multiprocessing.pool", "joblib")
 _HOOKED = ("httpx", "httpx2", "aiohttp", "requests")
 
 
 @dataclass(slots=True)
 class _Line:
-    """The batches of one queue key, as far as it takes to see that they stand in line."""
+    """What has to be known of a queue's batches to notice that its calls are made one after another."""
 
     running: set[str] = field(default_factory=set)
     fresh: int = 0
-    """Requests that came after the last batch had ended."""
+    """Requests that arrived after the last batch had ended."""
     answered: bool = True
-    """Whether the last batch has given somebody a good answer."""
+    """Whether the last batch has given a caller a good answer."""
     largest: int = 0
 
 
 class Hints:
-    """Sees one scope. `add` is called on the engine's loop thread; `saves_nothing` says of which models batches cost
-    what real time does."""
+    """Watches one scope. `add` is called on the engine's loop thread; `saves_nothing` says for which models batches
+    cost as much as real time."""
 
     def __init__(self, saves_nothing: Callable[[Target], bool] = lambda _: False) -> None:
         self._saves_nothing = saves_nothing
@@ -75,12 +75,12 @@ class Hints:
         self._last: tuple[str, str, str] | None = None
         """The queue of the last batch."""
         self._seen: set[tuple[str, str, str]] = set()
-        """The queues of which a call was seen."""
+        """The queues for which a call was seen."""
         self._said: set[str] = set()
         self.nothing_happened: bool = True
 
     def add(self, event: events.Event) -> str | None:
-        """Take one event in. What is to be said now, if anything."""
+        """Process one event. Returns the warning to log now, if there is one."""
         self.nothing_happened = False
         match event:
             case events.Bypassed():
@@ -98,7 +98,7 @@ class Hints:
             case events.Answered(ok=True):
                 self._line(event.target.queue).answered = True
             case events.Held():
-                # It stands in line since there is no room, or because the scope's options say so.
+                # It waits because there is no room, or because the scope's options say so.
                 self._line(event.target.queue).largest = SMALL + 1
             case events.Submitted():
                 text = self._of_batch(event.target.queue, event.batch, event.rows)
@@ -122,9 +122,9 @@ class Hints:
         line.answered = False
 
     def _of_batch(self, queue: tuple[str, str, str], batch: str, rows: int) -> str | None:
-        """Serialised work: a small batch, as large as the largest before, and made only of requests which came after
-        the answers of the one before. Re-asked requests shrink, or answer nobody in between; a wave that was large
-        once is no line."""
+        """Warn of calls made one after another: a small batch, as large as the largest so far, and made up only of
+        requests that arrived after the previous batch was answered. Batches of resubmitted requests shrink, or answer
+        no caller in between; after a large wave, small batches mean nothing."""
         line = self._line(queue)
         in_line = self._last == queue and not line.running and line.answered and line.fresh >= rows
         before = line.largest if in_line else 0
@@ -137,8 +137,8 @@ class Hints:
         size = "one request each" if rows == 1 else f"{rows} requests each"
         return self._once(
             "line",
-            f"batchling: 2 batches of {queue[2]} in a row held {size}, and the second was made only when the first had "
-            "been answered. A batch may take hours, so ask at once what can be asked at once: asyncio.gather instead "
+            f"batchling: 2 batches of {queue[2]} in a row held {size}, and the second was made only after the first "
+            "was answered. A batch may take hours, so make independent calls at the same time: asyncio.gather instead "
             "of a loop, and a semaphore, max_concurrency or number of threads as large as the number of calls.",
         )
 
@@ -151,10 +151,9 @@ class Hints:
             texts.append(
                 self._once(
                     "limit",
-                    f"batchling: a call to {event.target.model} is given up by its program after "
-                    f"{_seconds(event.limit)} (asyncio.wait_for, asyncio.timeout or the like), and a batch may take 24 "
-                    "hours. Take the limit away or make it larger. What was submitted is paid for, and is collected "
-                    "by the next run.",
+                    f"batchling: the program gives up a call to {event.target.model} after {_seconds(event.limit)} "
+                    "(asyncio.wait_for, asyncio.timeout or the like), but a batch may take 24 hours. Remove or raise "
+                    "the limit. What was submitted is paid for, and the next run collects it.",
                 )
             )
         if event.has_short_cache_mark:
@@ -162,21 +161,21 @@ class Hints:
                 self._once(
                     "brief",
                     f"batchling: prompts for {event.target.model} are marked to be cached for 5 minutes, which is less "
-                    "than a batch may take: later rows find nothing and pay for writing it again. Mark them with "
+                    "than a batch may take: later rows miss the cache and pay for writing it again. Mark them with "
                     '"cache_control": {"type": "ephemeral", "ttl": "1h"}.',
                 )
             )
         return "\n".join(text for text in texts if text) or None
 
     def _of_kind(self, target: Target) -> list[str | None]:
-        """What is to be said of the first call of a queue."""
+        """The warnings about the first call of a queue."""
         texts = []
         if beyond := [text for name, text in _BY_GRPC.items() if name in sys.modules]:
             texts.append(
                 self._once(
                     "grpc",
-                    f"batchling: this program has loaded {', '.join(beyond)}. Calls made with it are out of reach: "
-                    "they pay the full price, and no report counts them.",
+                    f"batchling: this program has loaded {', '.join(beyond)}. batchling cannot see calls made with it: "
+                    "they cost full price, and no report counts them.",
                 )
             )
         if self._saves_nothing(target):
@@ -184,7 +183,7 @@ class Hints:
                 self._once(
                     f"full price {target.queue}",
                     f"batchling: {target.provider} gives no discount on {target.model} in batches: its answers cost "
-                    "the full price, and may take a day. Make these calls outside the scope to have them at once.",
+                    "full price, and may take a day. Make these calls outside the scope to get answers at once.",
                 )
             )
         return texts
@@ -197,11 +196,11 @@ class Hints:
 
 
 def full_price(event: events.Bypassed, modules: Container[str]) -> str:
-    """What is said of the first call that goes real time for a reason, by the modules that are loaded."""
+    """The warning about the first call that goes real time for a reason, depending on the modules that are loaded."""
     if event.reason == events.LOCAL:
         return (
-            f"batchling: a call to {event.host}{event.path} passes as it is, since it goes to a local server. If that "
-            "one leads to a provider with a batch API, name it: "
+            f"batchling: a call to {event.host}{event.path} is not batched, since it goes to a local server. If that "
+            "server leads to a provider with a batch API, name it: "
             f'batchify(gateways={{"http://{event.host}:PORT": "openai"}}).'
         )
     ways = [way for name, way in _REMEDIES.get(event.reason, {}).items() if not name or name in modules]
@@ -214,8 +213,8 @@ def full_price(event: events.Bypassed, modules: Container[str]) -> str:
 
 def _spawned(event: events.Spawned) -> str:
     return (
-        f'batchling: a process was started inside the scope by "{event.method}", and knows nothing of it: calls that '
-        "it makes to a provider pay the full price, and this report does not count them. Open a scope in the function "
+        f'batchling: a process was started inside the scope by "{event.method}", but the scope does not apply in it: '
+        "its calls to providers cost full price, and this report does not count them. Open a scope in the function "
         "that the process runs."
     )
 
@@ -233,8 +232,8 @@ def _paid_again(event: events.PaidAgain) -> str:
     differs = "differs" if len(event.fields) == 1 else "differ"
     return (
         f"batchling: {event.missed:,} of {event.asked:,} calls to {provider} {endpoint} ({model}) are not among those "
-        f"this program made before, and are paid for: {fields} {differs} from the last run. If that is not on purpose, "
-        "make it the same in every run; then a second run gets its answers from the cache. See docs/identity.md."
+        f"this program made before, and are paid for: {fields} {differs} from the last run. If that is not intended, "
+        "keep it the same in every run, so a second run gets its answers from the cache. See docs/identity.md."
     )
 
 
@@ -242,28 +241,30 @@ def _left_out(event: events.HeaderLeftOut) -> str:
     return (
         f"batchling: at {event.host}, header {event.header} was different in each of {event.calls} calls with one "
         "credential. Such a header cannot name a tenant, so it is left out from now on: batches do not send it, and "
-        "calls that differ in nothing else share a batch and the cache. Calls that were submitted before this was "
-        "clear had a batch each, and the next run pays for them again. To avoid that, do not set the header inside the "
-        "scope. See docs/identity.md."
+        "calls that differ in nothing else share a batch and the cache. Calls submitted before this was noticed got a "
+        "batch each, and the next run pays for them again. To avoid that, do not set the header inside the scope. See "
+        "docs/identity.md."
     )
 
 
 def nothing(modules: Container[str], *, hooked: bool) -> str:
-    """What is said of a scope that was left without a call in it: the likely reason, by the modules that are loaded."""
+    """The warning about a scope without any call: the likely reason, depending on the modules that are loaded."""
     found = "batchling: no call was intercepted in this scope. "
     if not hooked:
-        return found + "The hooks had been taken out by uninstall_hooks()."
+        return found + "The hooks had been removed by uninstall_hooks()."
     reasons = []
     if beyond := [text for name, text in _OUT_OF_REACH.items() if name in modules]:
-        reasons.append(f"calls made with {', '.join(beyond)} are out of reach and pay the full price")
+        reasons.append(f"batchling cannot see calls made with {', '.join(beyond)}, which cost full price")
     if not any(name in modules for name in _HOOKED):
-        reasons.append(f"none of the libraries that are hooked ({', '.join(_HOOKED)}) was imported")
+        reasons.append(f"none of the hooked libraries ({', '.join(_HOOKED)}) was imported")
     if any(name in modules for name in _OTHER_PROCESSES):
         reasons.append("calls were made in other processes: open a scope there")
     if keepers := [text for name, text in _KEEP_ANSWERS.items() if name in modules]:
-        reasons.append(f"{', '.join(keepers)} answered from a cache of its own")
+        reasons.append(f"answers came from the cache of {', '.join(keepers)}")
     if not reasons:
-        reasons.append("the calls were made before or after it (a generator, or a task that nobody awaited inside?)")
+        reasons.append(
+            "the calls were made before or after the scope (a generator, or a task that was not awaited inside?)"
+        )
     return found + "Likely because " + ", or because ".join(reasons) + "."
 
 

@@ -1,8 +1,8 @@
-"""What a scope shows while it is open: lines that live on a terminal or in a notebook, or a few plain lines.
+"""What a scope shows while it is open: live lines on a terminal or in a notebook, or a few plain lines.
 
-One display serves all scopes of a process. It is drawn by a thread of its own, from what the events have added up to, a
-few times a second; nothing that goes wrong there reaches a batch. Nothing is drawn in the first second, nor in a
-forked or spawned child, whose parent may be drawing on the same terminal.
+One display serves all scopes of a process. Its own thread draws it a few times a second, from what the events have
+added up to; nothing that goes wrong there reaches a batch. Nothing is drawn in the first second, nor in a forked or
+spawned child, whose parent may be drawing on the same terminal.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ Mode = Literal["terminal", "notebook", "plain", "off"]
 CHOICES: tuple[Choice, ...] = ("auto", "live", "plain", "off")
 
 PATIENCE = 1.0
-"""Seconds for which a scope shows nothing: what is over by then needs no display."""
+"""Seconds for which a scope shows nothing: a scope that ends sooner needs no display."""
 _TICK = 0.25
 _SLOW = (1.0, 5.0)
-"""Seconds between two looks when nothing happens, and when that has been so for long."""
+"""Seconds between two drawings when nothing happens, and when nothing has happened for a long time."""
 _LONG = 600.0
 
 
@@ -68,15 +68,15 @@ class Display:
             self._give_up()
 
     def prepare(self) -> None:
-        """There is going to be something to show: import what draws it. In a caller's thread, and not before a call is
-        made, since it takes a tenth of a second."""
+        """Import what draws, since there will be something to show. Called in a caller's thread, and not before a call
+        is made, since it takes a tenth of a second."""
         try:
             _screen.prepare(self.mode)
         except Exception:
             self._give_up()
 
     def add(self, event: events.Event) -> None:
-        """Take one event in."""
+        """Process one event."""
         if self._broken or self._wanted == "off":
             return
         try:
@@ -89,7 +89,7 @@ class Display:
             self._give_up()
 
     def close(self) -> None:
-        """The scope is being left: on a terminal nothing of it stays."""
+        """The scope is being left: nothing of it stays on a terminal."""
         try:
             _screen.leave(self)
         except Exception:
@@ -101,7 +101,7 @@ class Display:
 
 
 def mode(wanted: Choice) -> Mode:
-    """How to show what is wanted, here and now."""
+    """The mode in which this choice is shown, here and now."""
     if wanted in ("plain", "off"):
         return "off" if wanted == "off" else "plain"
     if in_notebook():
@@ -116,7 +116,7 @@ def mode(wanted: Choice) -> Mode:
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook. IPython is asked only where the program has it."""
+    """Whether this process is the kernel of a notebook. IPython is used only if the program has imported it."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
     return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
@@ -131,7 +131,7 @@ def _is_child() -> bool:
 
 
 def _stdout_is_a_pipe() -> bool:
-    """Whose other end may well print to this terminal, without our seeing it: `program | tee log`."""
+    """A pipe's other end may print to this terminal without our seeing it: `program | tee log`."""
     try:
         return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
     except (AttributeError, OSError, ValueError):
@@ -152,10 +152,10 @@ class _Screen:
         self._notebook: Notebook | None = None
 
     def enter(self, scope: Display) -> None:
-        """Show a scope from now on."""
+        """Start to show a scope."""
         with self._lock:
             if scope.mode == "terminal" and self.terminal is None:
-                # Now, so that who else draws on it is known before we do.
+                # Now, so we notice who else draws on it before we do.
                 self.terminal = Terminal(sys.stderr)
             self._scopes.append(scope)
             if self._thread is None:
@@ -163,11 +163,11 @@ class _Screen:
                 self._thread = threading.Thread(
                     target=self._run, args=(self._wake,), name="batchling-display", daemon=True
                 )
-                # In an empty context: the caller's scope is not ours.
+                # In an empty context: the thread is outside the caller's scope.
                 Context().run(self._thread.start)
 
     def prepare(self, mode: Mode) -> None:
-        """Have what draws in this mode ready."""
+        """Load what draws in this mode."""
         if mode == "terminal" and self._painter is None:
             self._painter = _Painter()
         elif mode == "notebook" and self._notebook is None:
@@ -176,7 +176,7 @@ class _Screen:
             self._notebook = Notebook()
 
     def leave(self, scope: Display) -> None:
-        """Show a scope no more; with the last of them the display is gone. Any thread."""
+        """Stop showing a scope; the display disappears with the last one. Any thread."""
         with self._lock:
             if scope not in self._scopes:
                 return
@@ -195,7 +195,7 @@ class _Screen:
             terminal.release()
 
     def drop(self) -> None:
-        """Show nothing any more, and let go of everything; in a forked child or after a failure."""
+        """Stop showing anything, and release everything; in a forked child or after a failure."""
         self._scopes = []
         if self.terminal is not None:
             self.terminal.let_go()
@@ -248,7 +248,7 @@ class _Screen:
 
 
 class _Painter:
-    """Makes the lines of a terminal out of progress."""
+    """Turns progress into the lines of a terminal."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -260,7 +260,7 @@ class _Painter:
         self._signs: Signs = UNICODE if encoding.replace("-", "").startswith("utf8") else ASCII
 
     def paint(self, scopes: list[Progress], now: float, size: tuple[int, int]) -> list[str]:
-        """The lines, with the colours that this terminal has."""
+        """The lines, with the colours that this terminal supports."""
         from batchling.display.drawing import draw
 
         width, height = size

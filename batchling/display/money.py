@@ -11,7 +11,7 @@ from batchling.display.text import count, table
 
 
 def estimate_table(receipt: Receipt) -> list[str]:
-    """What a dry run would have sent, and what that would cost at most: two tables, which fit a terminal."""
+    """What a dry run would have sent, and the most that it would cost: two tables, which fit a terminal."""
     sent, priced = [], []
     notes = [f"tokens in: estimated ({METHOD})", "out: the requests' own maximum"]
     for line in receipt.lines:
@@ -36,7 +36,7 @@ def estimate_table(receipt: Receipt) -> list[str]:
 
 
 def money_line(receipt: Receipt) -> str:
-    """What answers cost, in one line."""
+    """What the answers cost, in one line."""
     cost = receipt.cost
     cached = f" ({cost.cached:,} cached)" if cost.cached else ""
     parts = [f"{cost.input:,} tokens in{cached}, {cost.output:,} out"]
@@ -58,14 +58,14 @@ def money_line(receipt: Receipt) -> str:
 
 
 def usd(amount: float) -> str:
-    """An amount as people read it: to the cent, and small ones to two digits that count."""
+    """An amount for people: to the cent, and small ones to two significant digits."""
     if amount == 0 or abs(amount) >= 0.995:
         return f"${amount:,.2f}"
     return f"${amount:.{max(2, 1 - math.floor(math.log10(abs(amount))))}f}"
 
 
 def cells(cost: Cost) -> tuple[str | int, ...]:
-    """Of a line of the report: tokens in and out, paid, and at real-time prices."""
+    """The cells of a line of the report: tokens in and out, dollars paid, and dollars at real-time prices."""
     if not cost.answers:
         return (0, 0, "", "")
     paid, full = ("unknown" if amount is None else usd(amount) for amount in (cost.paid, cost.full))

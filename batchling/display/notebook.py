@@ -1,6 +1,6 @@
-"""The display in a Jupyter notebook: one output of the cell, which is changed in place.
+"""The display in a Jupyter notebook: one output of the cell, updated in place.
 
-It goes through IPython's display messages, not through stdout or stderr, and needs no widgets.
+It uses IPython's display messages, not stdout or stderr, and needs no widgets.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Notebook:
     size: tuple[int, int] = (_WIDTH, _HEIGHT)
 
     def __init__(self) -> None:
-        # Here, in the thread of a call; `show` is called in the display's, which imports nothing.
+        # Here, in the thread of a call; `show` is called in the display's thread, which imports nothing.
         from IPython.display import display  # type: ignore[import-not-found,unused-ignore]  # it is there in a notebook
 
         self._display = display
@@ -33,7 +33,7 @@ class Notebook:
         self._shown: dict[str, str] = {}
 
     def show(self, lines: list[Text]) -> None:
-        """Show these lines, in place of those that are there."""
+        """Show these lines in place of the current ones."""
         bundle = _bundle(lines)
         if bundle == self._shown:
             return

@@ -1,5 +1,5 @@
-"""Events as log lines, under the logger `batchling`: what a long wait is about. And, for programs
-that log nothing, as a few lines on stderr."""
+"""Events as log lines, under the logger `batchling`, which explain a long wait. And, for programs that log nothing, as
+a few lines on stderr."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from batchling.display.progress import Progress, duration, roughly, view
 _log = logging.getLogger("batchling")
 
 _TOGETHER = 5.0
-"""Seconds between lines, so that batches that leave or end together are told together."""
+"""Seconds between lines, so batches that are submitted or end together share one."""
 _HEARTBEAT = 600.0
-"""Seconds of silence after which a line says that all goes on."""
+"""Seconds of silence after which a line gives the status."""
 
 
 def log(event: events.Event) -> None:
@@ -31,9 +31,9 @@ def log(event: events.Event) -> None:
         case events.Withdrawn():
             _write(logging.DEBUG, "a request for %s is withdrawn: its caller gave up", event.target.model)
         case events.Submitted():
-            _write(logging.INFO, "batch %s: %d requests left as job %s", event.batch, event.rows, event.job)
+            _write(logging.INFO, "batch %s: %d requests submitted as job %s", event.batch, event.rows, event.job)
         case events.Attached():
-            _write(logging.INFO, "batch %s: %d requests wait for a job submitted before", event.batch, event.rows)
+            _write(logging.INFO, "batch %s: %d requests wait for a job submitted earlier", event.batch, event.rows)
         case events.Polled():
             _write(logging.DEBUG, "batch %s: %s, %d of %d done", event.batch, event.word, event.done, event.total)
         case events.Ended():
@@ -51,7 +51,7 @@ def log(event: events.Event) -> None:
             )
         case events.Held():
             level = logging.INFO if event.wanted else logging.WARNING
-            _write(level, "batchling: a batch for %s waits to be submitted: %s", event.target.model, event.why)
+            _write(level, "batchling: a batch for %s is waiting to be submitted: %s", event.target.model, event.why)
         case events.Died():
             _write(logging.INFO, "batch %s: %s", event.batch, event.reason)
 
@@ -62,17 +62,17 @@ def _write(level: int, line: str, *told: object) -> None:
 
 
 def advise(hints: Hints, event: events.Event) -> None:
-    """Log what hints have to say of an event, if anything."""
+    """Log the hints' warning about an event, if there is one."""
     if (text := hints.add(event)) is not None:
         _log.warning(text)
 
 
 class Lines:
-    """A few lines for people: what left, what ended, and rarely where things stand.
+    """A few lines for people: what was submitted, what ended, and now and then the status.
 
-    `add` is called on the engine's loop thread and only counts; `tell` prints what has come together since, from
-    another thread, so that a reader who does not read holds up no batch. Where logging is configured nothing is
-    printed, since the log has it; warnings are printed by logging itself if it is not.
+    `add` is called on the engine's loop thread and only counts; `tell` prints what has accumulated since, from another
+    thread, so a reader that does not read delays no batch. Where logging is configured, nothing is printed, since the
+    log has it; where it is not, logging itself prints the warnings.
     """
 
     def __init__(self, now: float) -> None:
@@ -81,7 +81,7 @@ class Lines:
         self._said_at = now - _TOGETHER
 
     def add(self, event: events.Event) -> None:
-        """Take one event in."""
+        """Process one event."""
         match event:
             case events.Submitted():
                 self._targets[event.batch] = event.target
@@ -96,7 +96,7 @@ class Lines:
                 self._pending.append(("died", self._targets.pop(event.batch), 0, 0))
 
     def tell(self, progress: Progress, now: float) -> None:
-        """Print what is new, a line for each queue and kind."""
+        """Print what is new, one line for each queue and kind."""
         if now - self._said_at < _TOGETHER:
             return
         sums: dict[tuple[str, str, str, str], Counter[str]] = {}
@@ -118,8 +118,8 @@ def _line(name: tuple[str, str, str, str], batches: int, good: int, bad: int) ->
     requests = "request" if good == 1 else "requests"
     many = "a batch" if batches == 1 else f"{batches:,} batches"
     ends = {
-        "left": f"{good:,} {requests} left in {many}",
-        "found": f"{good:,} {requests} wait for {many} submitted before",
+        "left": f"{good:,} {requests} submitted in {many}",
+        "found": f"{good:,} {requests} wait for {many} submitted earlier",
         "ended": f"{many} ended, {good:,} answered, {bad:,} failed",
         "died": f"{many} ended without results",
     }

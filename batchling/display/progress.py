@@ -1,7 +1,7 @@
-"""How far the batches of a scope are: a fold over events, and the view of it that is drawn.
+"""The progress of a scope's batches: a fold over events, and the view of it that is drawn.
 
 Pure: time is an argument, in Unix seconds. `Progress` is filled on the engine's loop thread and read by the display's;
-it holds plain numbers, so that what is read is at worst one event old.
+it holds plain numbers, so a reader is at most one event behind.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Queue = tuple[str, str, str]
 """(provider, endpoint, model)"""
 
 _POINTS = 30
-"""Polls that a rate is taken over."""
+"""Polls from which a rate is computed."""
 
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch that runs, as the provider told last; `rows` are those that this scope waits for."""
+    """A running batch, as the provider last reported it; `rows` are those that this scope waits for."""
 
     queue: _Queue
     rows: int
@@ -32,15 +32,15 @@ class _Batch:
     expires_at: float | None = None
     note: str = ""
     points: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_POINTS))
-    """(time, done) of polls, the last one before any progress included."""
+    """(time, done) of polls, including the last one before any progress."""
 
     @property
     def ready(self) -> int:
-        """How many of the rows the provider has done, as far as it says."""
+        """How many of the rows the provider has finished, as far as it reports that."""
         return min(self.rows, self.rows * self.done // self.total) if self.total else 0
 
     def polled(self, event: events.Polled, now: float) -> None:
-        """Take in what the provider said."""
+        """Process what the provider reported."""
         self.done, self.total, self.note = event.done, event.total, ""
         self.expires_at = event.expires_at
         if len(self.points) == 1 and self.points[0][1] == event.done:
@@ -48,7 +48,7 @@ class _Batch:
         self.points.append((now, event.done))
 
     def left(self, now: float) -> float | None:
-        """Seconds until it is done at the pace that was seen; None before there was any."""
+        """Seconds until it is done at the observed pace; None before there is one."""
         if len(self.points) < 2 or self.done >= self.total:
             return None
         (start, before), (last, done) = self.points[0], self.points[-1]
@@ -74,17 +74,17 @@ class _Queue:
 
 @dataclass(slots=True)
 class Progress:
-    """See the module. `started` is when the scope was entered."""
+    """See the module docstring. `started` is when the scope was entered."""
 
     started: float
     real_time: int = 0
     queues: dict[Queue, _Queue] = field(default_factory=dict)
     _batches: dict[str, _Batch] = field(default_factory=dict)
     _of: dict[str, _Queue] = field(default_factory=dict)
-    """The queue of every batch that was submitted or attached to, also of those that are over."""
+    """The queue of every batch that was submitted or attached to, including those that are over."""
 
     def add(self, event: events.Event, now: float) -> None:
-        """Take one event in."""
+        """Process one event."""
         match event:
             case events.Answered():
                 queue = self._queue(event.target)
@@ -152,9 +152,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One queue, as it is drawn. Of the requests that were asked, `queued` are not at a provider yet, `submitted` are
-    in jobs that show no progress, `running` in jobs that do, `ready` done there and not read yet; the others have
-    their answers, `failed` and `cached` ones included."""
+    """One queue, as it is drawn. Of the `asked` requests, `queued` are not at a provider yet, `submitted` are in jobs
+    that show no progress, `running` in jobs that do, and `ready` are finished there but not read yet; the others have
+    their answers, including `failed` and `cached` ones."""
 
     provider: str
     endpoint: str
@@ -169,9 +169,9 @@ class Row:
     ready: int
     batches: int
     over: int
-    """Of the batches."""
+    """How many of the batches are over."""
     left: float | None
-    """Seconds, at the pace that was seen; None when nobody can know."""
+    """Seconds, at the observed pace; None when it cannot be known."""
     expires_at: float | None
     note: str
     cost: Cost
@@ -192,19 +192,19 @@ class View:
 
     @property
     def left(self) -> float | None:
-        """Seconds until the last queue is done; None while one of them cannot tell."""
+        """Seconds until the last queue is done; None while one of them is unknown."""
         parts = [row.left for row in self.rows if not row.finished]
         known = [part for part in parts if part is not None]
         return max(known) if known and len(known) == len(parts) else None
 
     @property
     def cost(self) -> Cost:
-        """Of all answers that were counted so far."""
+        """The cost of all answers counted so far."""
         return sum((row.cost for row in self.rows), Cost())
 
 
 def view(scopes: Iterable[Progress], now: float) -> View:
-    """The scopes of a process in one view; queues of the same name are one row."""
+    """The scopes of a process in one view; queues with the same name share a row."""
     scopes = list(scopes)
     merged: dict[Queue, list[_Queue]] = {}
     for scope in scopes:
@@ -251,7 +251,7 @@ def _row(name: Queue, queues: list[_Queue], now: float) -> Row:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it, to two units."""
+    """A duration for people, in at most two units."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -265,7 +265,7 @@ def duration(seconds: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """A time that nobody knows exactly, to one unit or so."""
+    """An inexact duration, rounded to about one unit."""
     if seconds < 90:
         return f"{max(10, round(seconds, -1)):.0f} s"
     return duration(round(seconds / 60) * 60)

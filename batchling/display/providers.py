@@ -36,7 +36,7 @@ def _row(provider: Provider) -> tuple[str, ...]:
 
 
 def _size(limits: Limits) -> str:
-    """What a batch holds, and how many there may be."""
+    """What a batch holds, and how many batches there may be."""
     least = f"{limits.least} to " if limits.least > 1 else ""
     more = [
         f"{_bytes(limits.row)} a row" if limits.row else "",
@@ -52,7 +52,7 @@ def _bytes(size: int) -> str:
 
 
 def markdown(providers: Iterable[Provider], without: Mapping[str, str]) -> str:
-    """Two tables: what is batched, and who is not, with the reason."""
+    """Two tables: what is batched, and which providers are not, with the reason."""
     lines = [_line(HEADINGS), _line("---" for _ in HEADINGS), *(_line(row) for row in rows(providers))]
     lines += [
         "",
@@ -66,13 +66,13 @@ def markdown(providers: Iterable[Provider], without: Mapping[str, str]) -> str:
 
 
 def summary(providers: Iterable[Provider]) -> str:
-    """The columns that a first look needs."""
+    """The columns that a newcomer needs."""
     found = [(row[0], row[1], row[2], row[4]) for row in rows(providers)]
     headings = (*HEADINGS[:3], HEADINGS[4])
     return "\n".join([_line(headings), _line("---" for _ in headings), *map(_line, found)])
 
 
 def _line(cells: Iterable[str]) -> str:
-    """One row; two stars in it would be emphasis."""
+    """One row, with stars escaped: two of them would mark emphasis."""
     row = " | ".join(cells).replace("*", r"\*")
     return f"| {row} |"

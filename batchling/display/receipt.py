@@ -45,9 +45,9 @@ class Report:
     the end."""
 
     price: Pricing = _unpriced
-    """What requests of these sizes cost at most, in real time and in a batch."""
+    """The most that requests of these sizes cost, in real time and in a batch."""
     _homes: dict[str, Queue] = field(default_factory=dict)
-    """Which queue a batch is of."""
+    """The queue of each batch."""
     _queues: dict[Queue, _Tally] = field(default_factory=dict)
     _real_time: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _withdrawn: int = 0
@@ -58,7 +58,7 @@ class Report:
     _cancelled: events.Cancelling | None = None
 
     def add(self, event: events.Event) -> None:
-        """Take one event in."""
+        """Process one event."""
         match event:
             case events.Answered():
                 tally = self._tally(event.target)
@@ -72,7 +72,7 @@ class Report:
                 self._tally(event.target)
                 self._homes[event.batch] = event.target.queue
             case events.Ended():
-                # One without a cost is of a process that did not count it; another may still tell.
+                # An event without a cost is from a process that did not count it; another process may still report it.
                 if event.cost is not None and (queue := self._homes.pop(event.batch, None)) is not None:
                     self._queues[queue].cost += event.cost
             case events.Rehearsed():
@@ -105,10 +105,10 @@ class Report:
         return self._detached.jobs if self._detached is not None else 0
 
     def offer(self, seconds: float) -> str:
-        """What is said after a first Ctrl-C."""
-        go, them = ("goes", "it") if self.jobs_left == 1 else ("go", "them")
-        jobs = count(self.jobs_left, "job")
-        return f"batchling: {jobs} {go} on at the provider. Ctrl-C again within {seconds:.0f} s cancels {them}."
+        """What is printed after the first Ctrl-C."""
+        go, them = ("keeps", "it") if self.jobs_left == 1 else ("keep", "them")
+        jobs = count(self.jobs_left, "provider job")
+        return f"batchling: {jobs} {go} running. Ctrl-C again within {seconds:.0f} s cancels {them}."
 
     def receipt(self, seconds: float) -> Receipt:
         """What has happened so far, for programs."""
@@ -188,7 +188,7 @@ class Report:
         rows = sum(tally.rehearsed for tally in self._queues.values())
         batches = sum(tally.batches for tally in self._queues.values())
         hits = sum(tally.hits for tally in self._queues.values())
-        would = f"{count(rows, 'request')} would leave in {count(batches, 'batch', 'batches')}"
+        would = f"{count(rows, 'request')} would be sent in {count(batches, 'batch', 'batches')}"
         sent = "no batch was sent" if self._real_time else "nothing was sent"
         return f"batchling dry run: {sent}. {would}, {count(hits, 'request')} would come from cache"
 
@@ -214,11 +214,14 @@ class Report:
         if self._cancelled is not None:
             parts.append(f"{self._cancelled.done:,} of {count(self._cancelled.total, 'job')} cancelled and over")
             if self._cancelled.done < self._cancelled.total:
-                parts.append("the others may end later, or go on")
+                parts.append("the others may end later, or keep running")
             parts.append("what was finished is paid for, and kept for the next run")
         elif event.jobs:
-            go = "goes" if event.jobs == 1 else "go"
-            parts.append(f"{count(event.jobs, 'job')} {go} on at the provider: run the same program again to collect")
+            go = "keeps" if event.jobs == 1 else "keep"
+            parts.append(
+                f"{count(event.jobs, 'job')} {go} running at the provider: "
+                "run the same program again to collect the answers"
+            )
         if event.unsent:
             was = "was" if event.unsent == 1 else "were"
             parts.append(f"{count(event.unsent, 'request')} {was} never sent")

@@ -1,6 +1,6 @@
-"""Where things stand: the jobs that this process has seen running and not seen end, whichever scope they belong to.
+"""The jobs that this process has seen running and not seen end, whichever scope they belong to.
 
-Said when the interpreter ends, as its last line: a report is buried by the traceback that follows it.
+Printed as the last line when the interpreter exits: a report is buried by the traceback that follows it.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 from batchling.core import events
 
 _running: dict[str, bool] = {}
-"""The batches whose jobs run, and whether their records are kept."""
+"""The batches whose jobs are running, and whether their records are kept."""
 
 
 class Standing:
-    """Follows the jobs of one scope; `kept` says that their records outlive the process. On the engine's thread."""
+    """Follows the jobs of one scope; `kept` means that their records outlive the process. On the engine's thread."""
 
     def __init__(self, *, kept: bool) -> None:
         self._kept = kept
 
     def add(self, event: events.Event) -> None:
-        """Take one event in."""
+        """Process one event."""
         match event:
             case events.Submitted() | events.Polled():
                 _running[event.batch] = self._kept
@@ -33,7 +33,7 @@ def text() -> str:
         return ""
     lost = jobs.count(False)
     one = len(jobs) == 1
-    said = f"batchling: {len(jobs):,} {'job goes' if one else 'jobs go'} on at the provider"
+    said = f"batchling: {len(jobs):,} {'job keeps' if one else 'jobs keep'} running at the provider"
     if lost < len(jobs):
         said += ". Run the same program again to collect the answers"
     if lost:
@@ -45,5 +45,5 @@ def text() -> str:
 
 
 def forget() -> None:
-    """In a forked child: they are the parent's."""
+    """Forget the jobs in a forked child: they are the parent's."""
     _running.clear()

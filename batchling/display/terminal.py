@@ -1,12 +1,12 @@
 """A few lines below the cursor of a terminal that others write to as well.
 
-The cursor stays where the program left it, in the middle of a line if need be, so that prints, prompts and progress
-bars of one line go on as if nothing was there; what is below it is ours. We write to the terminal itself, never to
-stdout, and change no mode of it, so that there is nothing to repair when the process is killed. Python's own streams,
-where they are this very terminal, tell us before they write: the lines go away first, and come back below the new
-text. Who moves the cursor up (a progress bar of several lines, a full-screen program) draws a picture of their own:
-then we draw none for a while. What goes past Python's streams (a subprocess) may find a piece of ours beside it, and
-loses nothing.
+The cursor stays where the program left it, in the middle of a line if need be, so prints, prompts and one-line progress
+bars continue as if nothing was there; what is below it is ours. We write to the terminal itself, never to stdout, and
+change none of its modes, so there is nothing to repair when the process is killed. Python's own streams, where they are
+this very terminal, notify us before they write: the lines disappear first, and come back below the new text. Anything
+that moves the cursor up (a progress bar of several lines, a full-screen program) draws its own picture: then we draw
+none for a while. Output that bypasses Python's streams (a subprocess) may end up next to a piece of ours, but is not
+lost.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if sys.platform != "win32":
     import termios
 
 _MOVES = re.compile(r"\x1b(?:\[\d*[AFd]|\[\d*(?:;\d*)?[Hf]|\[s|\[\?(?:47|1047|1049)h|[78M])")
-"""What moves the cursor off its line, or takes the screen or its memory of a place over."""
+"""What moves the cursor off its line, takes over the screen, or overwrites the saved cursor position."""
 _PAUSE = 5.0
-"""Seconds without lines of ours after somebody drew; twice as long with each time."""
+"""Seconds without our lines after somebody else drew; twice as long each time."""
 _LONGEST_PAUSE = 3600.0
 _AGAIN = 0.1
-"""Seconds: who prints more often than this sees our lines come back a moment later."""
+"""Seconds: if a program prints more often than this, our lines come back a moment later."""
 _STALLED = 2.0
-"""Seconds for which a terminal may take nothing."""
+"""Seconds for which a terminal may accept no output."""
 
 
 class Terminal:
-    """The terminal behind stderr. `show` and `clear` belong to one thread; writers may be any. After `release`, the
+    """The terminal behind stderr. `show` and `clear` belong to one thread; any thread may write. After `release`, the
     streams are as they were."""
 
     def __init__(self, file: TextIO) -> None:
@@ -62,10 +62,10 @@ class Terminal:
     def size(self) -> tuple[int, int]:
         """(columns, lines), as they are now."""
         columns, lines = os.get_terminal_size(self._fd)
-        return columns or 80, lines or 24  # one that does not know says 0
+        return columns or 80, lines or 24  # a terminal that does not know reports 0
 
     def show(self, lines: list[str]) -> None:
-        """Draw these lines, in place of those that are there. They hold colours, and fit the width."""
+        """Draw these lines in place of the current ones. They contain colours, and fit the width."""
         with self._held() as held:
             if not held or self._released or clock.monotonic() < self._quiet_until or not self._is_ours():
                 return
@@ -74,22 +74,22 @@ class Terminal:
                 self._draw()
 
     def clear(self) -> None:
-        """Take the lines away."""
+        """Remove the lines."""
         with self._held() as held:
             if held:
                 self._lines = []
                 self._erase()
 
     def release(self) -> None:
-        """Take the lines away, and let the streams be as they were. Any thread; never waits for long."""
+        """Remove the lines, and restore the streams. Any thread; never waits for long."""
         try:
             self.clear()
         finally:
             self.let_go()
 
     def let_go(self) -> None:
-        """Give the streams back. One that somebody else has taken over in the meantime keeps a wrapper that does
-        nothing any more."""
+        """Restore the streams. A stream that somebody else has wrapped in the meantime keeps our wrapper, which no
+        longer does anything."""
         self._released = True
         writes, self._writes = self._writes, {}
         for stream, (_, ours) in writes.items():
@@ -98,7 +98,7 @@ class Terminal:
 
     @contextmanager
     def _held(self) -> Iterator[bool]:
-        """The lock, unless somebody holds it who is stuck in a terminal that takes nothing."""
+        """Take the lock, unless its holder is stuck in a terminal that accepts no output."""
         held = self._lock.acquire(timeout=1.0)
         try:
             yield held
@@ -107,12 +107,12 @@ class Terminal:
                 self._lock.release()
 
     def _is_ours(self) -> bool:
-        """Whether we are in the foreground, and nobody reads single keys (an editor, a pager, a prompt)."""
+        """Whether we are in the foreground, and nothing reads single keys (an editor, a pager, a prompt)."""
         if sys.platform == "win32":  # it has neither
             return True
         try:
             in_front = os.tcgetpgrp(self._fd) == os.getpgrp()
-        except OSError:  # not the terminal that controls this process: nobody can put us into the background
+        except OSError:  # not the terminal that controls this process: we cannot be in the background
             in_front = True
         return in_front and bool(termios.tcgetattr(self._fd)[3] & termios.ICANON)
 
@@ -144,7 +144,7 @@ class Terminal:
                 self._erase()
             elif "\n" in text:
                 self._erase()
-        except Exception:  # the program's own print is to be printed
+        except Exception:  # the program's own output must be printed
             self.let_go()
 
     def _after(self, text: str) -> None:
@@ -169,7 +169,7 @@ class Terminal:
         self._spaced = self._line_start is False
         lines = ["", *self._lines] if self._spaced else self._lines
         count = len(lines)
-        # `ESC D` goes a line down in the same column, and scrolls at the bottom: so there is room, wherever we are.
+        # `ESC D` moves a line down in the same column, and scrolls at the bottom, so there is room wherever we are.
         pieces = ["\x1bD" * count, f"\x1b[{count}A", "\x1b7\x1b[0m"]
         if self._line_start and not self._drawn:
             pieces.append("\x1b[K")
@@ -182,7 +182,7 @@ class Terminal:
     def _erase(self) -> None:
         if self._drawn:
             self._drawn = False
-            # At the start of a line everything from the cursor on is ours; else all but the rest of its line.
+            # At the start of a line everything from the cursor on is ours; otherwise all but the rest of its line.
             self._put("\x1b[J" if self._line_start else "\x1bD\x1b[A\x1b7\r\n\x1b[J\x1b8")
 
     def _put(self, text: str) -> None:
@@ -191,7 +191,7 @@ class Terminal:
             try:
                 left = left[os.write(self._fd, left) :]
             except BlockingIOError:
-                # Somebody has made it non-blocking, and it is full.
+                # Somebody has made the terminal non-blocking, and its buffer is full.
                 if not select.select([], [self._fd], [], _STALLED)[1]:
                     raise
 

@@ -86,7 +86,7 @@ class Orphans:
         work: Callable[[Record], Awaitable[Result]],
         tell: Callable[[Result], None] | None = None,
     ) -> list[Result]:
-        """Do this with all records at the same time; what goes wrong with one does not stop the others."""
+        """Do this with all records at the same time; a failure of one does not stop the others."""
 
         async def guarded(record: Record) -> Result:
             try:
@@ -100,7 +100,7 @@ class Orphans:
         return list(await asyncio.gather(*map(guarded, records)))
 
     async def ask(self, record: Record) -> Result:
-        """How its job stands, noted for all to see."""
+        """Poll its job, and note the status where every process can read it."""
         access = await self._access(record)
         if isinstance(access, str) or record.job is None:
             return Result(record, Ending.FAILED, str(access))
@@ -116,11 +116,11 @@ class Orphans:
         return Result(record, Ending.RUNNING)
 
     async def collect(self, record: Record) -> Result:
-        """Drive it to its end, unless somebody does."""
+        """Drive the batch to its end, unless another process does."""
         return await self._drive(record, Ending.COLLECTED, lambda batch: self._driver.drive(batch, ()))
 
     async def cancel(self, record: Record) -> Result:
-        """Have its job stopped, and wait until it is over."""
+        """Cancel its job, and wait until it is over."""
 
         async def work(batch: Batch) -> None:
             await self._driver.cancel(batch)
@@ -155,7 +155,7 @@ class Orphans:
         return _result(batch, what, outcome)
 
     def _waits(self, record: Record) -> Result:
-        """Nothing can be done now: the job runs, or something is in the way."""
+        """The result when nothing can be done now: the job is running, or something stands in the way."""
         delay = self._delays.get(record.id)
         if delay is None:
             return Result(record, Ending.RUNNING)
@@ -177,11 +177,11 @@ def _result(batch: Batch, what: Ending, outcome: Outcome | None) -> Result:
     if record.phase is Phase.ENDED and (outcome is None or not outcome.final):
         return Result(record, what)
     last = next(iter(outcome.rows.values())).response if outcome is not None and outcome.rows else None
-    why = f"HTTP {last.status}" if last is not None else "the provider does not say that it is over"
-    return Result(record, Ending.FAILED, f"{why}; its record stays as it is")
+    why = f"HTTP {last.status}" if last is not None else "the provider did not confirm that the job is over"
+    return Result(record, Ending.FAILED, f"{why}; its record is unchanged")
 
 
 def _refused(refusal: Refused) -> str:
-    """A refusal in words: the provider's own sentence may have a part of the key."""
+    """A refusal in our own words: the provider's text may contain part of the key."""
     code = read_fault(refusal.response).code
-    return f"the provider answers HTTP {refusal.response.status}{f' ({code:.40})' if code else ''}"
+    return f"the provider answered HTTP {refusal.response.status}{f' ({code:.40})' if code else ''}"

@@ -1,4 +1,4 @@
-"""Counts what the answers of one batch cost, while its rows are read. Called in the disk thread."""
+"""Counts what the answers of one batch cost, while its rows are read. Called on the disk thread."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _answers = msgspec.json.Decoder(Answer)
 
 @dataclass(slots=True)
 class _Sum:
-    """The answers of one model; dollars are None once one is not known."""
+    """The answers of one model; dollars are None once any amount is unknown."""
 
     price: prices.Price | None
     usage: Usage | None = None
@@ -63,7 +63,7 @@ class _Sum:
 
 @dataclass(slots=True)
 class Meter:
-    """Of one batch. `add` takes each good answer once, `cost` the sum; neither ever raises."""
+    """The meter of one batch. `add` counts each good answer once, `cost` returns the sum; neither ever raises."""
 
     provider: Provider
     target: Target
@@ -82,21 +82,21 @@ class Meter:
             self._sum(answer.name).add(usage)
             for place, count in enumerate(counts, 1):
                 self._counts[place] += count
-        except Exception as fault:  # whatever an answer holds, it is the caller's, and the batch goes on
+        except Exception as fault:  # whatever an answer contains, the caller gets it, and the batch continues
             self._silent += 1
-            _log.debug("an answer does not tell its usage (%s)", type(fault).__name__)
+            _log.debug("an answer does not report its usage (%s)", type(fault).__name__)
 
     def _sum(self, name: str) -> _Sum:
         found = self._sums.get(name)
         if found is None:
             limits, source = self.provider.limits, self.provider.facts.prices
-            # The answer knows best which model it is of: the request may name an alias, or a deployment.
+            # The answer names its model most precisely: the request may name an alias, or a deployment.
             price = prices.find(source, name, limits) or prices.find(source, self.target.model, limits)
             found = self._sums[name] = _Sum(price)
         return found
 
     def cost(self) -> Cost:
-        """What all answers together cost; unknown dollars where one of them does not tell its usage."""
+        """What all answers together cost; dollars are unknown if one of them does not report its usage."""
         for each in self._sums.values():
             each.close()
         full = [None if self._silent else Decimal(0), *(each.full for each in self._sums.values())]

@@ -1,8 +1,7 @@
 """List prices, from genai-prices: the only module that imports it.
 
-Loading it takes up to half a second, in the thread that enters a scope (`batchling.scope.preload`): no thread of ours
-imports anything. Prices are those of the providers' global endpoints as genai-prices knows them; it asks no network
-here.
+Loading it takes up to half a second, in the thread that enters a scope (`batchling.scope.preload`): our own threads
+import nothing. Prices are those of the providers' global endpoints as genai-prices knows them; it uses no network here.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _loading = threading.Lock()
-"""Held while genai-prices is imported. A fork waits for it: a child with half a module could never import it."""
+"""Held while genai-prices is imported. A fork waits for it: a child with half a module could not import it any more."""
 
 on_fork(before=_loading.acquire, in_parent=_loading.release, in_child=_loading.release)
 
 _FEES = ("searches",)
-"""Fees for a tool's calls, on which no provider gives a batch discount that we know of."""
+"""Fees for tool calls, on which no provider that we know of gives a batch discount."""
 
 
 def load() -> None:
-    """Have the price list ready, with all that it is made of. Any thread; returns when it is."""
+    """Load the price list, with everything that it needs. Any thread; returns when it is ready."""
     _snapshot()
 
 
@@ -59,14 +58,14 @@ def _snapshot() -> Any:
                 snapshot = get_snapshot()
                 _try_out(snapshot)
                 _state.snapshot = snapshot
-            except Exception as fault:  # a package of somebody else's must not break a batch
+            except Exception as fault:  # somebody else's package must not break a batch
                 _state.failed = True
-                _log.warning("no prices are known: genai-prices cannot be loaded (%r)", fault)
+                _log.warning("prices are unknown: genai-prices cannot be loaded (%r)", fault)
     return _state.snapshot
 
 
 def _try_out(snapshot: Any) -> None:
-    """Price something: parts of genai-prices are imported at its first use."""
+    """Price something: genai-prices imports some of its parts at first use."""
     with suppress(Exception):  # a later version may know no such model
         source, model = snapshot.find_provider_model("gpt-4o", None, "openai", None)
         counts = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
@@ -76,8 +75,8 @@ def _try_out(snapshot: Any) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Price:
-    """A model's price: of real time, and in a batch (None when that is not known). `linear` says that the price of a
-    sum of usages is the sum of their prices, which is so without tiers and without fees per request."""
+    """A model's price: in real time, and in a batch (None when that is unknown). `linear` means that the price of a sum
+    of usages is the sum of their prices, which holds without tiers and without fees per request."""
 
     full: ModelPrice
     batch: ModelPrice | None
@@ -92,7 +91,7 @@ def dollars(price: ModelPrice, usage: Usage) -> Decimal:
 
 @lru_cache(maxsize=4096)
 def find(provider: str, model: str, limits: Limits) -> Price | None:
-    """The price of a model, by genai-prices' name of its provider; None when it is not known."""
+    """The price of a model, by genai-prices' name for its provider; None when it is unknown."""
     snapshot = _snapshot()
     if snapshot is None or not provider or not model:
         return None
@@ -107,14 +106,14 @@ def find(provider: str, model: str, limits: Limits) -> Price | None:
         return None
     batch = _batch_price(full, known, limits, limits.price_of(model))
     if batch is None and any(variant.when == {"processing": "batch"} for variant in found.price_variants or ()):
-        # Our table has no word for all of the provider's models; the list has one for this.
+        # Our table has no factor for all of the provider's models; the list has a batch price for this one.
         batch = found.get_prices(now, {"processing": "batch"})
     linear = not any(hasattr(value, "tiers") or name.startswith("requests") for name, value in known.items())
     return Price(full, batch, linear, limits.cached == "unknown")
 
 
 def _batch_price(full: ModelPrice, known: Mapping[str, Any], limits: Limits, share: float | None) -> ModelPrice | None:
-    """The discount of our table, with its exceptions, on every price of a model."""
+    """Apply our table's discount, with its exceptions, to every price of a model."""
     if share is None:
         return None
     factor = Decimal(str(share))
@@ -137,8 +136,9 @@ def _times(value: Any, factor: Decimal) -> Any:
 
 @lru_cache(maxsize=256)
 def reader(provider: str, endpoint: str) -> Callable[[Any], Usage] | None:
-    """What reads the usage of an answer of this endpoint. It raises `ValueError` when the answer does not tell it. None
-    without genai-prices. A provider whose shapes are not in the list is read as OpenAI's, whose dialect it speaks."""
+    """A function that reads the usage of an answer of this endpoint. It raises `ValueError` when the answer does not
+    report it. None without genai-prices. A provider whose formats are not in the list is read like OpenAI, whose
+    dialect it speaks."""
     snapshot = _snapshot()
     if snapshot is None:
         return None
@@ -183,7 +183,7 @@ def _chosen(source: Provider, flavours: Sequence[str]) -> str | None:
 
 
 def usage_of(**counts: int) -> Usage:
-    """A usage of these counts, by genai-prices' names."""
+    """A usage with these counts, by genai-prices' names."""
     from genai_prices import Usage
 
     return Usage(**counts)

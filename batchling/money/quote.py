@@ -17,7 +17,7 @@ from batchling.providers.sizes import size_of
 
 def total(known: Mapping[str, Provider], target: Target, sizes: Iterable[Size]) -> tuple[float | None, float | None]:
     """The most that requests of these sizes cost in real time and in a batch, in US dollars; None where the price is
-    not known, an output has no bound or media are not counted."""
+    unknown, an output has no limit, or there are media, which are not counted."""
     price = _price(known, target)
     sums = [Decimal(0), Decimal(0)]
     for size in sizes:
@@ -30,7 +30,7 @@ def total(known: Mapping[str, Provider], target: Target, sizes: Iterable[Size]) 
 
 
 def quoting(known: Mapping[str, Provider]) -> Quoting:
-    """What a budget asks."""
+    """The function that gives a budget its quotes."""
     return partial(_quotes, known)
 
 
@@ -46,9 +46,9 @@ def _quote(price: prices.Price | None, target: Target, item: Item) -> Quote:
     if price.batch is None:
         return f"the batch price of model {target.model[:80]} is not known"
     if size.output is None:
-        return "it sets no maximum of output tokens (max_tokens or the like), and its price has no bound"
+        return "it sets no maximum of output tokens (max_tokens or the like), so its cost has no limit"
     if size.media:
-        return "it holds media, whose tokens cannot be estimated"
+        return "it contains media, whose tokens cannot be estimated"
     return _most(price, size, batch=True)
 
 
@@ -67,7 +67,7 @@ def _most(price: prices.Price, size: Size, *, batch: bool) -> Decimal:
 
 @lru_cache(maxsize=4096)
 def _rate(price: prices.Price, kind: str, batch: bool) -> Decimal:
-    """Dollars for one token."""
+    """Dollars per token."""
     million = 1_000_000
     made = (0, million) if kind == "output" else (million, 0)
     return _exactly(price, kind, *made, batch) / million

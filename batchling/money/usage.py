@@ -1,4 +1,4 @@
-"""The tokens of an answer, by its own usage: the one reader of them, for costs and for telemetry."""
+"""Reads the tokens of an answer from its own usage: the only reader of them, for costs and for telemetry."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 _MOST = 10**9
-"""Tokens that one answer can have used, and a margin."""
+"""The most tokens that one answer can have used, with a margin."""
 
 
 class Answer(msgspec.Struct):
-    """What is read of an answer; the rest is skipped, undecoded."""
+    """The parts of an answer that are read; the rest is skipped without decoding it."""
 
     model: Any = None
-    modelVersion: Any = None  # noqa: N815  # Gemini's word
+    modelVersion: Any = None  # noqa: N815  # Gemini's name
     usage: Any = None
     usageMetadata: Any = None  # noqa: N815
     usage_info: Any = None
 
     @property
     def name(self) -> str:
-        """The model that answered; empty when the answer does not tell."""
+        """The model that answered; empty when the answer does not name it."""
         name = self.modelVersion or self.model
         return name if isinstance(name, str) else ""
 
@@ -42,19 +42,19 @@ class Tokens(NamedTuple):
 
 
 def read(provider: str, endpoint: str, answer: Answer) -> Usage:
-    """The usage of an answer, by genai-prices' name of its provider. Raises `ValueError` when it is not told."""
+    """The usage of an answer, by genai-prices' name for its provider. Raises `ValueError` when it is not reported."""
     reader = prices.reader(provider, endpoint)
     if reader is None:
-        raise ValueError("no list of prices")
+        raise ValueError("no price list")
     return reader(_readable(answer))
 
 
 def tokens(usage: Usage) -> Tokens:
-    """The counts of a usage that people are told. Raises `ValueError` for what no answer can have used."""
+    """The counts of a usage that are shown to people. Raises `ValueError` for numbers that no answer can have used."""
     names = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
     found = Tokens(*(int(usage.reported_value(name)) for name in names))
     if not all(0 <= count <= _MOST for count in found):
-        raise ValueError("not a count of tokens")
+        raise ValueError("not a token count")
     return found
 
 
@@ -65,7 +65,7 @@ def _readable(answer: Answer) -> dict[str, Any]:
         and "total_tokens" in usage
         and len(usage.keys() & {"prompt_tokens", "input_tokens"}) == 0
     ):
-        # Voyage counts nothing else, and all of it is input.
+        # Voyage reports only the total, and all of it is input.
         usage = {**usage, "prompt_tokens": usage["total_tokens"]}
     return {
         "model": answer.model,

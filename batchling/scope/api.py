@@ -1,4 +1,4 @@
-"""`batchify`: every option, its meaning and its default. Checks and assembles; holds no policy."""
+"""`batchify`: every option, its meaning and its default. Checks and assembles; contains no policy."""
 
 from __future__ import annotations
 
@@ -59,47 +59,50 @@ def batchify(
         with batchify():                # or: async with batchify():
             answers = run_my_code()
 
-    Yields None; takes no target. Scopes may be opened in several threads at once and nested (the inner one wins).
+    Yields None; takes no positional arguments. Scopes may be opened in several threads at once and nested (the inner
+    one wins).
 
-    - `batch_size`: requests after which a queue leaves as a batch, per `(provider, endpoint, model)`; None means
-      the provider's own maximum.
-    - `batch_window_seconds`: a queue leaves this long after its first request, full or not.
-    - `batch_poll_interval_seconds`: how often the provider is asked how a job stands (less often if it asks for that,
-      and at Together and Azure, which wish for 30 and 60 seconds, unless this is below 10).
+    - `batch_size`: the number of requests at which a queue is submitted as a batch; there is one queue per `(provider,
+      endpoint, model)`. None means the provider's own maximum.
+    - `batch_window_seconds`: a queue is submitted this long after its first request, full or not.
+    - `batch_poll_interval_seconds`: how often a job's status is requested (less often if the provider asks for that,
+      and at Together and Azure, which ask for 30 and 60 seconds, unless this is below 10).
     - `dry_run`: send no batch, write nothing; every call gets a synthetic response marked `x-batchling-dry-run: 1`.
-      What no batch can carry (a stream, say) goes real time as ever, and is reported.
-    - `cache`: keep records and results on disk (`BATCHLING_CACHE_DIR`, else the platform's cache folder), so that
-      a second run or a second process attaches to the batch already paid for. "no-results" keeps answers off the disk:
-      a later run downloads them again. False touches no disk.
-    - `gateways`: base URLs that speak a provider's API, by provider name: `{"http://localhost:4000": "openai"}`.
+      Calls that no batch can carry (a stream, say) go real time as usual, and are reported.
+    - `cache`: keep records and results on disk (`BATCHLING_CACHE_DIR`, else the platform's cache folder), so a second
+      run or a second process attaches to the batch already paid for. "no-results" keeps answers off the disk: a later
+      run downloads them again. False does not use the disk.
+    - `gateways`: base URLs that speak a provider's API, and that provider: `{"http://localhost:4000": "openai"}`.
       The environment variable `BATCHLING_GATEWAYS` adds more: `http://localhost:4000=openai,https://...=anthropic`.
-      A gateway without a batch API is noticed at the first submission; its calls then go real time, and are reported.
-    - `providers`: providers of your own, or built-in ones with settings of yours: `[Vertex(gcs_prefix="gs://b/f")]`,
-      `[Azure(deployments={"gpt-5": "gpt-5-batch"})]`. They take the place of those with their names.
-    - `duplicates`: "sample" asks identical requests once each (ten samples are ten requests); "join" asks them once.
-    - `max_resubmissions`: how often a request whose batch ended without it (expired, cancelled, overloaded) is put into
-      another one, before the caller gets the failure.
-    - `max_batches_in_flight`, `max_batches_per_hour`: how many batches this scope has under way at a time, and creates
-      in an hour, per account; more stand in line. None means the provider's own limits, where they are known.
-    - `display`: what stderr shows while the scope is open; stdout is never written to. "live" is a table that is drawn
-      on a terminal, below the program's own output, and in a Jupyter notebook; "plain" a few lines, where the program
-      has not configured logging; "off" nothing. "auto" is live, but plain where stderr is no terminal, `TERM=dumb` or
-      `CI` is set, or stdout is a pipe. The report at the end comes in any case.
-    - `on_event`: a callable, or several, that is told everything that happens, as objects of `batchling.events`; on a
-      thread of its own, so that it can neither slow nor break a batch. `batchling.telemetry.OpenTelemetry()` is one.
-    - `budget_usd`: US dollars that this scope may spend on batches. What a request costs at most is reserved before it
-      is submitted (input estimated, output by its own maximum, at the batch price) and corrected once the batch's true
-      cost is known. A request that would exceed it is not sent: its caller gets 402, and the rest goes on. 402 is also
-      for a request whose price is not known, that sets no maximum of output tokens, or that holds media: it cannot be
-      held to a budget. Answers from the cache cost nothing. Calls that go real time are reported, and not held to it;
-      a dry run spends nothing. None: no limit.
+      If a gateway has no batch API, batchling notices at the first submission; its calls then go real time, and are
+      reported.
+    - `providers`: your own providers, or built-in ones with your settings: `[Vertex(gcs_prefix="gs://b/f")]`,
+      `[Azure(deployments={"gpt-5": "gpt-5-batch"})]`. They replace the providers of the same name.
+    - `duplicates`: "sample" sends every one of several identical requests (ten samples are ten requests); "join" sends
+      them once.
+    - `max_resubmissions`: how many times a request is resubmitted when its batch ended without running it (expired,
+      cancelled, overloaded), before the caller gets the failure.
+    - `max_batches_in_flight`, `max_batches_per_hour`: how many batches this scope may have under way at a time, and may
+      create in an hour, per account; further ones wait. None means the provider's own limits, where they are known.
+    - `display`: what stderr shows while the scope is open; nothing is written to stdout. "live" draws a table on a
+      terminal, below the program's own output, and in a Jupyter notebook; "plain" prints a few lines, if the program
+      has not configured logging; "off" shows nothing. "auto" is live, but plain where stderr is not a terminal,
+      `TERM=dumb` or `CI` is set, or stdout is a pipe. The report at the end is printed in any case.
+    - `on_event`: a callable, or several, called with everything that happens, as objects of `batchling.events`; on its
+      own thread, so it can neither slow down nor break a batch. `batchling.telemetry.OpenTelemetry()` is one.
+    - `budget_usd`: US dollars that this scope may spend on batches. The most that a request can cost is reserved before
+      it is submitted (input estimated, output by its own maximum, at the batch price) and corrected once the batch's
+      true cost is known. A request that would exceed the budget is not sent: its caller gets 402, and the others
+      continue. A request also gets 402 if its price is unknown, if it sets no maximum of output tokens, or if it
+      contains media: it cannot be held to a budget. Answers from the cache cost nothing. Calls that go real time are
+      reported, but not held to the budget; a dry run spends nothing. None: no limit.
 
-    `.receipt` of what this returns says what was answered and what it cost, during the scope and after it.
+    `.receipt` of the returned context says what was answered and what it cost, during the scope and after it.
 
-    If the cache cannot be written (full disk, missing rights), a warning says so and the run continues without it.
+    If the cache cannot be written (full disk, missing permissions), a warning says so and the run continues without it.
 
-    Raises `OptionError` for a value that cannot work, naming the argument; `CacheError` when the cache folder is a
-    file; `TypeError` when it is called with a function.
+    Raises `OptionError` for an invalid value, naming the argument; `CacheError` when the cache folder is a file;
+    `TypeError` when it is called with a function.
     """
     if target:
         raise TypeError(
@@ -149,7 +152,7 @@ def batchify(
         log(event)
         shown.add(event)
         advise(hints, event)
-        if not isinstance(event, events.Settled):  # it may come when the scope is left already, and says nothing more
+        if not isinstance(event, events.Settled):  # may come after the scope was left, and adds nothing new
             listeners.tell(event)
 
     def hear_of_child(event: events.Event) -> None:
@@ -163,5 +166,5 @@ def batchify(
 
 
 def _saves_nothing(known: Mapping[str, Provider], target: Target) -> bool:
-    """Whether the provider is known to give no discount on a model in batches."""
+    """Whether the provider is known to give no batch discount on a model."""
     return (provider := known.get(target.provider)) is not None and provider.limits.price_of(target.model) == 1.0

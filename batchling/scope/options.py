@@ -17,7 +17,7 @@ def callables(value: object) -> list[Call]:
         return []
     found = [value] if callable(value) else list(value) if isinstance(value, Iterable) else []
     if not found or not all(callable(call) for call in found):
-        wanted = "must be a callable that takes one event, or several of them"
+        wanted = "must be a callable that takes one event, or several such callables"
         raise OptionError("on_event", f"{wanted}; not {described(value)}")
     return found
 

@@ -1,13 +1,12 @@
 """What Ctrl-C and SIGTERM do while scopes are open: leave at once, without losing anything.
 
 The first Ctrl-C detaches every open scope and then does what it did before; without the detaching, a main thread that
-joins its workers would wait for their batches, up to a day. The second asks for the jobs to be cancelled, the third for
-nothing more to be waited for. SIGTERM detaches, and ends the program as an exit, so that `with` blocks are left in
-order.
+joins its workers would wait for their batches, up to a day. The second cancels the jobs, the third stops waiting for
+anything. SIGTERM detaches, and ends the program with an exit, so `with` blocks are left properly.
 
-One owner serves all scopes of the process. Its handlers are installed when a scope opens, and what was there before
-comes back when the last one closes, in whatever order they do. A program may have taken one of our handlers for the
-previous one, and may call it or put it back long after: with no scope open, it does what the one before it did.
+One owner serves all scopes of the process. Its handlers are installed when a scope opens, and the previous ones are
+restored when the last scope closes, in whatever order they close. A program may have saved one of our handlers as the
+previous one, and may call it or reinstall it long after: with no scope open, it does what the handler before it did.
 Handlers take no lock: the main thread, in which they run, may be anywhere.
 """
 
@@ -28,46 +27,46 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Signals:
-    """What one scope has to do with signals; `detach` is called from within a signal. `install` and `restore` may be
-    called in any thread; handlers are set in the main thread alone, since Python allows it nowhere else."""
+    """One scope's part in handling signals; `detach` is called from within a signal handler. `install` and `restore`
+    may be called in any thread; handlers are set only in the main thread, since Python allows it nowhere else."""
 
     def __init__(self, detach: Callable[[], object]) -> None:
         self._detach = detach
         self.interrupts: int = 0
-        """How often Ctrl-C has come."""
+        """How many times Ctrl-C has arrived."""
         self.leaving_in: int | None = None
         """The thread in which the scope is being left; None before that."""
         self.missed: Handler | None = None
-        """Who is to be called when the scope has been left, for a signal that came in the meantime."""
+        """The handler to call once the scope has been left, for a signal that arrived in the meantime."""
 
     def install(self) -> None:
-        """The scope is open: hear of signals, as far as the program does not ignore them."""
+        """The scope is open: react to signals, unless the program ignores them."""
         _owner.open(self)
 
     def leave(self) -> None:
-        """The scope begins to put its things away: signals raise nothing in this thread until `restore`."""
+        """The scope begins to clean up: signals raise nothing in this thread until `restore`."""
         self.leaving_in = threading.get_ident()
 
     def restore(self) -> None:
-        """The scope is closed. Give the signals back with the last one, unless the program has set handlers of its own
-        in the meantime; then do what a signal asked for that came while the scope was being left."""
+        """The scope is closed. After the last one, restore the previous handlers, unless the program has set its own in
+        the meantime; then act on a signal that arrived while the scope was being left."""
         _owner.close(self)
         if (missed := self.missed) is not None:
             self.missed = None
             missed.pass_on(sys._getframe(), in_order=True)
 
     def hear(self, number: int) -> None:
-        """A signal has come. In the main thread, from within the signal."""
+        """A signal has arrived. Called in the main thread, from within the signal handler."""
         if number == signal.SIGINT:
             self.interrupts += 1
         if self.leaving_in is None:
-            # Refused when the interpreter is about to end: no thread can be started any more.
+            # Fails when the interpreter is about to end: no thread can be started any more.
             with suppress(RuntimeError):
                 self._detach()
 
 
 class Handler:
-    """Ours for one signal, in place of what was there `before`."""
+    """Our handler for one signal, in place of what was there `before`."""
 
     def __init__(self, number: int, before: Any) -> None:
         self._number = number
@@ -75,18 +74,18 @@ class Handler:
 
     @property
     def before(self) -> Any:
-        """What was there before us, by now: a handler, or `SIG_DFL`."""
+        """What was there before us, as of now: a handler, or `SIG_DFL`."""
         return signal.default_int_handler if finished(self._before) else self._before
 
     def replaces(self, current: object) -> bool:
-        """Whether this is the handler to be set in place of the current one."""
+        """Whether this is the handler to set in place of the current one."""
         return self._before is current
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         _owner.arrive(self, self._number, frame)
 
     def pass_on(self, frame: FrameType | None, *, in_order: bool) -> None:
-        """Do what the signal did before us; `in_order` turns the sudden end of SIGTERM into an exit."""
+        """Do what the signal did before us; `in_order` turns the abrupt end by SIGTERM into an exit."""
         before = self.before
         if before is signal.SIG_DFL:
             if in_order:
@@ -100,17 +99,17 @@ class Handler:
 
 
 class _Owner:
-    """See the module. All methods but `arrive` may be called in any thread."""
+    """See the module docstring. All methods but `arrive` may be called in any thread."""
 
     def __init__(self) -> None:
         self._scopes: list[Signals] = []
         self._last: dict[int, Handler] = {}
         self._at_work: list[Handler] = []
-        """Our handlers that are being run: a signal may come while another is dealt with."""
+        """Our handlers that are running: a signal may arrive while another is being handled."""
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a forked child, too: another thread may have held the lock."""
+        """Make a new lock. In a forked child, too, since another thread may have held the old one."""
         self._lock = threading.RLock()
 
     def open(self, scope: Signals) -> None:
@@ -125,9 +124,9 @@ class _Owner:
             self._set_handlers()
 
     def arrive(self, handler: Handler, number: int, frame: FrameType | None) -> None:
-        """A signal has come, and this handler is called for it."""
+        """A signal has arrived, and this handler is called for it."""
         if any(other is not handler for other in self._at_work):
-            # By one that the program has set between two of ours: the other one has seen to it.
+            # Called by a handler that the program set between two of ours: our other one has already handled it.
             handler.pass_on(frame, in_order=bool(self._scopes))
             return
         scopes = tuple(self._scopes)
@@ -145,7 +144,7 @@ class _Owner:
         finally:
             self._at_work.pop()
             if not self._scopes:
-                # The last one was closed in another thread, or the program has put us back: now is the time to go.
+                # The last scope was closed in another thread, or the program has reinstalled us: remove it now.
                 self._give_back(number)
 
     def _set_handlers(self) -> None:
@@ -175,7 +174,7 @@ class _Owner:
 
 
 def _ends_suddenly(number: int, handler: object) -> bool:
-    """Whether the signal ends the program by default. Who has chosen that for Ctrl-C wants it so."""
+    """Whether the signal ends the program by default. For Ctrl-C, that is a choice of the program, and respected."""
     return number == signal.SIGTERM and handler is signal.SIG_DFL
 
 
@@ -183,10 +182,10 @@ _owner = _Owner()
 
 
 def _let_children_end() -> None:
-    """In a forked child: let SIGTERM end it, unless the program has a handler of its own.
+    """In a forked child: let SIGTERM end it, unless the program has its own handler.
 
-    A child has no block to leave, and pools end their workers like this. It has to be the system that does it: when the
-    signal comes just before a worker begins to wait for work, a handler in Python is not run, and its pool waits on.
+    A child has no block to leave, and pools end their workers this way. The system itself has to do it: if the signal
+    arrives just before a worker begins to wait for work, a Python handler does not run, and the pool keeps waiting.
     """
     _owner.after_fork()
     handler = signal.getsignal(signal.SIGTERM)

@@ -182,7 +182,7 @@ def test_jobs_and_show(provider_server: ProviderServer) -> None:
     listed = run("jobs", COLUMNS="80", OPENAI_API_KEY=KEY)
     assert (listed.returncode, listed.stderr) == (0, "")
     assert f"{left.id[:10]}  left   openai    gpt-5-mini" in listed.stdout
-    assert "1 batch is left by programs that are gone: batchling collect" in listed.stdout
+    assert "1 batch is left over from programs that ended: run batchling collect" in listed.stdout
     assert max(map(len, listed.stdout.splitlines())) <= 80
 
     (facts,) = json.loads(run("jobs", "--json").stdout)
@@ -193,7 +193,7 @@ def test_jobs_and_show(provider_server: ProviderServer) -> None:
     assert run("show", left.job.id).stdout == shown.stdout
     told = dict(map(str.strip, line.split("  ", 1)) for line in shown.stdout.splitlines())
     assert told["job"] == left.job.id
-    assert told["next"] == "batchling collect, or run the same program again"
+    assert told["next"] == "run batchling collect, or the same program again"
     assert KEY not in listed.stdout + shown.stdout
     # Nothing of this has asked the provider.
     assert len(provider_server.calls()) == calls
@@ -227,14 +227,14 @@ def test_watch_follows_what_other_processes_do(provider_server: ProviderServer) 
         provider_server.release()
         rest, _ = watching.communicate(timeout=30)
         process.communicate(timeout=30)
-    assert "openai gpt-5-mini: ended, 3/3\nNo program waits for a batch.\n" in rest
+    assert "openai gpt-5-mini: ended, 3/3\nNo program is waiting for a batch.\n" in rest
     assert watching.returncode == 0
 
 
 @pytest.mark.slow
 def test_watch_ends_with_ctrl_c_and_names_what_is_left(provider_server: ProviderServer) -> None:
     leave(provider_server)
-    assert "1 batch is left by programs that are gone" in run("watch").stdout
+    assert "1 batch is left over from programs that ended" in run("watch").stdout
     with running(provider_server, ["other"]):
         watching = subprocess.Popen(
             [sys.executable, "-m", "batchling", "watch"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -259,11 +259,14 @@ def test_costs_are_shown_as_far_as_they_are_known(batchling_cache: Path) -> None
     lines = run("jobs", COLUMNS="80").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:5]] == [each[:10] for each in (B0, B1, B2, B9)]
     assert [line.split()[-1] for line in lines[1:3]] == ["$1.50", "unknown"]
-    assert "died of" in (said := run("show", B9).stdout)
+    assert "\nreason" in (said := run("show", B9).stdout)
     assert "not submitted: HTTP 400" in said
     assert "is of 4 batches" not in said
     several = run("show", "b")
-    assert (several.returncode, several.stderr.startswith("batchling: 'b' begins the id of 4 batches")) == (2, True)
+    assert (several.returncode, several.stderr.startswith("batchling: the ids of 4 batches begin with 'b'")) == (
+        2,
+        True,
+    )
 
 
 @pytest.mark.slow
@@ -400,7 +403,7 @@ def test_watch_on_a_terminal_is_a_table_that_changes(provider_server: ProviderSe
         process.communicate(timeout=30)
     assert status == 0
     assert "gpt-5-mini" in shown
-    assert shown.index("running") < shown.index("ended") < shown.index("No program waits for a batch.")
+    assert shown.index("running") < shown.index("ended") < shown.index("No program is waiting for a batch.")
 
 
 @pytest.mark.slow

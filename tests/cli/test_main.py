@@ -124,7 +124,7 @@ def test_ctrl_c_ends_with_130(script: Path, provider_server: ProviderServer) -> 
     _, errors = process.communicate(timeout=20)
 
     assert process.returncode == 130
-    assert errors.split("\n")[-2].startswith("batchling: left early. 1 job goes on at the provider")
+    assert errors.split("\n")[-2].startswith("batchling: left early. 1 job keeps running at the provider")
     assert "Traceback" not in errors
 
 

@@ -115,7 +115,7 @@ def test_no_false_alarm(happened: list[Event]) -> None:
 
 def test_a_time_limit_is_told_once_and_a_long_one_is_none() -> None:
     (text,) = said(Queued(CHAT, limit=60.0), Queued(CHAT, limit=60.0))
-    assert "a call to gpt-5-mini is given up by its program after 60 s" in text
+    assert "the program gives up a call to gpt-5-mini after 60 s" in text
     assert said(Queued(CHAT, limit=100_000.0), Queued(CHAT, limit=None)) == []
 
 
@@ -145,9 +145,9 @@ def test_something_happened(event: Event) -> None:
     [
         (["httpx"], False, "uninstall_hooks()"),
         (["httpx", "xai_sdk"], True, "xai-sdk (gRPC"),
-        (["sys"], True, "none of the libraries that are hooked (httpx, httpx2, aiohttp, requests) was imported"),
+        (["sys"], True, "none of the hooked libraries (httpx, httpx2, aiohttp, requests) was imported"),
         (["httpx", "joblib"], True, "in other processes"),
-        (["httpx", "dspy", "litellm"], True, "dspy, litellm answered from a cache of its own"),
+        (["httpx", "dspy", "litellm"], True, "answers came from the cache of dspy, litellm"),
         (["httpx"], True, "a generator, or a task"),
     ],
 )

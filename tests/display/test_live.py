@@ -149,7 +149,7 @@ def test_ctrl_c_finds_a_clean_terminal(provider_server: ProviderServer, start: C
     program.until(lambda text: "Ctrl-C again within 2 s cancels it" in text)
     text = program.end(-signal.SIGINT)
     assert "submitted" not in text.replace("never submitted", "")
-    assert "left early. 1 job goes on" in text
+    assert "left early. 1 job keeps running" in text
 
 
 def plain(server: ProviderServer, words: str, tmp_path: Path, **environment: str) -> list[str]:
@@ -168,7 +168,7 @@ def plain(server: ProviderServer, words: str, tmp_path: Path, **environment: str
     with process.stderr as stderr:
         for line in stderr:
             lines.append(line.rstrip("\n"))
-            if "left" in line:
+            if "submitted" in line:
                 server.release()
     assert process.wait(30) == 0
     return lines
@@ -177,7 +177,7 @@ def plain(server: ProviderServer, words: str, tmp_path: Path, **environment: str
 @pytest.mark.slow
 def test_plain_lines_are_few_and_printed_once(provider_server: ProviderServer, tmp_path: Path) -> None:
     lines = plain(provider_server, "", tmp_path)
-    assert lines[:2] == ["and to stderr", "batchling: openai gpt-5-mini: 9 requests left in a batch"]
+    assert lines[:2] == ["and to stderr", "batchling: openai gpt-5-mini: 9 requests submitted in a batch"]
     assert lines[2].startswith("batchling: 9 calls batched")
     assert lines[3].startswith("  63 tokens in, ")
     assert len(lines) == 4
@@ -187,8 +187,8 @@ def test_plain_lines_are_few_and_printed_once(provider_server: ProviderServer, t
 def test_where_logging_is_configured_the_log_has_it(provider_server: ProviderServer, tmp_path: Path) -> None:
     words = "import logging; logging.basicConfig(level='INFO'); logging.getLogger('httpx').setLevel('ERROR')"
     lines = plain(provider_server, words, tmp_path)
-    assert sum("left" in line for line in lines) == 1
-    assert any(re.match(r"INFO:batchling:batch \w+: 9 requests left", line) for line in lines)
+    assert sum("submitted" in line for line in lines) == 1
+    assert any(re.match(r"INFO:batchling:batch \w+: 9 requests submitted", line) for line in lines)
 
 
 @pytest.mark.slow
@@ -283,7 +283,7 @@ def test_plain_lines_are_printed_where_no_log_is(
             []
             if configured
             else [
-                "batchling: openai gpt-5-mini: 30 requests left in 3 batches",
+                "batchling: openai gpt-5-mini: 30 requests submitted in 3 batches",
                 "batchling: openai gpt-5-mini: a batch ended, 9 answered, 1 failed",
                 "batchling: 5 of 30 requests done, 3 batches under way, 11 min",
             ]

@@ -73,7 +73,7 @@ def test_a_dry_run_says_that_nothing_was_sent() -> None:
 
     first, head, row, heading, priced, method, bound, price = text.split("\n")
     assert first == (
-        "batchling dry run: nothing was sent. 42 requests would leave in 2 batches, 1 request would come from cache"
+        "batchling dry run: nothing was sent. 42 requests would be sent in 2 batches, 1 request would come from cache"
     )
     assert head.split() == ["provider", "endpoint", "model", "requests", "batches", "cache", "hits"]
     assert row.split() == ["openai", "/v1/chat/completions", "gpt-5-mini", "43", "2", "1"]
@@ -90,7 +90,7 @@ def test_a_dry_run_tells_what_was_sent_all_the_same() -> None:
         events.Rehearsed(CHAT, 1), answered(), events.Bypassed("api.openai.com", "/v1/responses", "streaming")
     )
 
-    assert text.startswith("batchling dry run: no batch was sent. 1 request would leave in 1 batch")
+    assert text.startswith("batchling dry run: no batch was sent. 1 request would be sent in 1 batch")
     assert text.split("\n")[-1].split() == ["api.openai.com/v1/responses", "streaming", "1"]
 
 
@@ -98,7 +98,7 @@ def test_leaving_early() -> None:
     text = report(events.Detached(jobs=1, unsent=2))
 
     assert text.split("\n")[-1] == (
-        "batchling: left early. 1 job goes on at the provider: run the same program again to collect; "
+        "batchling: left early. 1 job keeps running at the provider: run the same program again to collect the answers; "
         "2 requests were never sent"
     )
 

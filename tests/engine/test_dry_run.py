@@ -22,7 +22,7 @@ def test_a_dry_run_sends_and_writes_nothing(
     assert provider_server.calls() == []
     assert not batchling_cache.exists()
     report = capsys.readouterr().err
-    assert "nothing was sent. 11 requests would leave in 4 batches" in report
+    assert "nothing was sent. 11 requests would be sent in 4 batches" in report
     assert "/v1/messages" in report
 
 
@@ -38,7 +38,7 @@ def test_a_dry_run_knows_what_the_cache_holds(
         answers = ask_all(provider_server, ["a", "b", "c"])
 
     assert {r.headers["x-batchling-dry-run"] for r in answers} == {"1"}
-    assert "1 request would leave in 1 batch, 2 requests would come from cache" in capsys.readouterr().err
+    assert "1 request would be sent in 1 batch, 2 requests would come from cache" in capsys.readouterr().err
     assert sorted((path, path.stat().st_mtime_ns) for path in batchling_cache.rglob("*")) == before
 
 

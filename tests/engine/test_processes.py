@@ -74,7 +74,7 @@ def test_ctrl_c_detaches_and_the_next_run_collects(
     assert process.returncode in (1, 130, -signal.SIGINT), errors
     assert "KeyboardInterrupt" in errors
     assert "Exception in thread" not in errors
-    assert "1 job goes on at the provider: run the same program again to collect" in errors
+    assert "1 job keeps running at the provider: run the same program again to collect" in errors
 
     provider_server.release()
     with scope(provider_server):
@@ -97,7 +97,7 @@ while not any(b'"running"' in path.read_bytes() for path in Path(os.environ["BAT
     _, errors = process.communicate(timeout=20)
 
     assert process.returncode == 0, errors
-    assert "1 job goes on at the provider" in errors
+    assert "1 job keeps running at the provider" in errors
     assert "failed inside" not in errors
     provider_server.release()
     with scope(provider_server):

@@ -142,7 +142,7 @@ def test_a_time_limit_is_told_before_the_wait(
         asyncio.run(program(provider_server))
 
     (text,) = told[0]
-    assert "a call to m is given up by its program after 17 min" in text
+    assert "the program gives up a call to m after 17 min" in text
     assert warnings(caplog) == told[0]
 
 
@@ -254,5 +254,5 @@ def test_the_first_call_at_full_price_is_told_before_the_scope_ends(
         told = warnings(caplog)
 
     (text,) = told
-    assert "goes real time, at full price: streaming. Ask without stream=True to have it batched" in text
+    assert "goes real time, at full price: streaming. Send it without stream=True to have it batched" in text
     assert warnings(caplog) == told

@@ -100,7 +100,7 @@ def test_a_job_that_was_not_cancelled_is_not_said_to_be(
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
 
-    assert "0 of 1 job cancelled and over; the others may end later, or go on" in errors
+    assert "0 of 1 job cancelled and over; the others may end later, or keep running" in errors
     assert "1 of 1 job" not in errors
 
 
@@ -123,7 +123,7 @@ def test_on_a_terminal_there_is_a_moment_for_the_second_ctrl_c(
     os.close(terminal)
     os.close(inside)
 
-    assert b"batchling: 1 job goes on at the provider. Ctrl-C again within 2 s cancels it." in shown
+    assert b"batchling: 1 provider job keeps running. Ctrl-C again within 2 s cancels it." in shown
     assert b"cancelling: 1 of 1 job over" in shown
     assert len(provider_server.calls("POST", "/cancel")) == 1
 
@@ -156,7 +156,7 @@ def test_sigterm_detaches(provider_server: ProviderServer, batchling_cache: Path
     _, errors = process.communicate(timeout=20)
 
     assert process.returncode == 128 + signal.SIGTERM, errors
-    assert "1 job goes on at the provider: run the same program again to collect" in errors
+    assert "1 job keeps running at the provider: run the same program again to collect" in errors
     provider_server.release()
     with scope(provider_server):
         ask_all(provider_server, list("abc"))
@@ -294,12 +294,16 @@ with batchify(**options, on_event=listen):
 @pytest.mark.parametrize(
     ("leave", "status", "last"),
     [
-        ("1 / 0", 1, "batchling: 1 job goes on at the provider. Run the same program again to collect the answers."),
+        (
+            "1 / 0",
+            1,
+            "batchling: 1 job keeps running at the provider. Run the same program again to collect the answers.",
+        ),
         # The report is the last line already.
         (
             "sys.exit(3)",
             3,
-            "batchling: left early. 1 job goes on at the provider: run the same program again to collect",
+            "batchling: left early. 1 job keeps running at the provider: run the same program again to collect the answers",
         ),
     ],
 )

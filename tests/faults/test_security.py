@@ -226,7 +226,7 @@ def test_ids_and_words_of_a_provider_cannot_write_to_the_log(
         ask(provider_server, "x")
 
     shown = [record.getMessage() for record in caplog.records]
-    assert any("left as job ?[2J" in line for line in shown)
+    assert any("submitted as job ?[2J" in line for line in shown)
     assert any("?[31mred?" in line for line in shown)
     assert all("\x1b" not in line and len(line) < 400 for line in shown)
 

@@ -16,7 +16,7 @@ from batchling import batchify
 from batchling.testing import ProviderServer
 from batchling.testing.redirection import Redirection
 
-TOLD = "knows nothing of it"
+TOLD = "the scope does not apply in it"
 
 
 @pytest.mark.slow
