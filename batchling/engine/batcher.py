@@ -35,7 +35,7 @@ from batchling.engine.routing import Routing
 from batchling.engine.sender import Sender
 from batchling.engine.tasks import Tasks
 from batchling.engine.traps import Traps
-from batchling.engine.waiter import Arrival, Stage, Waiter
+from batchling.engine.waiter import Arrival, Waiter
 from batchling.errors import Detached
 from batchling.providers import Routes
 from batchling.system.forks import on_fork
@@ -197,12 +197,9 @@ class Batcher:
         waiter = self._callers.leave(arrival)
         if waiter is None:
             return
-        self._queues.forget(waiter)
+        self._queues.forget(waiter, arrival)
         self._tasks.forget(waiter.item.key)
-        if waiter.stage is Stage.QUEUED:
-            self._emit(events.Withdrawn(waiter.target))
-        elif waiter.stage is not Stage.NEW:  # a new one was counted by nobody
-            self._emit(events.GaveUp(waiter.target))
+        self._emit(events.Withdrawn(waiter.target) if waiter.is_unsent else events.GaveUp(waiter.target))
 
     async def _drain(self, done: Future[None]) -> None:
         self._draining.append(done)

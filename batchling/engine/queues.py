@@ -65,8 +65,10 @@ class Queues:
         if len(self._unplaced) == 1:
             self._start(self._place_all())
 
-    def forget(self, waiter: Waiter) -> None:
-        """Nobody waits for this request any more."""
+    def forget(self, waiter: Waiter, call: Arrival) -> None:
+        """Nobody waits for this request any more; `call` did last."""
+        if waiter.stage is Stage.NEW:  # it is counted all the same, and then taken back
+            self._count(waiter, call, again=False)
         if (window := self._windows.get(waiter.target.queue)) is not None:
             window.remove(waiter.item.key)
 
@@ -81,6 +83,9 @@ class Queues:
 
     def stop(self) -> None:
         """Nothing leaves any more."""
+        for waiter in self._unplaced:
+            if waiter.stage is Stage.NEW and self._is_there(waiter):
+                self._count(waiter, waiter.calls[0], again=False)
         self._windows.clear()
         self._unplaced.clear()
         for task in self._work:
@@ -115,12 +120,14 @@ class Queues:
     def _place(self, waiter: Waiter, holder: str | None) -> None:
         again = waiter.stage is Stage.QUEUED
         if not self._found(waiter, holder, again=again):
-            waiter.move(Stage.QUEUED)
-            call = waiter.calls[0]
-            self._answers.emit(events.Queued(waiter.target, again, call.limit, call.has_short_cache_mark))
+            self._count(waiter, waiter.calls[0], again=again)
         elif not self._options.dry_run:
             return
         self._queue(waiter)
+
+    def _count(self, waiter: Waiter, call: Arrival, *, again: bool) -> None:
+        waiter.move(Stage.QUEUED)
+        self._answers.emit(events.Queued(waiter.target, again, call.limit, call.has_short_cache_mark))
 
     def _found(self, waiter: Waiter, holder: str | None, *, again: bool) -> bool:
         """Whether a batch holds a waiter's key already; it answers it then, unless this is a dry run. `again` when the
