@@ -19,11 +19,15 @@ import msgspec
 from batchling.core.model import Headers, Request, Site, Target
 from batchling.core.seal import Seal
 from batchling.core.text import MOST_SHOWN, printable
+from batchling.providers import PROVIDERS
 from batchling.providers.base import Adjustable, Provider, Route
 from batchling.providers.roots import root_of
 
 NO_GATEWAYS: Mapping[str, str] = MappingProxyType({})
 
+_MORE_HEADERS = dict.fromkeys(pair for each in PROVIDERS.values() for pair in each.facts.more_headers)
+"""Variables that SDKs make a further header of. Any SDK may have called, and not only the provider's own."""
+_HEADER_OPTIONS = tuple({start for each in PROVIDERS.values() for start in each.facts.header_options})
 _CUSTOM = "_CUSTOM_HEADERS"
 """How the variables end that hold headers for each call of an SDK, a line each."""
 _ENDINGS = ("_KEY", "_TOKEN")
@@ -101,7 +105,7 @@ def _site(target: Target, provider: Provider, headers: Headers, seal: Seal) -> S
     if isinstance(provider, Adjustable):
         probe, url = provider.example(target)
     body = {**_ASKED, "model": target.model}
-    options = tuple(pair for pair in target.options if pair[0].startswith(provider.facts.header_options))
+    options = tuple(pair for pair in target.options if pair[0].startswith(_HEADER_OPTIONS))
     request = Request("POST", url, (*headers, *options), msgspec.json.encode(body))
     made = probe.target(route, request, body)
     if not isinstance(made, Target) or seal.bind(made).account != target.account:
@@ -112,9 +116,7 @@ def _site(target: Target, provider: Provider, headers: Headers, seal: Seal) -> S
 def _as_sent(provider: Provider, secret: str, environment: Mapping[str, str], *, token: bool) -> Iterator[Headers]:
     """The headers that an SDK would send with this credential: with and without what the environment adds to them."""
     facts = provider.facts
-    more: list[Headers] = [
-        ((header, environment[name]),) for name, header in facts.more_headers if environment.get(name)
-    ]
+    more: list[Headers] = [((header, environment[name]),) for name, header in _MORE_HEADERS if environment.get(name)]
     more += [_custom(environment[name]) for name in sorted(environment) if name.endswith(_CUSTOM) and environment[name]]
     for names in (token and facts.token_headers) or facts.key_headers:
         form = tuple((name, f"Bearer {secret}" if name == "authorization" else secret) for name in names)

@@ -156,13 +156,11 @@ class Facts:
     """The same for a token, where that differs."""
     token_variable: str = ""
     """The variable that holds a token of the provider's cloud, for where that cloud's library is missing."""
-    more_headers: tuple[tuple[str, str], ...] = (
-        ("OPENAI_ORG_ID", "openai-organization"),
-        ("OPENAI_PROJECT_ID", "openai-project"),
-    )
-    """Variables that SDKs make a further header of. At most places it is OpenAI's SDK that asks."""
+    more_headers: tuple[tuple[str, str], ...] = ()
+    """Variables that the provider's SDK makes a further header of, wherever it calls: other providers that speak the
+    same API, and gateways, get them too."""
     header_options: tuple[str, ...] = ()
-    """How the options of a target begin that are headers, and belong to a call that shows its account."""
+    """How the headers begin that are options of a target, and belong to a call that shows its account."""
     quota_header: str = ""
     """The header that names who pays, beside a token of the cloud."""
     cloud: Literal["", "google", "microsoft"] = ""

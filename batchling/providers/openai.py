@@ -35,6 +35,7 @@ OPENAI = FileDialect(
         prices="openai",
         neutral=OPENAI_DIALECT,
         separates=("authorization", "openai-organization", "openai-project"),
+        more_headers=(("OPENAI_ORG_ID", "openai-organization"), ("OPENAI_PROJECT_ID", "openai-project")),
     ),
     identity=("authorization", "openai-organization", "openai-project"),
     deletes=True,

@@ -127,7 +127,6 @@ class Vertex:
             separates=("x-goog-user-project",),
             telemetry="gcp.vertex_ai",
             more_headers=(("GOOGLE_CLOUD_QUOTA_PROJECT", "x-goog-user-project"),),
-            header_options=("anthropic-",),
             quota_header="x-goog-user-project",
             cloud="google",
             # labels: "to track billing usage" (google-genai). The shape of a body is read off the body.

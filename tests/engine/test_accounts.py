@@ -118,6 +118,33 @@ def test_an_organisation_belongs_to_the_account(gateway: bool) -> None:
     assert find_site(target, openai, {**whole, "OPENAI_PROJECT_ID": "another"}, SEAL, GATEWAYS) is None
 
 
+@pytest.mark.parametrize(
+    ("variable", "header"),
+    [
+        ("OPENAI_ORG_ID", "openai-organization"),
+        ("OPENAI_PROJECT_ID", "openai-project"),
+        ("ANTHROPIC_WORKSPACE_ID", "anthropic-workspace-id"),
+        ("ANTHROPIC_AWS_WORKSPACE_ID", "anthropic-workspace-id"),
+        ("GOOGLE_CLOUD_QUOTA_PROJECT", "x-goog-user-project"),
+    ],
+)
+@pytest.mark.parametrize("name", ["openai", "gemini-openai", "mistral", "cerebras"])
+def test_what_any_sdk_adds_is_found_at_a_gateway_of_any_provider(name: str, variable: str, header: str) -> None:
+    """A gateway takes calls of other SDKs than that of the provider whose API it speaks."""
+    gateways = {"http://localhost:4000": name}
+    path = "/v1beta/openai/chat/completions" if name == "gemini-openai" else "/v1/chat/completions"
+    url = "http://localhost:4000" + path
+    headers = (*BEARER, (header, "x-1"))
+    target = target_of(url, headers, gateways)
+    environment = {"ANY_API_KEY": "k-1", variable: "x-1"}
+    site = find_site(target, PROVIDERS[name], environment, SEAL, gateways)
+    assert site is not None
+    matched = Routes(gateways, KNOWN).match("POST", url)
+    assert matched is not None
+    asked = PROVIDERS[name].site(target, matched[1], Request("POST", url, headers, b""))
+    assert sorted(site.headers) == sorted(asked.headers)
+
+
 def test_a_gateways_key_and_headers_are_found() -> None:
     headers = (*BEARER, ("x-tenant", "blue"))
     target = target_of("http://localhost:4000/v1/chat/completions", headers, GATEWAYS)
