@@ -160,7 +160,7 @@ def line_of(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_processes_divide_the_keys(tmp_path: Path) -> None:
     keys = [f"k{n}" for n in range(40)]
     processes = [start(tmp_path, f"{n:024x}", *keys) for n in range(4)]
@@ -171,7 +171,7 @@ def test_processes_divide_the_keys(tmp_path: Path) -> None:
     assert sorted(claimed, key=len) == ["[]\n"] * 3 + [f"{sorted(keys)}\n"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_lock_of_a_killed_driver_is_free(tmp_path: Path) -> None:
     process = start(tmp_path, B1, "x")
     assert line_of(process) == "['x']\n"

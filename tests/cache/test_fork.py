@@ -62,7 +62,7 @@ def line_of(program: subprocess.Popen[str]) -> str:
     return program.stdout.readline()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_child_that_ends_leaves_the_parents_lock_alone(tmp_path: Path) -> None:
     with start(tmp_path, ENDS_LIKE_A_PROGRAM) as program:
         assert line_of(program) == "waited\n"
@@ -72,7 +72,7 @@ def test_a_child_that_ends_leaves_the_parents_lock_alone(tmp_path: Path) -> None
         assert FileStore(str(tmp_path)).drive(B1)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path: Path) -> None:
     with start(tmp_path, OUTLIVES_ITS_PARENT) as program:
         assert line_of(program) == "False\n"
@@ -86,7 +86,7 @@ def test_a_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path: Path) -> None
         program.communicate("\n", timeout=10)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_child_claims_and_drives_on_its_own(tmp_path: Path) -> None:
     with start(tmp_path, DRIVES_A_BATCH_OF_ITS_OWN) as program:
         claim = line_of(program)

@@ -55,7 +55,7 @@ def killed_half_way(folder: Path, how: str) -> None:
         writer.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_killed_in_a_claim(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path))
     store.claim(draft(B1, "x"))
@@ -68,7 +68,7 @@ def test_killed_in_a_claim(tmp_path: Path) -> None:
     assert FileStore(str(tmp_path)).load(B2) is None
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_killed_in_a_save(tmp_path: Path) -> None:
     killed_half_way(tmp_path, IN_A_SAVE)
 
@@ -80,7 +80,7 @@ def test_killed_in_a_save(tmp_path: Path) -> None:
     assert store.drive(B2)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_killed_in_a_download(tmp_path: Path) -> None:
     killed_half_way(tmp_path, IN_A_DOWNLOAD)
 

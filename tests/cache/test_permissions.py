@@ -68,7 +68,7 @@ def test_a_place_that_is_no_folder_is_a_cache_error(tmp_path: Path) -> None:
         FileStore(str(tmp_path / "file"))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_frozen_holder_of_the_index_lock_is_told_of_and_passed_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_frozen_holder_of_the_index_lock_is_told_of_and_passed_by(
     assert store.claim(draft(B2, "y")).record is not None
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_who_wakes_up_with_a_lock_that_was_passed_by_claims_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

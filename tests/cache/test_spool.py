@@ -31,7 +31,7 @@ def filled(size: int) -> Spool:
     return spool
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(st.lists(st.binary(max_size=40), max_size=30), st.integers(1, 200))
 def test_what_was_written_is_read(chunks: list[bytes], most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -60,7 +60,7 @@ def test_much_is_in_a_file_without_a_name(tmp_path: Path, monkeypatch: pytest.Mo
     spool.close()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_reads_at_a_place_of_its_own() -> None:
     spool = Spool()

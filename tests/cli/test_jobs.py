@@ -95,7 +95,7 @@ def records() -> list[Record]:
     return FileStore(os.environ["BATCHLING_CACHE_DIR"]).records()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_killed_run_is_collected_and_then_answered_from_the_cache(provider_server: ProviderServer) -> None:
     left = leave(provider_server)
     assert left.phase is Phase.RUNNING
@@ -119,7 +119,7 @@ def test_a_killed_run_is_collected_and_then_answered_from_the_cache(provider_ser
     assert len(provider_server.creates()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_once_says_what_is_in_the_way(provider_server: ProviderServer) -> None:
     left = leave(provider_server)
     provider_server.drop_call("GET", "/batches/", times=1_000)
@@ -131,7 +131,7 @@ def test_once_says_what_is_in_the_way(provider_server: ProviderServer) -> None:
     assert left.id in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_credential_is_used_for_its_own_account_alone(provider_server: ProviderServer) -> None:
     leave(provider_server)
     calls = len(provider_server.calls())
@@ -146,7 +146,7 @@ def test_a_credential_is_used_for_its_own_account_alone(provider_server: Provide
     assert run("collect", "--once", OPENAI_API_KEY="sk-other-9999", MY_TEAMS_KEY=KEY).returncode == 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_a_living_program_waits_for_is_left_to_it(provider_server: ProviderServer) -> None:
     with running(provider_server) as process:
         assert "left" not in run("jobs").stdout
@@ -158,7 +158,7 @@ def test_what_a_living_program_waits_for_is_left_to_it(provider_server: Provider
         assert process.communicate(timeout=30)[0] == "[200, 200, 200]\n"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_cancel_is_confirmed_by_the_provider(provider_server: ProviderServer) -> None:
     left = leave(provider_server)
     for words in (["cancel"], ["cancel", left.id, "--all"], ["cancel", "nobody"], ["cancel", left.id]):
@@ -202,7 +202,7 @@ def test_jobs_and_show(provider_server: ProviderServer) -> None:
     assert run("show").returncode == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_refresh_asks_the_provider_and_moves_nothing(provider_server: ProviderServer) -> None:
     leave(provider_server)
     for note in Path(os.environ["BATCHLING_CACHE_DIR"]).glob("batches/*.note"):
@@ -215,7 +215,7 @@ def test_refresh_asks_the_provider_and_moves_nothing(provider_server: ProviderSe
     assert (refused.returncode, "set OPENAI_API_KEY" in refused.stderr) == (1, True)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_watch_follows_what_other_processes_do(provider_server: ProviderServer) -> None:
     with running(provider_server) as process:
         watching = subprocess.Popen(
@@ -231,7 +231,7 @@ def test_watch_follows_what_other_processes_do(provider_server: ProviderServer) 
     assert watching.returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_watch_ends_with_ctrl_c_and_names_what_is_left(provider_server: ProviderServer) -> None:
     leave(provider_server)
     assert "1 batch is left over from programs that ended" in run("watch").stdout
@@ -246,7 +246,7 @@ def test_watch_ends_with_ctrl_c_and_names_what_is_left(provider_server: Provider
     assert (watching.returncode, errors) == (130, "")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_costs_are_shown_as_far_as_they_are_known(batchling_cache: Path) -> None:
     store = FileStore(str(batchling_cache))
     target = Target("openai", "https://api.openai.com/v1", "/v1/chat/completions", "gpt-5-mini", "a" * 32)
@@ -269,7 +269,7 @@ def test_costs_are_shown_as_far_as_they_are_known(batchling_cache: Path) -> None
     )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_prune_removes_what_is_over_and_old(provider_server: ProviderServer, batchling_cache: Path) -> None:
     left = leave(provider_server)
     provider_server.release()
@@ -302,7 +302,7 @@ def test_prune_removes_what_is_over_and_old(provider_server: ProviderServer, bat
     assert run("cache", "prune", "--older-than=30d").stdout.startswith("batchling: removed 0 records, 0 result files")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_prune_does_no_harm_to_an_open_scope(provider_server: ProviderServer, batchling_cache: Path) -> None:
     with scope(provider_server):
         assert ask(provider_server, "a").status_code == 200
@@ -323,7 +323,7 @@ def test_prune_does_no_harm_to_an_open_scope(provider_server: ProviderServer, ba
     assert first.id not in {record.id for record in records()}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_doctor_names_variables_and_no_secret(batchling_cache: Path, provider_server: ProviderServer) -> None:
     secret = "sk-very-secret-0987654321"
     environment = {
@@ -350,7 +350,7 @@ def test_the_doctor_names_variables_and_no_secret(batchling_cache: Path, provide
         assert max(map(len, done.stdout.splitlines())) <= 80 + len(str(batchling_cache))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_doctor_says_when_the_cache_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = run("doctor", BATCHLING_CACHE_DIR=str(tmp_path / "file"))
@@ -377,7 +377,7 @@ def on_a_terminal(words: Sequence[str], answer: bytes = b"", **environment: str)
     return process.wait(30), shown.decode()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_cancel_asks_first(provider_server: ProviderServer) -> None:
     leave(provider_server)
     status, shown = on_a_terminal(["cancel", "--all"], b"n\n", OPENAI_API_KEY=KEY)
@@ -387,7 +387,7 @@ def test_a_cancel_asks_first(provider_server: ProviderServer) -> None:
     assert (status, "1 cancelled and over" in shown) == (0, True)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_watch_on_a_terminal_is_a_table_that_changes(provider_server: ProviderServer) -> None:
     with running(provider_server) as process:
         seen = len(provider_server.calls("GET", "/batches/"))
@@ -406,7 +406,7 @@ def test_watch_on_a_terminal_is_a_table_that_changes(provider_server: ProviderSe
     assert shown.index("running") < shown.index("ended") < shown.index("No program is waiting for a batch.")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_never_left_is_freed_and_missing_results_are_downloaded(
     provider_server: ProviderServer, batchling_cache: Path
 ) -> None:

@@ -45,7 +45,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=40, env={**os.environ, **environment})
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_results_are_printed(script: Path) -> None:
     done = run(f"{script}:double", "1.5")
     assert (done.returncode, done.stdout) == (0, "3.0\n")
@@ -71,7 +71,7 @@ def test_calls_are_batched(script: Path, provider_server: ProviderServer) -> Non
     assert len(provider_server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_wrong_usage_is_one_line_and_2(script: Path) -> None:
     for words, part in (
         ([f"{script}:nobody"], "has no function 'nobody'"),
@@ -87,7 +87,7 @@ def test_wrong_usage_is_one_line_and_2(script: Path) -> None:
         assert done.stderr.startswith("batchling: ")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_exceptions_show_the_programs_own_frames(script: Path) -> None:
     done = run(f"{script}:boom")
     assert done.returncode == 1
@@ -100,7 +100,7 @@ def test_exceptions_show_the_programs_own_frames(script: Path) -> None:
     assert run(f"{script}:leave").returncode == 7
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_help_and_version() -> None:
     assert run("--version").stdout == f"batchling {__version__}\n"
     shown = run("--help")
@@ -110,7 +110,7 @@ def test_help_and_version() -> None:
     assert run().returncode == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_ctrl_c_ends_with_130(script: Path, provider_server: ProviderServer) -> None:
     provider_server.hold()
     gateways = ",".join(f"{base}={name}" for base, name in provider_server.gateways.items())
@@ -128,7 +128,7 @@ def test_ctrl_c_ends_with_130(script: Path, provider_server: ProviderServer) -> 
     assert "Traceback" not in errors
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_demo() -> None:
     done = run("demo", "--rows", "20", NO_COLOR="1", COLUMNS="80")
 
@@ -140,7 +140,7 @@ def test_the_demo() -> None:
     assert run("demo", "--rows", "x").returncode == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_table_of_providers() -> None:
     said = subprocess.run(
         [sys.executable, "-m", "batchling", "providers"],
@@ -160,7 +160,7 @@ def test_the_table_of_providers() -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_receipt_is_written_and_checked_first(script: Path, provider_server: ProviderServer, tmp_path: Path) -> None:
     target = tmp_path / "receipt.json"
     gateways = ",".join(f"{base}={name}" for base, name in provider_server.gateways.items())

@@ -24,7 +24,7 @@ def shuffled(value: object) -> object:
     return [shuffled(one) for one in value] if isinstance(value, list) else value
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(bodies)
 def test_spelling_does_not_matter(body: dict[str, object]) -> None:
     spellings = (
@@ -36,7 +36,7 @@ def test_spelling_does_not_matter(body: dict[str, object]) -> None:
         assert len({fingerprint(TARGET, one) for one in decoded if one is not None}) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(bodies, bodies)
 def test_other_bodies_have_other_fingerprints(one: dict[str, object], other: dict[str, object]) -> None:
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
@@ -60,7 +60,7 @@ def test_arrays_keep_their_order() -> None:
     assert fingerprint(TARGET, {"a": [1, 2]}) != fingerprint(TARGET, {"a": [2, 1]})
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(bodies, st.integers(0, 10**6))
 def test_keys_suit_every_provider(body: dict[str, object], ordinal: int) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key(fingerprint(TARGET, body), ordinal))
@@ -72,7 +72,7 @@ def test_what_is_no_json_object_is_no_body() -> None:
     assert decode_body(b' {"a": 123456789012345678901234567890}\n') == {"a": 123456789012345678901234567890}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(st.lists(st.sampled_from(["take", "give"]), max_size=60))
 def test_an_ordinal_has_one_holder(steps: list[str]) -> None:
     ordinals = Ordinals()

@@ -21,7 +21,7 @@ def ask(text: str, **more: Any) -> dict[str, Any]:
     return {"model": "m", "messages": [{"role": "user", "content": text}], **more}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(bodies)
 def test_a_footprint_is_small_and_says_nothing(body: dict[str, Any]) -> None:
     found = footprint(TARGET, body)
@@ -31,7 +31,7 @@ def test_a_footprint_is_small_and_says_nothing(body: dict[str, Any]) -> None:
     assert footprint(TARGET, dict(reversed(body.items()))) == found
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @settings(max_examples=50)
 @given(st.lists(bodies, min_size=1, max_size=5), bodies)
 def test_comparing_never_fails_and_the_same_is_no_news(known: list[dict[str, Any]], body: dict[str, Any]) -> None:

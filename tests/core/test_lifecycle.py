@@ -33,7 +33,7 @@ records = st.builds(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(records)
 def test_a_record_survives_the_disk(record: Record) -> None:
     document = to_json(record, SEAL)
@@ -42,7 +42,7 @@ def test_a_record_survives_the_disk(record: Record) -> None:
     assert b"\n" not in document
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(records, st.randoms())
 def test_equal_records_have_equal_documents(record: Record, random: Random) -> None:
     freed = list(record.freed)
@@ -74,7 +74,7 @@ def test_a_damaged_document_is_one_named_error(document: bytes) -> None:
         from_json(document, SEAL)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(records, st.data())
 def test_a_cut_off_document_is_one_named_error(record: Record, data: st.DataObject) -> None:
     document = to_json(record, SEAL)
@@ -82,7 +82,7 @@ def test_a_cut_off_document_is_one_named_error(record: Record, data: st.DataObje
         from_json(document[: data.draw(st.integers(0, len(document) - 1))], SEAL)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(records, st.data())
 def test_an_edited_record_is_not_believed(record: Record, data: st.DataObject) -> None:
     document = to_json(record, SEAL)
@@ -104,7 +104,7 @@ def test_a_newer_schema_is_told_apart() -> None:
         from_json(b'{"schema": 99, "record": {"something": "else"}}', SEAL)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(records)
 def test_a_record_holds_what_is_neither_freed_nor_dead(record: Record) -> None:
     held = set(record.holds)

@@ -124,13 +124,13 @@ def reversed_keys(value: Any) -> Any:
     return [reversed_keys(one) for one in value] if isinstance(value, list) else value
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(body=bodies)
 def test_the_order_of_keys_does_not_matter(body: Body) -> None:
     assert fingerprint(TARGET, body, OPENAI_DIALECT) == fingerprint(TARGET, reversed_keys(body), OPENAI_DIALECT)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(one=bodies, other=bodies)
 def test_equal_fingerprints_come_of_bodies_that_differ_in_labels_and_ids_alone(one: Body, other: Body) -> None:
     same = canonical(one) == canonical(other)

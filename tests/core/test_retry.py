@@ -10,7 +10,7 @@ from batchling.core.model import Response
 from batchling.core.retry import LONGEST, LONGEST_ASKED, passing, pause, poll_interval, refused_unseen, retry_after
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(st.integers(1, 10_000), st.floats(0.01, 10), st.floats(0, 0.999), st.none() | st.floats(0, 1e5))
 def test_a_pause_grows_is_bounded_and_honours_the_provider(
     attempt: int, first: float, noise: float, asked: float | None

@@ -14,7 +14,7 @@ def item(number: int, size: int = 0) -> Item:
     return Item(f"k{number}", Request("POST", "u", (), b"x" * size))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(st.lists(st.tuples(st.sampled_from(TARGETS), st.floats(0, 10)), max_size=30), st.integers(1, 10))
 def test_a_window_leaves_by_size_or_by_time_and_loses_nothing(arrivals: list[tuple[Target, float]], size: int) -> None:
     window = Window(size, 2.0)
@@ -65,7 +65,7 @@ def test_a_withdrawn_item_does_not_leave() -> None:
     assert window.leaves_at is None
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(st.lists(st.integers(0, 5000), max_size=60), st.integers(1, 10), st.integers(300, 8000))
 def test_split_keeps_the_order_and_the_limits(sizes: list[int], rows: int, size: int) -> None:
     items = [item(number, length) for number, length in enumerate(sizes)]

@@ -70,7 +70,7 @@ def test_a_wide_terminal_shows_where_every_request_is() -> None:
     assert lines[4].index("204", lines[4].index("/ 204") + 5) + 3 == lines[2].index("submitted") + len("submitted")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nothing_is_wider_or_higher_than_the_terminal() -> None:
     crowd = busy()
     for number in range(40):

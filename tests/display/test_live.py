@@ -102,7 +102,7 @@ def start(provider_server: ProviderServer, tmp_path: Path) -> Iterator[Callable[
         program.screen.close()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_program_on_a_terminal(provider_server: ProviderServer, start: Callable[..., Program]) -> None:
     program = start("auto")
 
@@ -119,7 +119,7 @@ def test_a_program_on_a_terminal(provider_server: ProviderServer, start: Callabl
     assert program.out.read_text() == f"printed before\nprinted between {[200] * 9}\n"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_display_follows_the_width(provider_server: ProviderServer, start: Callable[..., Program]) -> None:
     program = start("live", columns=140)
     assert "batches" in program.until(lambda text: "submitted" in text.split("state")[-1])
@@ -130,7 +130,7 @@ def test_the_display_follows_the_width(provider_server: ProviderServer, start: C
     program.end()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_forked_child_does_not_draw(provider_server: ProviderServer, start: Callable[..., Program]) -> None:
     program = start("live", "fork")
     program.until(lambda text: "submitted" in text)
@@ -141,7 +141,7 @@ def test_a_forked_child_does_not_draw(provider_server: ProviderServer, start: Ca
     assert "200" in program.out.read_text().split("\n")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_ctrl_c_finds_a_clean_terminal(provider_server: ProviderServer, start: Callable[..., Program]) -> None:
     program = start("live")
     program.until(lambda text: "submitted" in text)
@@ -174,7 +174,7 @@ def plain(server: ProviderServer, words: str, tmp_path: Path, **environment: str
     return lines
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_plain_lines_are_few_and_printed_once(provider_server: ProviderServer, tmp_path: Path) -> None:
     lines = plain(provider_server, "", tmp_path)
     assert lines[:2] == ["and to stderr", "batchling: openai gpt-5-mini: 9 requests submitted in a batch"]
@@ -183,7 +183,7 @@ def test_plain_lines_are_few_and_printed_once(provider_server: ProviderServer, t
     assert len(lines) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_where_logging_is_configured_the_log_has_it(provider_server: ProviderServer, tmp_path: Path) -> None:
     words = "import logging; logging.basicConfig(level='INFO'); logging.getLogger('httpx').setLevel('ERROR')"
     lines = plain(provider_server, words, tmp_path)
@@ -191,7 +191,7 @@ def test_where_logging_is_configured_the_log_has_it(provider_server: ProviderSer
     assert any(re.match(r"INFO:batchling:batch \w+: 9 requests submitted", line) for line in lines)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_failing_display_breaks_no_batch(
     provider_server: ProviderServer, screen: Screen, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -104,7 +104,7 @@ def test_the_tables_of_providers_are_what_the_code_says(option: str, capsys: pyt
     assert made[1] == capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_page_on_providers_does_what_it_says(
     provider_server: ProviderServer,
     tmp_path: Path,

@@ -78,7 +78,7 @@ def test_a_window_that_cannot_be_cut_is_answered(provider_server: ProviderServer
     assert len(provider_server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("odd", [{"tools": "x"}, {"tools": [1], "tool_choice": "required"}, {"n": "many"}])
 def test_a_body_without_sense_ends_a_dry_run_of_nobody(provider_server: ProviderServer, odd: dict[str, Any]) -> None:
     with scope(provider_server, dry_run=True):

@@ -35,7 +35,7 @@ def post(server: ProviderServer, token: str, text: str, **more: object) -> httpx
     return httpx.post(url, json=chat(text, **more), headers=headers, verify=TLS, timeout=20)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_fresh_token_is_got_when_the_old_one_has_run_out(provider_server: ProviderServer, status: int) -> None:
     got: list[str] = []
@@ -53,7 +53,7 @@ def test_a_fresh_token_is_got_when_the_old_one_has_run_out(provider_server: Prov
     assert len(provider_server.billed(batch=True)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_credential_that_cannot_be_renewed_is_told(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
@@ -76,7 +76,7 @@ def test_a_credential_that_cannot_be_renewed_is_told(
     assert len(provider_server.creates()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_tokens_of_one_account_share_its_batches(provider_server: ProviderServer) -> None:
     """An Entra token is another one each hour; whose it is stays."""
 
@@ -96,7 +96,7 @@ def test_tokens_of_one_account_share_its_batches(provider_server: ProviderServer
     assert len(provider_server.creates()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", ["m", "n"])
 def test_a_newer_call_brings_the_token_for_an_older_job(provider_server: ProviderServer, model: str) -> None:
     """Without a source of fresh tokens: a call that comes later has one, whatever model of the account it asks."""
@@ -126,7 +126,7 @@ def test_a_newer_call_brings_the_token_for_an_older_job(provider_server: Provide
     assert answers == [200, 200]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_refused_key_is_not_replaced_by_a_token(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +144,7 @@ def test_a_refused_key_is_not_replaced_by_a_token(
     assert answer.status_code == 401
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_source_of_tokens_that_does_not_answer_is_not_waited_for(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

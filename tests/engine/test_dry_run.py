@@ -8,7 +8,7 @@ from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, ask_claude, said, scope
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_dry_run_sends_and_writes_nothing(
     provider_server: ProviderServer, batchling_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -26,7 +26,7 @@ def test_a_dry_run_sends_and_writes_nothing(
     assert "/v1/messages" in report
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_dry_run_knows_what_the_cache_holds(
     provider_server: ProviderServer, batchling_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,7 +42,7 @@ def test_a_dry_run_knows_what_the_cache_holds(
     assert sorted((path, path.stat().st_mtime_ns) for path in batchling_cache.rglob("*")) == before
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("dimensions", "size"), [(None, 1536), (8, 8)])
 def test_embeddings_have_the_asked_dimensions(
     provider_server: ProviderServer, dimensions: int | None, size: int

@@ -14,7 +14,7 @@ from tests.patience import be_patient
 LIMITED = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down", "details": None}}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_refused_key_is_the_providers_401(provider_server: ProviderServer) -> None:
     with scope(provider_server):
         openai = ask(provider_server, "x", key="sk-bad")
@@ -36,7 +36,7 @@ def test_a_bad_row_fails_alone(provider_server: ProviderServer) -> None:
     assert len(provider_server.creates()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_row_that_could_succeed_is_tried_again_and_then_told(provider_server: ProviderServer) -> None:
     provider_server.fail_rows(lambda body: "once" in str(body), 429, LIMITED, times=1)
     provider_server.fail_rows(lambda body: "always" in str(body), 429, LIMITED)
@@ -49,7 +49,7 @@ def test_a_row_that_could_succeed_is_tried_again_and_then_told(provider_server: 
     assert len(provider_server.creates()) == 2 + 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_job_that_fails_as_a_whole_concerns_every_row(provider_server: ProviderServer) -> None:
     with scope(provider_server):
         answer = ask(provider_server, "x", model="no-such-model")
@@ -73,7 +73,7 @@ def test_a_job_that_fails_for_one_row_spares_the_others(provider_server: Provide
     assert len(provider_server.billed()) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("call", [ask, ask_claude])
 def test_rows_that_expired_are_asked_again(provider_server: ProviderServer, call: object) -> None:
     provider_server.expire_job(done=0.0)
@@ -84,7 +84,7 @@ def test_rows_that_expired_are_asked_again(provider_server: ProviderServer, call
     assert len(provider_server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("call", [ask, ask_claude])
 def test_rows_that_never_run_are_told_in_the_providers_shape(provider_server: ProviderServer, call: object) -> None:
     for _ in range(3):
@@ -98,7 +98,7 @@ def test_rows_that_never_run_are_told_in_the_providers_shape(provider_server: Pr
     assert provider_server.billed() == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_half_an_expired_job_is_kept(provider_server: ProviderServer) -> None:
     provider_server.expire_job(done=0.5)
     with scope(provider_server, **together(10)):
@@ -109,7 +109,7 @@ def test_half_an_expired_job_is_kept(provider_server: ProviderServer) -> None:
     assert len(provider_server.billed()) == 10
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("call", [ask, ask_claude])
 def test_a_create_that_was_turned_away_is_repeated(provider_server: ProviderServer, call: object) -> None:
     provider_server.fail_call("POST", "/batches", 429, b"{}", {"retry-after": "0.01"}, times=2)
@@ -120,7 +120,7 @@ def test_a_create_that_was_turned_away_is_repeated(provider_server: ProviderServ
     assert len(provider_server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_key_that_stops_working_is_told_and_its_job_kept(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +155,7 @@ def test_a_key_that_no_header_can_carry_fails_as_it_does_without(
     assert provider_server.calls("POST") == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_key_with_strange_letters_is_the_providers_to_refuse(provider_server: ProviderServer) -> None:
     url = f"{provider_server.openai_url}/chat/completions"
     headers = {"authorization": "Bearer sk-bad…".encode()}

@@ -55,7 +55,7 @@ def reserve(family: Family, batch: str, amount: str = "0.4") -> bool:
 # The budget.
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_budget_is_for_all_workers(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
     """Eight workers with a call each share what is enough for two; none has ended while the others ask."""
     begin = HERE.Barrier(8)
@@ -102,7 +102,7 @@ def test_what_one_reserves_frees_or_pays_counts_for_all() -> None:
     assert family.budget.taken == Decimal("0.8")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_many_at_once_never_take_more_than_there_is() -> None:
     family = opened(1.0)
     begin = HERE.Barrier(6)
@@ -141,7 +141,7 @@ def test_what_a_killed_child_has_reserved_may_have_been_spent() -> None:
     assert reserve(family, "small", "0.3")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("reuses", [False, True])
 def test_a_child_that_closes_its_files_keeps_its_own_clean_and_spends_nothing(tmp_path: Path, reuses: bool) -> None:
     family = opened(1.0)
@@ -165,7 +165,7 @@ def test_a_child_that_closes_its_files_keeps_its_own_clean_and_spends_nothing(tm
     assert reserve(family, "mine")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_child_without_the_journal_answers_402(provider_server: ProviderServer) -> None:
     def as_a_daemon(context: Any) -> int:
         os.close(context._batcher.family._journal._file)
@@ -227,7 +227,7 @@ def test_a_launch_of_a_killed_child_counts() -> None:
     assert isinstance(family.launch(ACCOUNT, 1), tuple)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_forked_batch_waits_for_the_hour_of_its_parents(provider_server: ProviderServer) -> None:
     with scope(provider_server, max_batches_per_hour=1):
         assert ask(provider_server, "mine").status_code == 200
@@ -243,7 +243,7 @@ def test_a_forked_batch_waits_for_the_hour_of_its_parents(provider_server: Provi
 # The receipt.
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_receipt_has_what_children_and_their_children_did(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,7 +264,7 @@ def test_the_receipt_has_what_children_and_their_children_did(
     assert "no call was intercepted" not in caplog.text
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_goes_real_time_in_a_child_is_reported(
     provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,7 +276,7 @@ def test_what_goes_real_time_in_a_child_is_reported(
     assert "1 went real time" in report
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_child_leaves_the_report_to_its_parent(
     provider_server: ProviderServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -319,7 +319,7 @@ def test_a_batch_that_two_processes_follow_is_counted_by_the_one_that_tells_its_
     assert report.receipt(1.0).cost == cost
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nothing_is_shared_before_the_first_fork_and_after_the_scope(provider_server: ProviderServer) -> None:
     context = scope(provider_server)
     with context:

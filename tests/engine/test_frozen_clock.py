@@ -51,7 +51,7 @@ FREEZERS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("when", ["import frozen", "later"])
 @pytest.mark.parametrize("kind", FREEZERS)
 def test_a_scope_in_a_program_whose_clock_stands_still(kind: str, when: str) -> None:

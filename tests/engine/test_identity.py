@@ -94,7 +94,7 @@ def test_calls_that_differ_in_labels_alone_are_samples(provider_server: Provider
     assert len(provider_server.billed()) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_joined_duplicates_may_differ_in_labels(provider_server: ProviderServer) -> None:
     with scope(provider_server, duplicates="join"):
         answers = post(provider_server, [chat("q", user=f"u{n}") for n in range(4)])
@@ -103,7 +103,7 @@ def test_joined_duplicates_may_differ_in_labels(provider_server: ProviderServer)
     assert len(provider_server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_retry_with_another_label_joins_its_first_try(provider_server: ProviderServer) -> None:
     with scope(provider_server):
         tries = [{"x-stainless-retry-count": f"{count}"} for count in range(2)]
@@ -113,7 +113,7 @@ def test_a_retry_with_another_label_joins_its_first_try(provider_server: Provide
     assert len(provider_server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_dry_run_knows_what_is_cached(provider_server: ProviderServer) -> None:
     with scope(provider_server):
         post(provider_server, [chat("q", user="u1")])
@@ -152,7 +152,7 @@ def test_random_ids_of_tool_calls_buy_nothing_twice(provider_server: ProviderSer
         assert len(row["messages"][2]["tool_call_id"]) == 32
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_changes_an_answer_is_asked_again(provider_server: ProviderServer) -> None:
     for seed in (1, 2):
         with scope(provider_server):
@@ -178,7 +178,7 @@ def test_a_trace_makes_no_account(provider_server: ProviderServer, name: str, ca
     assert name not in caplog.text
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_header_that_is_new_in_every_call_is_left_out(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -200,7 +200,7 @@ def test_calls_that_come_later_go_without_it_too(provider_server: ProviderServer
     assert sorted(provider_server.jobs().values()) == [6, 6]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_few_calls_show_nothing(provider_server: ProviderServer, caplog: pytest.LogCaptureFixture) -> None:
     with scope(provider_server):
         per_call(provider_server, 4, "x-whatever-id")
@@ -220,7 +220,7 @@ def test_two_tenants_stay_apart(provider_server: ProviderServer, name: str, capl
     assert f"header {name} " not in caplog.text
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["x-api-key", "x-user-id", "x-team", "x-session-token", "helicone-auth"])
 def test_who_asks_is_never_left_out(provider_server: ProviderServer, name: str) -> None:
     with scope(provider_server):
@@ -229,7 +229,7 @@ def test_who_asks_is_never_left_out(provider_server: ProviderServer, name: str) 
     assert sorted(provider_server.jobs().values()) == [1] * 6
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_value_that_comes_again_separates_again(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -302,7 +302,7 @@ def test_another_process_finds_the_credential(provider_server: ProviderServer, b
     assert find_site(record.target, PROVIDERS["openai"], {"OPENAI_API_KEY": "sk-2"}, *place) is None
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_provider_that_fails_at_it_leaves_nobody_waiting(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

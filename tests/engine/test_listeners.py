@@ -62,7 +62,7 @@ def test_a_listener_that_raises_is_logged_once_and_stays_called(
     assert complaints[0].exc_info is not None
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_listener_that_blocks_delays_no_answer_and_is_waited_for_so_long_only(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +79,7 @@ def test_a_listener_that_blocks_delays_no_answer_and_is_waited_for_so_long_only(
     free.set()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_several_listeners_and_a_listener_that_needs_the_loop(provider_server: ProviderServer) -> None:
     heard: list[events.Event] = []
     seen: list[events.Event] = []
@@ -102,7 +102,7 @@ def test_several_listeners_and_a_listener_that_needs_the_loop(provider_server: P
     assert names(seen)[-1] == "Answered"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_child_tells_its_own_events(provider_server: ProviderServer) -> None:
     heard: list[events.Event] = []

@@ -83,7 +83,7 @@ def test_ctrl_c_detaches_and_the_next_run_collects(
     assert len(provider_server.billed()) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_interpreter_exit_with_an_open_scope(provider_server: ProviderServer, batchling_cache: Path) -> None:
     provider_server.hold()
     program = """
@@ -112,7 +112,7 @@ def _in_child(server: ProviderServer, text: str, answers: object) -> None:
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @needs_fork
 def test_forked_children_use_the_scope_they_were_born_in(provider_server: ProviderServer) -> None:
     context = multiprocessing.get_context("fork")
@@ -137,7 +137,7 @@ def _spawned(server: _Address, text: str, answers: object) -> None:
         answers.put(ask(server, text).status_code)  # type: ignore[attr-defined, arg-type]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_spawned_children_open_their_own(provider_server: ProviderServer) -> None:
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()

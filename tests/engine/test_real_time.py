@@ -48,7 +48,7 @@ def test_a_batch_api_that_ends_after_the_upload(provider_server: ProviderServer)
     assert len(provider_server.billed(batch=False)) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_missing_gateway_is_not_asked_twice_for_one_call(provider_server: ProviderServer) -> None:
     """The real-time call goes out once, as the caller made it."""
     provider_server.fail_call("POST", "/files", 404, BODY)
@@ -87,7 +87,7 @@ def test_calls_to_hosts_that_nobody_knows_are_reported(
     assert "full price" not in report
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_official_host_that_has_no_batches_for_an_account(
     provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,7 +101,7 @@ def test_an_official_host_that_has_no_batches_for_an_account(
     assert "the account has no batch API" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_model_without_a_batch_form(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
     """The job fails because of its model; real time has it. Other models are batched all the same."""
     provider_server.fail_job("model_not_found", "The model `m` is not supported in a batch.", 1, "body.model")
@@ -121,7 +121,7 @@ def test_a_model_without_a_batch_form(provider_server: ProviderServer, capsys: p
     assert "model without a batch form" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_model_that_does_not_exist_gets_the_providers_own_answer(provider_server: ProviderServer) -> None:
     url, headers = f"{provider_server.openai_url}/chat/completions", {"authorization": "Bearer sk-1"}
     body = {**chat("a"), "model": "no-such-model"}
@@ -133,7 +133,7 @@ def test_a_model_that_does_not_exist_gets_the_providers_own_answer(provider_serv
     assert plain.status_code == 404
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("library", ["httpx", "httpx async", "requests", "aiohttp"])
 def test_every_library_sends_what_comes_back(provider_server: ProviderServer, library: str) -> None:
     """With the body, the headers and the time limit that it had."""

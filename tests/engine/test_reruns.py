@@ -71,7 +71,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [text for record in caplog.records if "this program made before" in (text := record.getMessage())]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", VOLATILE)
 def test_what_differs_is_named(provider_server: ProviderServer, caplog: pytest.LogCaptureFixture, name: str) -> None:
     program, expected = VOLATILE[name]
@@ -102,7 +102,7 @@ ASKS_NEW: dict[str, Program] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ASKS_NEW)
 def test_new_questions_are_no_news(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture, name: str
@@ -122,7 +122,7 @@ def test_a_run_that_goes_on_is_no_news(provider_server: ProviderServer, caplog: 
     assert told(caplog) == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_calls_are_no_news(provider_server: ProviderServer, caplog: pytest.LogCaptureFixture) -> None:
     for number in (1, 2):
         run(provider_server, VOLATILE["a seed"][0], number, calls=2)
@@ -130,7 +130,7 @@ def test_two_calls_are_no_news(provider_server: ProviderServer, caplog: pytest.L
     assert told(caplog) == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_it_is_told_once_and_before_the_money_is_spent(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -172,7 +172,7 @@ def test_a_dry_run_writes_nothing(provider_server: ProviderServer, batchling_cac
     assert not batchling_cache.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nothing_of_a_prompt_is_kept(provider_server: ProviderServer, batchling_cache: Path) -> None:
     with scope(provider_server):
         post(provider_server, [chat("an unmistakable secret", stop=["unspeakable"], logit_bias={"hush hush": 1})])
@@ -196,7 +196,7 @@ DAMAGE = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_is_passed_over(
     provider_server: ProviderServer, batchling_cache: Path, caplog: pytest.LogCaptureFixture, damage: bytes
@@ -217,7 +217,7 @@ def test_a_folder_that_is_none_is_passed_over(provider_server: ProviderServer, b
     run(provider_server, VOLATILE["a seed"][0], 1)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_clearing_the_cache_clears_them_too(provider_server: ProviderServer, batchling_cache: Path) -> None:
     run(provider_server, VOLATILE["a seed"][0], 1)
     assert jobs.contents().bytes >= next((batchling_cache / "programs").iterdir()).stat().st_size
@@ -252,7 +252,7 @@ with batchify(gateways={gateway: "openai"}, batch_size=4, batch_window_seconds=9
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_programs_are_told_apart(provider_server: ProviderServer, tmp_path: Path, batchling_cache: Path) -> None:
     said = []
     for name, seed in (("one.py", 1), ("two.py", 2), ("one.py", 3)):

@@ -17,7 +17,7 @@ from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, ask_claude, said, scope, together
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_second_run_makes_no_call_at_all(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
     texts = [f"{n % 7}" for n in range(20)]
     with scope(provider_server):
@@ -32,7 +32,7 @@ def test_a_second_run_makes_no_call_at_all(provider_server: ProviderServer, caps
     assert "0 calls batched, 20 from cache, 0 went real time" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_ten_samples_are_the_same_ten_again(provider_server: ProviderServer) -> None:
     # Each row is answered with its own key, as a provider that samples would answer each differently.
     provider_server.vary()
@@ -46,7 +46,7 @@ def test_ten_samples_are_the_same_ten_again(provider_server: ProviderServer) -> 
     assert len(provider_server.billed()) == 10
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_more_samples_buy_only_the_new_ones(provider_server: ProviderServer) -> None:
     with scope(provider_server, **together(3)):
         ask_all(provider_server, ["same"] * 3)
@@ -57,7 +57,7 @@ def test_more_samples_buy_only_the_new_ones(provider_server: ProviderServer) -> 
     assert sorted(provider_server.jobs().values()) == [2, 3]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_without_a_cache_nothing_touches_the_disk(provider_server: ProviderServer, batchling_cache: Path) -> None:
     for _ in range(2):
         with scope(provider_server, cache=False):
@@ -67,7 +67,7 @@ def test_without_a_cache_nothing_touches_the_disk(provider_server: ProviderServe
     assert not batchling_cache.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_failures_are_not_kept(provider_server: ProviderServer) -> None:
     error = {"error": {"message": "no", "type": "invalid_request_error", "param": None, "code": None}}
     provider_server.fail_rows(lambda body: "bad" in str(body), 400, error, times=1)
@@ -79,7 +79,7 @@ def test_failures_are_not_kept(provider_server: ProviderServer) -> None:
     assert len(provider_server.billed()) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_attaches_to_what_a_detached_run_left(provider_server: ProviderServer) -> None:
     provider_server.hold()
     with pytest.raises(LookupError), scope(provider_server, batch_window_seconds=0.05):
@@ -112,7 +112,7 @@ def _quietly(call: object, server: ProviderServer) -> None:
         call(server, "left")  # type: ignore[operator]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_record_is_on_disk_before_the_create_call(provider_server: ProviderServer, batchling_cache: Path) -> None:
     """A create call that is answered with 400 shows what had been written when it left."""
     provider_server.fail_call("POST", "/batches", 400, b'{"error": {"message": "no"}}')

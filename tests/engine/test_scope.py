@@ -50,7 +50,7 @@ def test_bad_values_raise_at_the_call_and_name_the_argument(name: str, values: l
             batchify(**{name: value})  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_gateways_of_the_environment(provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
     gateways = ",".join(f"{base}={name}" for base, name in provider_server.gateways.items())
     monkeypatch.setenv("BATCHLING_GATEWAYS", gateways)
@@ -79,7 +79,7 @@ def test_nothing_happens_nothing_is_reported(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_inner_scope_wins(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
     with scope(provider_server):
         ask(provider_server, "outer")
@@ -93,7 +93,7 @@ def test_the_inner_scope_wins(provider_server: ProviderServer, capsys: pytest.Ca
     assert "2 calls batched in 2 batches" in outer
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_scopes_in_several_threads_at_once(provider_server: ProviderServer) -> None:
     begin = threading.Barrier(3)
 
@@ -110,7 +110,7 @@ def test_scopes_in_several_threads_at_once(provider_server: ProviderServer) -> N
     assert len(provider_server.creates()) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_worker_threads_are_in_the_scope(provider_server: ProviderServer) -> None:
     answers: list[httpx.Response] = []
     with scope(provider_server):
@@ -145,13 +145,13 @@ async def _in_async_with(server: ProviderServer) -> list[httpx.Response]:
         return await gather(server, ["a", "b", "c"])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_async_with(provider_server: ProviderServer) -> None:
     assert len(asyncio.run(_in_async_with(provider_server))) == 3
     assert len(provider_server.billed(batch=True)) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_sync_with_inside_a_running_loop(provider_server: ProviderServer) -> None:
     async def program() -> list[httpx.Response]:
         with scope(provider_server):
@@ -161,7 +161,7 @@ def test_a_sync_with_inside_a_running_loop(provider_server: ProviderServer) -> N
     assert len(provider_server.billed(batch=True)) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_blocking_call_inside_a_coroutine_blocks_only_its_loop(provider_server: ProviderServer) -> None:
     async def program() -> httpx.Response:
         with scope(provider_server):
@@ -235,7 +235,7 @@ def test_an_exception_submits_nothing(provider_server: ProviderServer, capsys: p
     assert "2 withdrawn" in report
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_cancelled_caller_is_withdrawn(provider_server: ProviderServer) -> None:
     async def program() -> None:
         async with scope(provider_server, batch_window_seconds=1.0):  # type: ignore[attr-defined]
@@ -268,7 +268,7 @@ def test_a_caller_cancelled_after_submission_is_joined_by_the_next(provider_serv
     assert len(provider_server.creates()) == len(provider_server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_timeouts_of_the_client_do_not_kill_a_batched_call(provider_server: ProviderServer) -> None:
     with scope(provider_server, batch_window_seconds=0.5):
         headers = {"authorization": "Bearer sk-1"}
@@ -279,7 +279,7 @@ def test_timeouts_of_the_client_do_not_kill_a_batched_call(provider_server: Prov
     assert answer.elapsed.total_seconds() >= 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_batch_leaves_when_it_is_full(provider_server: ProviderServer) -> None:
     with scope(provider_server, batch_size=10, batch_window_seconds=30):
         ask_all(provider_server, [f"{n}" for n in range(40)])
@@ -287,7 +287,7 @@ def test_a_batch_leaves_when_it_is_full(provider_server: ProviderServer) -> None
     assert sorted(provider_server.jobs().values()) == [10, 10, 10, 10]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_queues_are_strict_by_provider_endpoint_and_model(provider_server: ProviderServer) -> None:
     def job(number: int) -> int:
         match number % 4:
@@ -306,7 +306,7 @@ def test_queues_are_strict_by_provider_endpoint_and_model(provider_server: Provi
     assert sorted(provider_server.jobs().values()) == [2, 2, 2, 2]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_credentials_make_two_batches_and_nothing_crosses(provider_server: ProviderServer) -> None:
     for _ in range(2):
         with scope(provider_server):
@@ -321,7 +321,7 @@ def test_two_credentials_make_two_batches_and_nothing_crosses(provider_server: P
     assert not one & other
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_duplicates_are_samples_unless_they_are_joined(provider_server: ProviderServer) -> None:
     with scope(provider_server):
         ask_all(provider_server, ["same"] * 10)
@@ -333,7 +333,7 @@ def test_duplicates_are_samples_unless_they_are_joined(provider_server: Provider
     assert len(answers) == 10
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_sdks_retry_joins_its_first_try(provider_server: ProviderServer) -> None:
     async def program() -> list[httpx.Response]:
         url = f"{provider_server.openai_url}/chat/completions"
@@ -350,7 +350,7 @@ def test_an_sdks_retry_joins_its_first_try(provider_server: ProviderServer) -> N
     assert len(provider_server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_went_real_time_is_reported_with_the_reason(
     provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -389,7 +389,7 @@ def test_what_went_real_time_is_reported_with_the_reason(
         assert reason in report
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_program_prints_the_same_with_and_without(provider_server: ProviderServer) -> None:
     def program() -> list[str]:
         prints = [said(r) for r in ask_all(provider_server, ["a", "b", "a"])]

@@ -62,7 +62,7 @@ async def serve(app: App, requests: int) -> list[int]:
     return [answer.status_code for answer in answers]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_scope_around_the_server_has_all_requests(provider_server: ProviderServer) -> None:
     with scope(provider_server, **together(6)):
         statuses = asyncio.run(serve(App(provider_server, None), 6))
@@ -71,7 +71,7 @@ def test_a_scope_around_the_server_has_all_requests(provider_server: ProviderSer
     assert len(provider_server.billed(batch=True)) == 6
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_scope_in_the_lifespan_has_none_and_says_so_at_the_first(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -95,7 +95,7 @@ def test_scopes_of_one_loop_that_overlap(times: tuple[float, float]) -> None:
     assert handlers() == before
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(
@@ -516,7 +516,7 @@ def run(program: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", CASES)
 def test_real_signals(case: str) -> None:
     program, status, output = CASES[case]
@@ -524,7 +524,7 @@ def test_real_signals(case: str) -> None:
     assert (returned, printed) == (status, output), errors
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("case", UVICORN)
 def test_beside_uvicorn(case: str, loop: str) -> None:

@@ -83,7 +83,7 @@ def test_a_call_is_a_child_of_its_callers_span_and_linked_with_its_batch(provide
     }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_tokens_of_the_cache_are_not_counted_again(provider_server: ProviderServer) -> None:
     with scope(provider_server):
         ask(provider_server, "hi")
@@ -98,7 +98,7 @@ def test_tokens_of_the_cache_are_not_counted_again(provider_server: ProviderServ
     assert seen.points("gen_ai.client.token.usage") == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_failed_row_is_an_error(provider_server: ProviderServer) -> None:
     provider_server.fail_rows(lambda body: True, 400, {"error": {"message": "no"}})
     seen = Exporters()
@@ -113,7 +113,7 @@ def test_a_failed_row_is_an_error(provider_server: ProviderServer) -> None:
     assert duration.attributes["error.type"] == "400"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_dry_run_and_a_real_time_call_leave_no_span(provider_server: ProviderServer) -> None:
     seen = Exporters()
     with scope(provider_server, on_event=seen.listener, dry_run=True):
@@ -124,7 +124,7 @@ def test_a_dry_run_and_a_real_time_call_leave_no_span(provider_server: ProviderS
     assert seen.spans.get_finished_spans() == ()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_scope_left_early_ends_its_spans(provider_server: ProviderServer) -> None:
     provider_server.hold()
     seen = Exporters()
@@ -147,7 +147,7 @@ def test_a_scope_left_early_ends_its_spans(provider_server: ProviderServer) -> N
     assert call.attributes["error.type"] == "Detached"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_anthropic_input_includes_what_came_from_the_cache(provider_server: ProviderServer) -> None:
     seen = Exporters()
     with scope(provider_server, on_event=seen.listener):
@@ -239,7 +239,7 @@ def test_spans_and_costs_count_the_same_tokens(
     assert (cost.input, cost.output) == (counts["input_tokens"], counts["output_tokens"])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_without_the_extra_the_way_out_is_named() -> None:
     program = "import sys; sys.modules['opentelemetry'] = None\nimport batchling.telemetry"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -247,7 +247,7 @@ def test_without_the_extra_the_way_out_is_named() -> None:
     assert "ImportError: batchling.telemetry needs the OpenTelemetry API: pip install 'batchling[otel]'" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_who_uses_none_of_it_imports_none_of_it() -> None:
     program = "import sys, batchling.scope.api; sys.exit('opentelemetry' in sys.modules or 'batchling.telemetry' in sys.modules)"
 

@@ -60,7 +60,7 @@ def inputs(server: ProviderServer) -> list[str]:
     return [file["id"] for file in files if file["purpose"] == "batch"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name, each in PROVIDERS.items() if isinstance(each, FileDialect)])
 def test_an_input_file_is_deleted_where_the_provider_lets_us(server: ProviderServer, name: str) -> None:
     if name not in BY_NAME or PROVIDERS[name].limits.least > 1:
@@ -76,7 +76,7 @@ def test_an_input_file_is_deleted_where_the_provider_lets_us(server: ProviderSer
     assert len(server.billed()) == len(server.creates()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_result_files_stay(server: ProviderServer) -> None:
     with opened():
         asked("a")
@@ -88,7 +88,7 @@ def test_result_files_stay(server: ProviderServer) -> None:
     assert deleted[0] not in read
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -119,7 +119,7 @@ def test_a_delete_that_fails_changes_nothing(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nobody_waits_for_a_delete_that_hangs(server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
     be_patient(monkeypatch, tidying=600.0)
     server.stall_call("DELETE", "/files/", times=2)
@@ -129,7 +129,7 @@ def test_nobody_waits_for_a_delete_that_hangs(server: ProviderServer, monkeypatc
     assert len(server.billed()) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_without_a_cache_it_is_deleted_once_the_callers_have_their_answers(server: ProviderServer) -> None:
     heard: list[events.Event] = []
     seen: list[int] = []
@@ -145,7 +145,7 @@ def test_without_a_cache_it_is_deleted_once_the_callers_have_their_answers(serve
     assert len(deletes(server)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_it_stays_where_others_ask_the_provider(server: ProviderServer) -> None:
     """Whoever comes to such a batch later has the disk's record alone, and downloads its results."""
     for _ in range(2):
@@ -155,7 +155,7 @@ def test_it_stays_where_others_ask_the_provider(server: ProviderServer) -> None:
     assert len(server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_it_stays_when_the_disk_did_not_take_the_answers(
     server: ProviderServer, batchling_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +168,7 @@ def test_it_stays_when_the_disk_did_not_take_the_answers(
     assert len(inputs(server)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_it_stays_when_the_results_cannot_be_read(server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
     be_patient(monkeypatch, results=0.2)
     be_patient(monkeypatch, rows=0.1)
@@ -189,7 +189,7 @@ def test_it_stays_at_gateways(provider_server: ProviderServer) -> None:
     assert provider_server.calls("DELETE") == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_who_collects_deletes(server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
     server.hold()

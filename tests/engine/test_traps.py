@@ -21,7 +21,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_loop_of_calls(provider_server: ProviderServer, caplog: pytest.LogCaptureFixture) -> None:
     with scope(provider_server, batch_window_seconds=0.01):
         for number in range(5):
@@ -31,7 +31,7 @@ def test_a_loop_of_calls(provider_server: ProviderServer, caplog: pytest.LogCapt
     assert "batches of m in a row held one request each" in text
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_semaphore(provider_server: ProviderServer, caplog: pytest.LogCaptureFixture) -> None:
     async def program() -> None:
         few = asyncio.Semaphore(2)
@@ -49,7 +49,7 @@ def test_a_semaphore(provider_server: ProviderServer, caplog: pytest.LogCaptureF
     assert "held 2 requests each" in text
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_program_that_asks_at_once_is_told_nothing(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -127,7 +127,7 @@ async def around_as_completed(server: ProviderServer) -> None:
 IN_CHILD_TASKS = [around_gather, around_group, around_wait, around_task, around_as_completed]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("program", [by_wait_for, by_timeout, by_anyio, *IN_CHILD_TASKS])
 def test_a_time_limit_is_told_before_the_wait(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture, program: Any
@@ -146,7 +146,7 @@ def test_a_time_limit_is_told_before_the_wait(
     assert warnings(caplog) == told[0]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_time_limit_of_trio(provider_server: ProviderServer, caplog: pytest.LogCaptureFixture) -> None:
     async def program() -> None:
         with trio.fail_after(1000):
@@ -158,7 +158,7 @@ def test_a_time_limit_of_trio(provider_server: ProviderServer, caplog: pytest.Lo
     assert "after 17 min" in warnings(caplog)[0]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_limits_of_other_tasks_are_not_those_of_the_call(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -168,7 +168,7 @@ def test_the_limits_of_other_tasks_are_not_those_of_the_call(
     assert warnings(caplog) == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_call_that_is_answered_from_the_cache_has_no_time_to_wait(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -180,7 +180,7 @@ def test_a_call_that_is_answered_from_the_cache_has_no_time_to_wait(
     assert warnings(caplog) == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_short_cache_marks(provider_server: ProviderServer, caplog: pytest.LogCaptureFixture) -> None:
     def system(**more: str) -> list[dict[str, object]]:
         return [{"type": "text", "text": "long", "cache_control": {"type": "ephemeral", **more}}]
@@ -232,7 +232,7 @@ def test_hooks_that_were_taken_out(provider_server: ProviderServer, caplog: pyte
     assert "uninstall_hooks()" in warnings(caplog)[0]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_is_no_empty_scope(provider_server: ProviderServer, caplog: pytest.LogCaptureFixture) -> None:
     with scope(provider_server):  # the inner one had them
         with scope(provider_server):
@@ -243,7 +243,7 @@ def test_what_is_no_empty_scope(provider_server: ProviderServer, caplog: pytest.
     assert warnings(caplog) == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_first_call_at_full_price_is_told_before_the_scope_ends(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture
 ) -> None:

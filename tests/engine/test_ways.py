@@ -97,7 +97,7 @@ def fault_of(url: str, way: Way | None = None) -> NetworkFault:
 # Trust.
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_the_client_trusts_is_trusted(provider_server: ProviderServer, authority: trustme.CA) -> None:
     with tls(provider_server, server_context(authority)) as url, scope(f"{url}/openai/v1"):
         future = submit(f"{url}/openai/v1", "a", Way(tls=client_context(authority)))
@@ -105,7 +105,7 @@ def test_what_the_client_trusts_is_trusted(provider_server: ProviderServer, auth
     assert len(provider_server.billed(batch=True)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 @pytest.mark.parametrize("way", [None, Way()])
 def test_what_the_environment_trusts_is_trusted(
@@ -123,7 +123,7 @@ def test_what_the_environment_trusts_is_trusted(
         assert get(f"{url}/openai/v1/batches", way).status == 200
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
 def test_a_folder_of_certificates_is_trusted(
     provider_server: ProviderServer, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -137,7 +137,7 @@ def test_a_folder_of_certificates_is_trusted(
         assert get(f"{url}/openai/v1/batches").status == 200
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_variables_add_to_each_other_and_to_the_system(
     provider_server: ProviderServer,
     authority: trustme.CA,
@@ -160,7 +160,7 @@ def test_variables_add_to_each_other_and_to_the_system(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_client_certificate_is_shown(provider_server: ProviderServer, authority: trustme.CA) -> None:
     clients, known = trustme.CA(), client_context(authority)
     clients.issue_cert("me@company.example").configure_cert(known)
@@ -214,7 +214,7 @@ def test_tls_where_there_is_none(provider_server: ProviderServer) -> None:
 # What cannot arrive goes real time, at once.
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("library", [httpx, httpx2])
 def test_the_clients_own_exception_for_a_certificate(
     provider_server: ProviderServer,
@@ -244,7 +244,7 @@ def test_the_clients_own_exception_for_a_certificate(
     assert provider_server.calls() == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_hook_that_tells_no_way(provider_server: ProviderServer, authority: trustme.CA) -> None:
     """The environment does not trust the gateway: real time. Others there are batched."""
     with tls(provider_server, server_context(authority)) as url:
@@ -256,7 +256,7 @@ def test_a_hook_that_tells_no_way(provider_server: ProviderServer, authority: tr
     assert len(provider_server.billed()) == len(provider_server.billed(batch=True)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("client", ["httpx", "httpx2", "httpx2 async", "requests", "aiohttp"])
 def test_the_trust_of_each_client_goes_along(
     provider_server: ProviderServer, authority: trustme.CA, tmp_path: Path, client: str
@@ -301,7 +301,7 @@ def test_openai_meets_its_own_wall(provider_server: ProviderServer, authority: t
         client.close()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_wall_on_the_way_to_a_job_is_waited_out(provider_server: ProviderServer, authority: trustme.CA) -> None:
     """The law holds: no network failure moves a record."""
     context = server_context(authority)
@@ -386,7 +386,7 @@ def test_a_wall_behind_a_create_call_is_waited_out(
 # What may pass is waited for, in words from the first failure on.
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("base", "words"),
     [
@@ -419,7 +419,7 @@ def test_the_first_message_says_why(
     assert "/v1" not in first.getMessage()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     from batchling.engine import sender
 
@@ -442,7 +442,7 @@ def test_a_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 # Proxies and sockets.
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("login", ["", "me:p@ss"])
 def test_a_proxy_leads_to_what_it_is_asked_for(
     provider_server: ProviderServer, authority: trustme.CA, login: str
@@ -464,7 +464,7 @@ def test_a_proxy_leads_to_what_it_is_asked_for(
     assert len(provider_server.billed(batch=True)) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("base", [INSIDE, INSIDE.replace("http", "https")])
 def test_a_proxy_that_wants_a_login(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture, base: str
@@ -507,7 +507,7 @@ def test_the_proxy_of_the_environment_with_its_login(
         assert len(proxy.asked) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_proxy_that_is_set_and_not_used_by_the_client(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -590,7 +590,7 @@ def test_a_socks_proxy_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (str(fault), fault.acted) == (f"the proxy at 127.0.0.1:{port} does not answer", False)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_unix_socket(provider_server: ProviderServer, tmp_path: Path) -> None:
     path = str(tmp_path / "s")
 
@@ -603,7 +603,7 @@ def test_a_unix_socket(provider_server: ProviderServer, tmp_path: Path) -> None:
     assert str(fault) == "the client's Unix socket cannot be reached (No such file or directory)"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_another_process_collects_on_the_environments_way(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
 ) -> None:
@@ -647,7 +647,7 @@ def test_a_pool_for_each_way_and_few_of_them(provider_server: ProviderServer) ->
     asyncio.run(run())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_makes_its_own_connections(provider_server: ProviderServer) -> None:
     """Two processes that write on one connection would get each other's answers."""
@@ -716,7 +716,7 @@ def test_compressed_answers(coding: str, packed: bytes, cut: bool) -> None:
             assert get(f"http://127.0.0.1:{front.port}/").body == (packed if cut else DATA)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_bomb_unfolds_in_pieces() -> None:
     from batchling.engine.decoding import decoder
 
@@ -727,7 +727,7 @@ def test_a_bomb_unfolds_in_pieces() -> None:
 # Nobody watches.
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nothing_else_logs_at_info(provider_server: ProviderServer, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), scope(provider_server.openai_url):
         assert submit(provider_server.openai_url, "a", Way()).result(20).status == 200
@@ -828,7 +828,7 @@ assert not {"httpx", "httpx2"} & set(sys.modules)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_no_module_is_imported_where_calls_are_made(provider_server: ProviderServer, authority: trustme.CA) -> None:
     with tls(provider_server, server_context(authority)) as trusted:
         run(IMPORTS, f"{provider_server.openai_url}/batches", trusted, str(closed_port()))

@@ -110,7 +110,7 @@ def test_a_job_that_a_read_only_cache_knows_is_watched_and_not_bought_again(
     assert len(provider_server.billed()) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_disk_that_becomes_full_at_any_write(
     provider_server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -158,7 +158,7 @@ with FileLock(sys.argv[1]):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_lock_that_a_frozen_process_holds(
     provider_server: ProviderServer,
     batchling_cache: Path,
@@ -220,7 +220,7 @@ def test_a_cache_without_results_holds_no_answer(provider_server: ProviderServer
     assert len(provider_server.calls("GET", "/content")) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_batch_that_cannot_be_read_is_not_bought_again(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -250,7 +250,7 @@ def test_a_batch_that_cannot_be_read_is_not_bought_again(
     assert len(provider_server.creates()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_results_that_are_stored_while_somebody_looks_are_not_taken_for_damaged(
     provider_server: ProviderServer,
     batchling_cache: Path,
@@ -297,7 +297,7 @@ def test_results_that_are_stored_while_somebody_looks_are_not_taken_for_damaged(
     assert len(provider_server.calls("GET", "/content")) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_whoever_gives_up_while_results_are_looked_at_damages_nothing(
     provider_server: ProviderServer,
     batchling_cache: Path,

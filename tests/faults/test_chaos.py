@@ -99,7 +99,7 @@ def test_eight_processes_share_two_thousand_requests(tmp_path: Path) -> None:
     assert bills(server) == [1] * 2_000, f"seed {seed}"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_another_takes_over_when_the_driver_is_killed(tmp_path: Path) -> None:
     with ProviderServer() as server:
         server.hold()

@@ -30,7 +30,7 @@ def stranger(like: bytes) -> bytes:
     return json.dumps({**json.loads(like), "custom_id": "somebody-else-0"}).encode()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("done", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("ending", ["expire_job", "cancel_job"])
@@ -45,7 +45,7 @@ def test_what_ran_is_kept_and_the_rest_asked_again(
     assert len(provider_server.billed()) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("call", [ask, ask_claude])
 @pytest.mark.parametrize("most", [0, 1, 3])
 def test_how_often_it_is_asked_again_is_an_option(
@@ -63,7 +63,7 @@ def test_how_often_it_is_asked_again_is_an_option(
     assert call(provider_server, "x").status_code == 200  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("bad", [{"a"}, {"a", "b", "c"}])
 def test_rows_that_failed_for_good_are_told_at_once_and_never_kept(
@@ -92,7 +92,7 @@ def test_rows_in_any_order_twice_and_of_strangers(provider_server: ProviderServe
     assert len(provider_server.billed()) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_success_wins_over_a_failure_of_the_same_row(provider_server: ProviderServer) -> None:
     def doubled(rows: list[bytes]) -> list[bytes]:
         return [row.replace(b'"status_code":200', b'"status_code":500') for row in rows] + rows[:2] + rows
@@ -113,7 +113,7 @@ def test_a_file_with_too_few_rows_is_downloaded_again(provider_server: ProviderS
     assert len(provider_server.jobs()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_broken_downloads_do_not_count_as_short_ones(provider_server: ProviderServer, provider: str) -> None:
     provider_server.cut_reply("GET", RESULTS[provider], times=3)
@@ -124,7 +124,7 @@ def test_broken_downloads_do_not_count_as_short_ones(provider_server: ProviderSe
     assert len(provider_server.jobs()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_rows_that_come_late_are_waited_for(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, provider: str
@@ -137,7 +137,7 @@ def test_rows_that_come_late_are_waited_for(
     assert len(provider_server.jobs()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("page", [b"<html>log in first</html>", b""])
 def test_a_page_in_place_of_results_buys_nothing(
@@ -152,7 +152,7 @@ def test_a_page_in_place_of_results_buys_nothing(
     assert len(provider_server.jobs()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_rows_that_are_in_no_file_are_asked_again(provider_server: ProviderServer, provider: str) -> None:
     provider_server.change_reply("GET", RESULTS[provider], lines(lambda rows: rows[:1]), times=3)
@@ -161,7 +161,7 @@ def test_rows_that_are_in_no_file_are_asked_again(provider_server: ProviderServe
     assert sorted(provider_server.jobs().values()) == [2, 3]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_row_with_a_passing_trouble_is_asked_again(provider_server: ProviderServer, provider: str) -> None:
     provider_server.fail_rows(lambda body: body["messages"][0]["content"] == "b", 529, OVERLOADED, times=1)
@@ -200,7 +200,7 @@ def test_finished_without_counts_and_files_is_waited_for_as_well(provider_server
     assert len(provider_server.jobs()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_finished_without_files_is_waited_for_briefly(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +236,7 @@ def test_a_row_without_money_is_not_asked_again(provider_server: ProviderServer)
     assert len(provider_server.jobs()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_job_cancelled_in_its_validation_has_no_file_and_no_counts(provider_server: ProviderServer) -> None:
     def bare(body: bytes) -> bytes:
         nothing = {"output_file_id": None, "error_file_id": None, "request_counts": {"total": 0, "completed": 0}}
@@ -249,7 +249,7 @@ def test_a_job_cancelled_in_its_validation_has_no_file_and_no_counts(provider_se
     assert list(provider_server.jobs().values()) == [3, 3]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_bad_lines_are_taken_out_one_by_one(provider_server: ProviderServer) -> None:
     """OpenAI names the first bad line only: five of them are five failed jobs, and the innocent run in the sixth."""
     for _ in range(5):
@@ -262,7 +262,7 @@ def test_bad_lines_are_taken_out_one_by_one(provider_server: ProviderServer) -> 
     assert len(provider_server.billed()) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_job_that_outlives_its_expiry_is_told_and_kept(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +277,7 @@ def test_a_job_that_outlives_its_expiry_is_told_and_kept(
     assert "long after its expiry" in late.text
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_job_may_take_as_long_as_its_provider_says(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,7 +293,7 @@ def test_a_job_may_take_as_long_as_its_provider_says(
         assert ask(provider_server, "x").status_code == 200
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_results_that_have_lapsed_are_bought_anew(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, batchling_cache: Path
 ) -> None:
@@ -309,7 +309,7 @@ def test_results_that_have_lapsed_are_bought_anew(
     assert len(provider_server.jobs()) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", ["gone", "cut", "scrambled"])
 def test_damaged_results_are_downloaded_again_and_not_bought(
     provider_server: ProviderServer, batchling_cache: Path, damage: str
@@ -331,7 +331,7 @@ def test_damaged_results_are_downloaded_again_and_not_bought(
     assert len(list(FileStore(str(batchling_cache)).rows(path.stem))) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_jobs_of_other_batches_are_not_taken_for_a_lost_one(
     provider_server: ProviderServer, batchling_cache: Path
 ) -> None:
@@ -361,7 +361,7 @@ def test_jobs_of_other_batches_are_not_taken_for_a_lost_one(
     assert len(provider_server.billed()) == 6
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_lost_job_is_looked_for_from_the_loss_of_its_reply_on(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, provider: str

@@ -29,7 +29,7 @@ def is_hard(body: Any) -> bool:
     return HARD in json.dumps(body)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @provider_cases
 @pytest.mark.parametrize("at", ["upload", "create", "job"])
 @pytest.mark.parametrize("message", NAMED)
@@ -46,7 +46,7 @@ def test_a_bad_row_is_refused_alone(
     assert len(provider_server.billed()) == len(asked) - len(refused)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["openai", "mistral", "openrouter"])
 def test_several_bad_rows_are_found_in_halves(provider_server: ProviderServer, name: str) -> None:
     asked = [f"text {number:02}" for number in range(24)]
@@ -60,7 +60,7 @@ def test_several_bad_rows_are_found_in_halves(provider_server: ProviderServer, n
     assert len(provider_server.billed(batch=True)) == 21
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_refusal_of_every_row_ends(provider_server: ProviderServer) -> None:
     provider_server.refuse_batches_with(lambda body: True, 422, "none of this", at="create")
     asked = [f"text {number:03}" for number in range(200)]
@@ -71,7 +71,7 @@ def test_a_refusal_of_every_row_ends(provider_server: ProviderServer) -> None:
     assert len(provider_server.creates()) < 300
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_of_the_account_is_told_at_once(provider_server: ProviderServer, status: int) -> None:
     provider_server.refuse_batches_of(status, "not you", fewer_than=1_000)
@@ -95,7 +95,7 @@ def test_a_job_that_fails_for_nothing_is_submitted_again(
     assert len(provider_server.creates()) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @provider_cases
 def test_what_ran_in_a_failed_job_is_read(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     if provider_case.name in ("anthropic", "sference"):
@@ -109,7 +109,7 @@ def test_what_ran_in_a_failed_job_is_read(provider_server: ProviderServer, provi
     assert len(provider_server.billed()) == len(asked)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_trouble_that_stays_is_told_as_the_providers_own(provider_server: ProviderServer) -> None:
     provider_server.fail_job("server_error", "we had trouble", times=20)
     answers = ask(provider_server, BY_NAME["openai"], ["a", "b"])

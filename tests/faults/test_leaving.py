@@ -84,7 +84,7 @@ def test_a_second_ctrl_c_cancels_the_jobs_and_waits_for_it(
     assert len(provider_server.billed()) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("method", "status"), [("POST", 403), ("GET", 401)])
 def test_a_job_that_was_not_cancelled_is_not_said_to_be(
     provider_server: ProviderServer, batchling_cache: Path, method: str, status: int
@@ -104,7 +104,7 @@ def test_a_job_that_was_not_cancelled_is_not_said_to_be(
     assert "1 of 1 job" not in errors
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_on_a_terminal_there_is_a_moment_for_the_second_ctrl_c(
     provider_server: ProviderServer, batchling_cache: Path
 ) -> None:
@@ -128,7 +128,7 @@ def test_on_a_terminal_there_is_a_moment_for_the_second_ctrl_c(
     assert len(provider_server.calls("POST", "/cancel")) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_ctrl_c_in_the_middle_of_an_upload_leaves_at_once(
     provider_server: ProviderServer, batchling_cache: Path
 ) -> None:
@@ -170,7 +170,7 @@ def test_signals_are_given_back() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_signal_that_comes_while_the_scope_is_left_is_not_swallowed(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +200,7 @@ def test_an_exception_submits_nothing(provider_server: ProviderServer) -> None:
     assert provider_server.calls("POST") == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_close_that_waits_for_something_says_so_and_ends(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -240,7 +240,7 @@ def test_close_is_idempotent_and_needs_nothing_to_have_happened(provider_server:
         batcher.detach().result(5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_loop_that_is_closed_with_calls_outstanding(provider_server: ProviderServer) -> None:
     """Nobody waits any more, and nobody tells us: the batch is finished, and its answers are kept."""
     import httpx
@@ -260,7 +260,7 @@ def test_a_loop_that_is_closed_with_calls_outstanding(provider_server: ProviderS
     assert len(provider_server.billed()) <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_threads_that_die_take_nobody_along(provider_server: ProviderServer) -> None:
     def die() -> None:
@@ -290,7 +290,7 @@ with batchify(**options, on_event=listen):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("leave", "status", "last"),
     [
@@ -324,7 +324,7 @@ def test_the_last_line_of_a_program_says_where_its_jobs_stand(
     assert len(provider_server.creates()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_jobs_that_are_over_are_not_spoken_of(provider_server: ProviderServer, batchling_cache: Path) -> None:
     """Left by an exception, then collected by a second scope of the same program."""
     provider_server.hold()

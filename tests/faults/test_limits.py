@@ -36,7 +36,7 @@ def statuses(server: ProviderServer, texts: list[str] = TEXTS, **options: object
         return [answer.status_code for answer in ask_all(server, texts)]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_full_queue_with_nothing_running_is_halved_until_it_fits(provider_server: ProviderServer) -> None:
     """OpenAI says it after the create call. Halves that do not fit beside each other wait for each other."""
     provider_server.limit_queue(5)
@@ -46,7 +46,7 @@ def test_a_full_queue_with_nothing_running_is_halved_until_it_fits(provider_serv
     assert max(rows for rows in provider_server.jobs().values()) <= 5
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_full_queue_waits_for_the_batches_that_fill_it(provider_server: ProviderServer) -> None:
     """Not halved: what is refused now fits when the first batch has ended."""
     provider_server.limit_queue(12)
@@ -73,7 +73,7 @@ def test_a_full_queue_waits_for_the_batches_that_fill_it(provider_server: Provid
     assert sorted(rows for rows in provider_server.jobs().values() if rows) == [9, 12]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_batch_that_an_earlier_run_left_is_brought_to_its_end(
     provider_server: ProviderServer, batchling_cache: Path
 ) -> None:
@@ -98,7 +98,7 @@ def targets(folder: Path) -> list[Target]:
     return [record.target for record in records if record is not None]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_queue_full_of_one_row_is_waited_for(provider_server: ProviderServer) -> None:
     provider_server.limit_queue(0)
     threading.Timer(0.5, provider_server.limit_queue, [1]).start()
@@ -146,7 +146,7 @@ def test_an_empty_purse_is_told_at_once(provider_server: ProviderServer) -> None
     assert len(provider_server.creates()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_so_many_batches_at_a_time(provider_server: ProviderServer) -> None:
     provider_server.hold()
     answers: list[int] = []
@@ -165,7 +165,7 @@ def test_so_many_batches_at_a_time(provider_server: ProviderServer) -> None:
     assert sorted(provider_server.jobs().values()) == [3, 3, 3, 3]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_so_many_batches_in_an_hour(provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(family, "HOUR", 0.8)
     answers: list[int] = []
@@ -183,7 +183,7 @@ def test_so_many_batches_in_an_hour(provider_server: ProviderServer, monkeypatch
     assert sorted(provider_server.jobs().values()) == [3, 3, 3, 3]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_who_gave_up_while_standing_in_line_is_not_sent(
     provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -210,7 +210,7 @@ async def _impatient(server: ProviderServer) -> None:
         await asyncio.wait_for(call, 0.3)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_row_over_the_line_limit_goes_real_time_and_is_reported(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,7 +222,7 @@ def test_a_row_over_the_line_limit_goes_real_time_and_is_reported(
     assert "larger than a row of a batch may be" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_embeddings_are_split_by_their_inputs(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,7 @@ PAGE = b"<!DOCTYPE html><title>Just a moment...</title>"
 PROVIDERS = pytest.mark.parametrize("provider", ["openai", "anthropic"])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @PROVIDERS
 @pytest.mark.parametrize("status", [500, 200])
 @pytest.mark.parametrize("most", [0, 2])
@@ -36,7 +36,7 @@ def test_a_create_that_may_have_acted_uses_up_a_try(
     assert len(provider_server.jobs()) == most + 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_may_have_been_paid_is_said(provider_server: ProviderServer) -> None:
     provider_server.lose_created(500, times=100)
     provider_server.spoil_lists("nothing")
@@ -47,7 +47,7 @@ def test_what_may_have_been_paid_is_said(provider_server: ProviderServer) -> Non
     assert "may have run and been billed" in answer.text
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @PROVIDERS
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_row_that_never_comes_has_an_end(provider_server: ProviderServer, provider: str, alone: bool) -> None:
@@ -110,7 +110,7 @@ def test_a_status_that_only_a_lenient_reader_takes(provider_server: ProviderServ
     assert run(provider_server, provider) == [200] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
 def test_an_error_file_that_stays_unreadable_costs_no_other_row(provider_server: ProviderServer, status: int) -> None:
     """litellm#36034 (403), #33989 (500)."""
@@ -156,7 +156,7 @@ def test_what_a_status_says_of_our_call_is_nobodys_answer(provider_server: Provi
     assert len(provider_server.billed(batch=False)) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @PROVIDERS
 @pytest.mark.parametrize("status", [302, 400, 401, 402, 403, 404, 409])
 @pytest.mark.parametrize("body", [b"{}", PAGE])
@@ -169,7 +169,7 @@ def test_one_refusal_ends_no_job(provider_server: ProviderServer, provider: str,
     assert len(provider_server.jobs()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("status", [302, 400, 404, 405, 409, 410])
 def test_a_refusal_that_stays_keeps_the_job(provider_server: ProviderServer, status: int) -> None:
     provider_server.fail_call("GET", "/batches/", status, b"{}", times=3)
@@ -179,7 +179,7 @@ def test_a_refusal_that_stays_keeps_the_job(provider_server: ProviderServer, sta
     assert len(provider_server.jobs()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_list_that_tells_nothing_buys_nothing(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +195,7 @@ def test_a_list_that_tells_nothing_buys_nothing(
     assert len(provider_server.jobs()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @PROVIDERS
 def test_a_list_that_does_not_advance_ends(provider_server: ProviderServer, provider: str) -> None:
     """litellm#37150."""
@@ -229,7 +229,7 @@ def test_an_end_in_an_unknown_word(provider_server: ProviderServer, provider: st
     assert run(provider_server, provider) == [200] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_only_jobs_that_exist_use_up_the_hour(provider_server: ProviderServer) -> None:
     held: list[events.Held] = []
 

@@ -76,7 +76,7 @@ def get(url: str) -> Call:
     return Call(Request("GET", url, (("authorization", f"Bearer {SECRET}"), ("openai-project", "p"))))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_redirect_to_another_host_takes_no_header_of_ours_along(provider_server: ProviderServer) -> None:
     """Signed download links point to somebody's storage."""
     with scope(provider_server):
@@ -167,7 +167,7 @@ def test_an_answer_without_an_end_is_not_held_in_memory(monkeypatch: pytest.Monk
         send(get(url))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_download_is_never_held_whole() -> None:
     """A hundred megabytes pass in pieces."""
     sizes: list[int] = []
@@ -194,7 +194,7 @@ def test_a_download_is_never_held_whole() -> None:
     assert max(sizes) < 1_000_000
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_a_provider_says_cannot_write_to_the_terminal(
     provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,7 +209,7 @@ def test_what_a_provider_says_cannot_write_to_the_terminal(
     assert len(shown) < 900
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_ids_and_words_of_a_provider_cannot_write_to_the_log(
     provider_server: ProviderServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -231,7 +231,7 @@ def test_ids_and_words_of_a_provider_cannot_write_to_the_log(
     assert all("\x1b" not in line and len(line) < 400 for line in shown)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("job_id", ["../../etc/passwd", "a/b?c=d#e", "..", "x" * 5_000, "\u2028\x00"])
 def test_an_id_of_the_provider_is_no_path(provider_server: ProviderServer, batchling_cache: Path, job_id: str) -> None:
     """It stays one segment of a URL, and never becomes the name of a file."""
@@ -253,7 +253,7 @@ def test_an_id_of_the_provider_is_no_path(provider_server: ProviderServer, batch
     }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nothing_secret_is_logged_printed_or_written(
     provider_server: ProviderServer,
     batchling_cache: Path,
@@ -320,7 +320,7 @@ def tls(server: ProviderServer, authority: trustme.CA) -> Iterator[str]:
         loop.close()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_certificates_follow_the_environment(
     provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -173,7 +173,7 @@ def test_a_middleware_may_change_the_address(gate: RecordingGate, echo: str) -> 
     assert "time limit" in reason
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_limits_of_a_passed_call_are_its_own(gate: RecordingGate) -> None:
     """The total limit is lifted while a batch may answer, and counts again for a call that leaves."""
     with echo_server() as (url, go_on):

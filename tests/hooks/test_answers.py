@@ -16,7 +16,7 @@ from batchling.hooks.wireless import AnsweringSocket
 header = st.tuples(st.text(max_size=20), st.text(max_size=40))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(st.integers(-5, 2000), st.lists(header, max_size=120), st.binary(max_size=300))
 def test_whatever_a_row_says_can_be_read(status: int, headers: list[tuple[str, str]], body: bytes) -> None:
     response = Response(status, tuple((name.lower(), value) for name, value in headers), body)

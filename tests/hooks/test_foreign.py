@@ -234,7 +234,7 @@ def test_a_redirect_that_leads_to_a_wanted_address_is_answered(client: str, gate
     assert json.loads(request.body) == {"a": 1}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_netrc_is_read(gate: RecordingGate, echo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1\nlogin me\npassword secret\n")
     (tmp_path / "netrc").chmod(0o600)
@@ -253,7 +253,7 @@ def test_netrc_is_read(gate: RecordingGate, echo: str, tmp_path: Path, monkeypat
     assert all("Basic" in json.dumps(each) for each in said)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("path", ["other", "v1/answer"])
 def test_plain_proxies_are_used(path: str, gate: RecordingGate, echo: str) -> None:
     url = f"http://nowhere.example/{path}"
@@ -271,7 +271,7 @@ def test_plain_proxies_are_used(path: str, gate: RecordingGate, echo: str) -> No
     assert gate.requests == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("path", ["other", "v1/answer"])
 def test_bodies_that_are_compressed_or_announced_go_as_they_are(path: str, gate: RecordingGate, echo: str) -> None:
     packed = gzip.compress(b'{"a": 1}', mtime=0)

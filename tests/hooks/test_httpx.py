@@ -71,7 +71,7 @@ def test_streams_can_be_read_every_way(library: Any, gate: RecordingGate) -> Non
         assert response.elapsed.total_seconds() >= 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_clients_made_before_subclassed_and_mounted(library: Any) -> None:
     class Mine(library.Client):  # type: ignore[misc]
         pass
@@ -112,7 +112,7 @@ def test_async_streams(library: Any, gate: RecordingGate) -> None:
     assert asyncio.run(program()) == ANSWER
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(httpx2, "alias_httpx"), reason="this httpx2 cannot alias httpx yet")
 @pytest.mark.parametrize("first", ["install", "alias"])
 def test_a_library_under_two_names_is_patched_once(first: str) -> None:
@@ -133,7 +133,7 @@ assert httpx2.Client.__dict__["_transport_for_url"] is original
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("module", ["httpx", "httpx2", "aiohttp", "requests"])
 def test_no_library_is_imported_before_the_program_does(module: str) -> None:
     program = f"""

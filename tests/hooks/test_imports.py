@@ -58,7 +58,7 @@ with ProviderServer() as server:
 """)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "modules",
     ["httpx._client httpx._api httpx", "urllib3.connectionpool urllib3.poolmanager"],
@@ -75,7 +75,7 @@ with ProviderServer() as server, scope(server):
 """)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_import_system_is_left_as_it_was() -> None:
     """Loaders are the library's own once it is loaded, and our finder goes with the hooks."""
     run("""
@@ -91,7 +91,7 @@ assert sys.meta_path == before
 """)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_library_that_another_thread_imports_right_now_is_waited_for() -> None:
     run("""
 import importlib.abc, threading

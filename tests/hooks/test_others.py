@@ -144,7 +144,7 @@ def test_threads_and_their_subclasses_see_the_scope(gate: RecordingGate) -> None
         threads[0].start()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_finished_thread_does_not_keep_its_scope() -> None:
     install_hooks()
     gate = RecordingGate()

@@ -19,7 +19,7 @@ from batchling.testing.redirection import Redirection
 TOLD = "the scope does not apply in it"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("method", "told"), [("spawn", True), ("forkserver", True), ("fork", False)])
 def test_a_process_that_starts_anew_is_told_once(caplog: pytest.LogCaptureFixture, method: str, told: bool) -> None:
     context: Any = multiprocessing.get_context(method)
@@ -65,7 +65,7 @@ def bedrock(provider_server: ProviderServer) -> Iterator[str]:
     redirection.uninstall()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_calls_by_botocore_are_reported_and_go_their_way(
     provider_server: ProviderServer, bedrock: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -161,7 +161,7 @@ def wrapping(self):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("first", ["theirs", "ours"])
 def test_beside_others_who_wrap_run(first: str) -> None:
     """As an error tracker does it: it takes the function out of the bound method and calls it with the thread."""

@@ -38,7 +38,7 @@ def alive(loops: list[weakref.ref[Any]]) -> int:
     return sum(loop() is not None for loop in loops)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
 def test_closed_loops_are_freed(kind: str) -> None:
     make = new_loop(kind)
@@ -52,7 +52,7 @@ def test_closed_loops_are_freed(kind: str) -> None:
     assert alive(loops) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_loops_that_never_saw_their_answer_are_freed(kind: str) -> None:
@@ -75,7 +75,7 @@ def test_loops_that_never_saw_their_answer_are_freed(kind: str) -> None:
     assert alive(loops) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_withdrawn_calls_keep_no_loop() -> None:
     loops = []
     never: list[Future[Response]] = []
@@ -96,7 +96,7 @@ def test_withdrawn_calls_keep_no_loop() -> None:
     assert alive(loops) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_trios_runs_are_freed() -> None:
     tokens = []
 
@@ -109,7 +109,7 @@ def test_trios_runs_are_freed() -> None:
     assert alive(tokens) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop", "trio"])
 def test_nobody_is_forgotten_when_many_threads_answer(kind: str) -> None:
     make = new_loop(kind) if kind != "trio" else None

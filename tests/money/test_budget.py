@@ -99,7 +99,7 @@ def test_while_a_batch_runs_its_reservation_stands(provider_server: ProviderServ
     assert len(provider_server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_resubmissions_are_covered(provider_server: ProviderServer) -> None:
     """A batch that expires without its rows costs nothing; its requests reserve again, and no more than once."""
     bodies = [body("first"), body("other")]
@@ -122,7 +122,7 @@ def test_a_refused_batch_gives_its_money_back(provider_server: ProviderServer) -
     assert len(provider_server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_cached_answers_cost_nothing(provider_server: ProviderServer) -> None:
     with budget(provider_server, 1.0, 1):
         ask(provider_server, body("first"))
@@ -133,7 +133,7 @@ def test_cached_answers_cost_nothing(provider_server: ProviderServer) -> None:
     assert len(provider_server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_another_scope_has_sent_meanwhile_costs_nothing(provider_server: ProviderServer) -> None:
     """This scope knows the cache as it was when it began, and learns only at its claim that a request is there."""
     context = budget(provider_server, 1.5 * most(body("first")), 1)

@@ -92,7 +92,7 @@ def test_a_dry_run_is_priced(provider_server: ProviderServer, capsys: pytest.Cap
     assert provider_server.calls() == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_is_not_known_is_said(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
     bodies = [body("a", max_tokens=5), body("b"), body("c", "house-model", max_tokens=5)]
     receipt = rehearse(provider_server, bodies, batch_size=None, batch_window_seconds=0.2)

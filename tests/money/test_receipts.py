@@ -228,7 +228,7 @@ def suppressed(server: ProviderServer, text: str) -> None:
         ask_all(server, [text])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_unknown_price_is_unknown(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
     receipt, _ = run(provider_server, CASES[0], ["a"], batch_size=1)
     nameless = Case("openai", "/v1/chat/completions", "house-model", in_openai, "usage", {}, "", {}, 0, 0)
@@ -314,7 +314,7 @@ print(context.receipt.to_json().decode())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_processes_count_once(provider_server: ProviderServer, batchling_cache: Path) -> None:
     processes = [start_program(provider_server, batchling_cache, PROGRAM) for _ in range(2)]
     outputs = [process.communicate("go\n", timeout=40)[0] for process in processes]

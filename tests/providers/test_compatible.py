@@ -64,7 +64,7 @@ def test_limits_are_within_what_the_server_takes(name: str) -> None:
     assert limits.least == dialect.least
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_job_is_found_by_either_file_of_an_upload_that_was_repeated(provider_server: ProviderServer) -> None:
     provider_case = BY_NAME["together"]
     provider_server.lose_reply("POST", "/files/upload")

@@ -72,7 +72,7 @@ def test_the_table_in_the_docs() -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_endpoint(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     """What a batch answers is what real time answers."""
     for path in provider_case.paths:
@@ -138,14 +138,14 @@ def test_all_rows_failed(provider_server: ProviderServer, provider_case: Provide
     assert len(provider_server.creates()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_partial_expiry(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     """Finished rows are answered, the others are asked again, and nothing is billed twice."""
     provider_server.expire_job(0.5)
     answer_in_two(provider_server, provider_case)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_cancelled(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     """The same, when the job's owner cancels it at the provider's site."""
     provider_server.cancel_job(0.5)

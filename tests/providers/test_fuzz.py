@@ -100,7 +100,7 @@ FLOWS: dict[str, Callable[[Provider, Site], Flow[Any]]] = {
 KINDS = {"submit": Job, "poll": Status, "fetch": type(None), "find": (Job, type(None)), "cancel": type(None)}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize("provider", FUZZED)
 def test_flows(provider: str, name: str) -> None:
@@ -117,7 +117,7 @@ def test_flows(provider: str, name: str) -> None:
     fuzz()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("provider", FUZZED)
 def test_rows_of_a_file(provider: str) -> None:
     @settings(max_examples=60, deadline=None)
@@ -138,7 +138,7 @@ def test_rows_of_a_file(provider: str) -> None:
     fuzz()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("provider", FUZZED)
 def test_error_bodies(provider: str) -> None:
     @settings(max_examples=60, deadline=None)

@@ -36,7 +36,7 @@ def test_rows_that_only_a_lenient_reader_takes_are_found() -> None:
     assert rows_within(b'\xef\xbb\xbf{"x": Infinity, "rows": [%s]}' % b", ".join(rows), "rows") == rows
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), max_size=3)))
 def test_a_whole_document_is_its_rows(objects: list[dict[str, Any]]) -> None:
     array = json.dumps(objects).encode()
@@ -117,7 +117,7 @@ loose = st.recursive(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(st.dictionaries(st.text(max_size=4), loose, max_size=4), st.booleans())
 def test_a_line_that_json_reads_yields_its_key_and_its_bytes(extra: dict[str, Any], escaped: bool) -> None:
     said = {**extra, "custom_id": "k", "response": {"status_code": 200, "body": {"id": "c", "x": extra}}}

@@ -337,7 +337,7 @@ def test_rows_that_never_ran(text: str) -> None:
     assert row(status=text, response={}).response is None
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @given(
     st.binary(max_size=80)
     | st.builds(

@@ -234,7 +234,7 @@ def test_no_thread_of_ours_imports_anything(
     assert provider_server.billed(batch=False) == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nor_does_the_live_display(provider_server: ProviderServer, batchling_cache: Path) -> None:
     terminal, inside = pty.openpty()
     shown = bytearray()
@@ -265,7 +265,7 @@ main(["collect"])
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nor_does_the_command_line(provider_server: ProviderServer, batchling_cache: Path) -> None:
     assert killed(provider_server, batchling_cache, PROGRAM % {"ask": ASK["httpx"]}) == []
     process = start(provider_server, batchling_cache, COLLECT)

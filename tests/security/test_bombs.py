@@ -98,7 +98,7 @@ def test_a_bomb(server: tuple[str, type[Handler]], name: str, rows: bool) -> Non
     assert sum(kept) <= sender.MOST_BYTES + 2 * 262_144
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_honest_rows_are_no_bomb(server: tuple[str, type[Handler]]) -> None:
     """Rows of nothing but a key and the same answer, as small as they get."""
     import random
@@ -129,7 +129,7 @@ def dripping(pieces: bytes, seconds: float, head: bool = False) -> Callable[[Bas
     return drip
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("head", [False, True], ids=["body", "headers"])
 @pytest.mark.parametrize("kind", ["poll", "rows", "create", "upload"])
 def test_what_trickles_in_has_an_end(
@@ -149,7 +149,7 @@ def test_what_trickles_in_has_an_end(
     assert caught.value.acted
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_slow_line_goes_on(server: tuple[str, type[Handler]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "ANSWER_SECONDS", 0.2)
     url, handler = server

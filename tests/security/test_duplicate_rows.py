@@ -33,7 +33,7 @@ def repeat(texts: tuple[str | None, ...]) -> Callable[[bytes], bytes]:
     return lambda body: b"\n".join(said(line, text) for text in texts for line in body.splitlines()) + b"\n"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("cache", [True, False, "no-results"])
 @pytest.mark.parametrize("case", CASES)
 def test_the_first_good_row_counts(provider_server: ProviderServer, case: str, cache: object) -> None:

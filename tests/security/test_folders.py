@@ -54,7 +54,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("files", [FOREIGN, *({name: text} for name, text in FOREIGN.items())], ids=["all", *FOREIGN])
 def test_somebody_elses_folder_is_refused_and_untouched(tmp_path: Path, files: dict[str, str]) -> None:
     fill(tmp_path, files)
@@ -110,7 +110,7 @@ def test_a_cache_from_before_the_marks_is_taken_over(tmp_path: Path) -> None:
     assert (tmp_path / MARK).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_in_a_cache_too_only_our_names_are_touched(tmp_path: Path) -> None:
     FileStore(str(tmp_path)).claim(draft(B1, "x"))
     mine = {
@@ -130,7 +130,7 @@ def test_in_a_cache_too_only_our_names_are_touched(tmp_path: Path) -> None:
     assert {name: each for name, each in state(tmp_path).items() if name in mine} == before
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_listings_change_nothing(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path))
     store.claim(draft(B1, "x"))
@@ -181,7 +181,7 @@ def a_folder(path: Path, victim: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name != "posix", reason="links, pipes and sockets of POSIX")
 @pytest.mark.parametrize("plant", [a_link, a_pipe, a_device, a_socket, a_folder])
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_a_link_in_the_place_of_a_folder_is_refused(tmp_path: Path, name: str) -
     assert state(project) == before
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_link_to_programs_is_passed_over(tmp_path: Path) -> None:
     cache, project = tmp_path / "cache", tmp_path / "project"
     fill(project, {f"{'0' * 32}.json": "{}", f"{'0' * 32}.json.00000000.tmp": ""})

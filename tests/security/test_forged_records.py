@@ -86,7 +86,7 @@ def test_an_edited_record_is_set_aside(
     assert path_of(left).with_suffix(".json.damaged").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_record_of_another_cache_is_set_aside(provider_server: ProviderServer, tmp_path: Path) -> None:
     left = leave(provider_server)
     provider_server.release()
@@ -105,7 +105,7 @@ def test_a_record_of_another_cache_is_set_aside(provider_server: ProviderServer,
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_gateway_has_to_be_named_in_this_run(provider_server: ProviderServer) -> None:
     left = leave(provider_server)
     provider_server.release()
@@ -125,7 +125,7 @@ def test_a_gateway_has_to_be_named_in_this_run(provider_server: ProviderServer) 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_listings_tell_nothing_that_finds_a_password(provider_server: ProviderServer) -> None:
     """An account is no plain digest of its credential: that could be guessed."""
     from batchling.core.fingerprint import digest
@@ -138,7 +138,7 @@ def test_listings_tell_nothing_that_finds_a_password(provider_server: ProviderSe
         assert not any(each in path.read_text() for each in plain)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_many_unfit_records_are_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from tests.cache.test_contract import draft
 

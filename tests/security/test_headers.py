@@ -69,7 +69,7 @@ def renamed(odd: str) -> Callable[[bytes], bytes]:
     return change
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
 def test_a_refusal(provider_server: ProviderServer, client: Callable[[str], int]) -> None:
     url = provider_server.openai_url + "/chat/completions"
@@ -79,7 +79,7 @@ def test_a_refusal(provider_server: ProviderServer, client: Callable[[str], int]
             assert client(url) == 400
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
 def test_a_paid_row_now_and_from_the_cache(provider_server: ProviderServer, client: Callable[[str], int]) -> None:
     url = provider_server.openai_url + "/chat/completions"
@@ -90,7 +90,7 @@ def test_a_paid_row_now_and_from_the_cache(provider_server: ProviderServer, clie
     assert len(provider_server.billed()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("odd", [*ODD, "\r\nx: y", "\x00", "\ud800", ""], ids=ascii)
 def test_every_odd_id_of_a_row(provider_server: ProviderServer, odd: str) -> None:
     url = provider_server.openai_url + "/chat/completions"

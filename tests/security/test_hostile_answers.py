@@ -87,7 +87,7 @@ def shown(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(PLACES), st.integers(0, 40), st.sampled_from(HOSTILE))
@@ -129,7 +129,7 @@ def test_texts_can_be_written_and_ids_sent() -> None:
             read_id({"id": odd})
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [HUGE, "1" + "0" * 30, "-5", "1e999", "NaN"])
 def test_hostile_usage_costs_nothing(
     provider_server: ProviderServer, capsys: pytest.CaptureFixture[str], count: str

@@ -95,7 +95,7 @@ def test_options_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "words",
     [
@@ -125,7 +125,7 @@ def test_words_of_the_command_line(words: list[str]) -> None:
     assert told
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_defaults_of_a_function(tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text("import os\ndef main(n, key=os.environ['THE_KEY'], *, more=1): ...\n")

@@ -122,7 +122,7 @@ def fault_of(work: Callable[[], None]) -> BaseException:
     return caught.value
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
 @pytest.mark.parametrize("extra", [{}, {"stream": True}], ids=["batched", "real time"])
 def test_a_call_that_cannot_connect(

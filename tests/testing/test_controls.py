@@ -140,7 +140,7 @@ def test_rows_that_are_lost(provider_server: ProviderServer, provider_case: Prov
     assert status.done in (0, provider_case.texts)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_result_file_can_be_empty(provider_server: ProviderServer) -> None:
     provider_server.lose_rows(lambda body: True)
     job = create(provider_server, upload(provider_server, [row("a")]))
@@ -150,7 +150,7 @@ def test_a_result_file_can_be_empty(provider_server: ProviderServer) -> None:
     assert get(provider_server, f"files/{ended['output_file_id']}/content").content == b""
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["openai", "mistral"])
 @pytest.mark.parametrize("kind", ["output", "error"])
 def test_one_of_two_result_files_can_be_locked(provider_server: ProviderServer, name: str, kind: str) -> None:

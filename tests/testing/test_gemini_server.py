@@ -50,7 +50,7 @@ def called(name: str) -> list[Any]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_both_spellings_are_one_request(provider_server: ProviderServer) -> None:
     config = {"responseMimeType": "application/json", "responseSchema": SCHEMA, "candidateCount": 2}
     camel = {"contents": [ASKED], "systemInstruction": {"parts": [{"text": "short"}]}, "generationConfig": config}
@@ -67,7 +67,7 @@ def test_both_spellings_are_one_request(provider_server: ProviderServer) -> None
     assert set(json.loads(part(answers[1])["text"])) == {"city_name"}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["systemInstructions", "system_instructions", "SystemInstruction"])
 def test_other_names_are_refused_in_either(provider_server: ProviderServer, name: str) -> None:
     answer = ask(provider_server, {"contents": [ASKED], name: {}})
@@ -86,7 +86,7 @@ def test_the_callers_own_names_keep_their_spelling() -> None:
     assert lower_camel({"labels": {"a_b": "c"}, "display_name": "x"}) == {"labels": {"a_b": "c"}, "displayName": "x"}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_function_is_called_where_one_must_be(provider_server: ProviderServer) -> None:
     assert "text" in part(ask(provider_server, {"contents": [ASKED], "tools": TOOLS}))
     assert part(ask(provider_server, forced()))["functionCall"]["name"] == "look_up"
@@ -111,7 +111,7 @@ def test_responses_without_their_calls_are_refused(provider_server: ProviderServ
     assert "equal to the number of function call parts" in answer.json()["error"]["message"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_streams_are_events_or_an_array(provider_server: ProviderServer) -> None:
     body = {"contents": [ASKED]}
     whole = ask(provider_server, body).json()

@@ -59,7 +59,7 @@ def with_urllib() -> int:
     return int(urllib.request.urlopen(urllib.request.Request(MODELS, headers=KEY)).status)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_urllib_was_used_before(provider_server: ProviderServer) -> None:
     urllib.request.urlopen(urllib.request.Request(provider_server.openai_url + "/models", headers=KEY)).close()
     opener = vars(urllib.request)["_opener"]
@@ -192,7 +192,7 @@ def test_other_names_and_ports_are_left_alone(server: ProviderServer) -> None:
         assert plain.connect_ex(("api.openai.com", 443)) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_proxies_are_passed_by(monkeypatch: pytest.MonkeyPatch, provider_server: ProviderServer) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -303,13 +303,13 @@ def test_a_program_started_inside(server: ProviderServer) -> None:
     assert subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True).stdout == "200\n"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_program_started_by_one(server: ProviderServer) -> None:
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ASK!r}], check=True)"
     assert subprocess.run([sys.executable, "-c", outer], capture_output=True, text=True, check=True).stdout == "200\n"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_libraries_that_a_child_imports_later(server: ProviderServer) -> None:
     program = f"""
 import asyncio, aiohttp
@@ -350,7 +350,7 @@ def forkserver() -> Iterator[None]:
     _forkserver._stop()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers(server: ProviderServer, forkserver: None, method: str) -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
@@ -368,7 +368,7 @@ def test_other_children_know_nothing_of_it(provider_server: ProviderServer) -> N
 # Batching.
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("url", "headers", "body"),
     [
@@ -404,7 +404,7 @@ def ask_in_a_scope() -> int:
         return httpx.post("https://api.openai.com/v1/chat/completions", headers=KEY, json=chat("hi")).status_code
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_batches_of_a_worker(server: ProviderServer) -> None:
     uninstall_hooks()
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:

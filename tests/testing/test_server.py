@@ -34,7 +34,7 @@ def row(key: str, **change: Any) -> dict[str, Any]:
     return {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": {**CHAT, **change}}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_openai_job_from_upload_to_rows() -> None:
     with ProviderServer(polls_to_finish=3) as server:
         job = create(server, upload(server, [row("a"), row("b", temperature=9), row("c")]))
@@ -56,7 +56,7 @@ def test_an_openai_job_from_upload_to_rows() -> None:
         assert (listed["data"][0]["id"], listed["has_more"]) == (job["id"], False)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("rows", "code", "line"),
     [
@@ -80,7 +80,7 @@ def test_openais_validation(provider_server: ProviderServer, rows: list[Any], co
     assert provider_server.billed() == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_accounts_do_not_see_each_other(provider_server: ProviderServer) -> None:
     file = upload(provider_server, [row("a")])
     job = create(provider_server, file)
@@ -102,7 +102,7 @@ def test_a_cancelled_job_runs_nothing(provider_server: ProviderServer) -> None:
     assert provider_server.billed() == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_anthropic_job_from_create_to_rows(provider_server: ProviderServer) -> None:
     provider_server.hold()
     url = f"{provider_server.anthropic_url}/v1/messages/batches"
@@ -138,7 +138,7 @@ def test_anthropics_envelope_is_checked(provider_server: ProviderServer, request
     assert part in refused.json()["error"]["message"] or part == "at least"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_keys_are_checked(provider_server: ProviderServer) -> None:
     bad = httpx.post(f"{provider_server.openai_url}/chat/completions", json=CHAT)
     both = {**CLAUDE, "authorization": "Bearer sk-1"}
@@ -148,7 +148,7 @@ def test_keys_are_checked(provider_server: ProviderServer) -> None:
     assert (bad.status_code, doubled.status_code, no_version.status_code) == (401, 401, 400)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_faults_strike_once(provider_server: ProviderServer) -> None:
     url = f"{provider_server.openai_url}/batches"
     provider_server.fail_call("GET", "/batches", 503, b"busy")
