@@ -239,7 +239,6 @@ def _orphans(
     """Batches nobody waits for, looked at each `poll_interval` seconds; None: once, and nothing is waited for."""
     preload.engine()
     from batchling.engine import patience
-    from batchling.engine.access import Access
     from batchling.engine.options import Ports
     from batchling.engine.orphans import Orphans, no_wait
 

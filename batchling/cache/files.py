@@ -75,7 +75,7 @@ class FileStore:
         return self._records.seal
 
     def lookup(self, keys: Iterable[str]) -> dict[str, str]:
-        return self._index.divide(keys)[1]
+        return self._index.holders(keys)
 
     def claim(self, draft: Record) -> Claim:
         with self._trouble():

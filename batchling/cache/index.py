@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from batchling.core.lifecycle import Phase, Record
 from batchling.core.model import Target
 
 
 class Index:
-    """Maps each held key to the id of its batch. Changed in the disk thread, read in the loop thread: each
-    operation on the dictionary is atomic, and a claim decides under the store's lock anyway."""
+    """Maps each held key to the id of its batch. Belongs to the store's one thread; a claim decides under the store's
+    lock."""
 
     def __init__(self) -> None:
         self._holders: dict[str, str] = {}
 
-    def divide(self, keys: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    def holders(self, keys: Iterable[str]) -> dict[str, str]:
+        """The holder of each of these keys that has one."""
+        return {key: holder for key in keys if (holder := self._holders.get(key)) is not None}
+
+    def divide(self, keys: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
         """The keys that nobody holds, in order, and the holder of each of the others."""
-        mine: list[str] = []
-        theirs: dict[str, str] = {}
-        for key in keys:
-            if (holder := self._holders.get(key)) is None:
-                mine.append(key)
-            else:
-                theirs[key] = holder
-        return tuple(mine), theirs
+        theirs = self.holders(keys)
+        return tuple(key for key in keys if key not in theirs), theirs
 
     def take_in(self, record: Record) -> None:
         """Learn what a record holds now; the keys it no longer holds are free."""
@@ -44,7 +42,6 @@ class Index:
 
 def is_in_flight(record: Record, target: Target) -> bool:
     """Whether a batch of this account and model may be under way at the provider."""
-    asked = (target.provider, target.base_url, target.account, target.model)
     of = record.target
     there = record.phase is Phase.RUNNING or (record.phase is Phase.PLANNED and record.left_at is not None)
-    return there and (of.provider, of.base_url, of.account, of.model) == asked
+    return there and of.account_key == target.account_key and of.model == target.model

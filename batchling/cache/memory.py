@@ -26,7 +26,7 @@ class MemoryStore:
         self.seal: Seal = Seal(secrets.token_bytes(32))
 
     def lookup(self, keys: Iterable[str]) -> dict[str, str]:
-        return self._index.divide(keys)[1]
+        return self._index.holders(keys)
 
     def claim(self, draft: Record) -> Claim:
         mine, theirs = self._index.divide(draft.members)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from batchling.core import events, retry
-from batchling.core.model import Fault, Response, Row, Target
+from batchling.core.model import AccountKey, Fault, Response, Row, Target
 from batchling.engine.access import Accesses
-from batchling.engine.batch import Outcome
+from batchling.engine.batch import FAILED, Outcome, gave_up
 from batchling.engine.callers import FINAL, Callers, resolve
 from batchling.engine.waiter import Arrival, Stage, Waiter
 from batchling.errors import outline
@@ -20,9 +20,6 @@ from batchling.providers.base import Provider, Verdict, read_fault
 from batchling.system.gate import RealTime
 
 _log = logging.getLogger(__name__)
-
-Place = tuple[str, str]
-"""A root and an account."""
 
 
 class Answers:
@@ -41,12 +38,12 @@ class Answers:
         self.emit = emit
         self.resubmissions = resubmissions
         self._again = again
-        self._without: dict[Target | Place, str] = {}
+        self._without: dict[Target | AccountKey, str] = {}
         """Who has turned out to have no batch form, and why."""
 
     def reason_against(self, target: Target) -> str | None:
         """Why requests of a target go real time, as its provider has shown; None when they do not. Any thread."""
-        return self._without.get((target.base_url, target.account)) or self._without.get(target)
+        return self._without.get(target.account_key) or self._without.get(target)
 
     def answer(self, key: str, response: Response) -> None:
         """Give the callers of a key their response."""
@@ -67,10 +64,10 @@ class Answers:
         for key in keys:
             if (waiter := self.callers.get(key)) is not None:
                 provider = self.accesses[waiter.target].provider
-                self.answer(key, provider.failure(424, Fault(f"batchling: {why}", "batchling_failed")))
+                self.answer(key, gave_up(provider, why))
 
     def send_real_time(
-        self, target: Target, keys: Iterable[str], reason: str, without: Target | Place | None = None
+        self, target: Target, keys: Iterable[str], reason: str, without: Target | AccountKey | None = None
     ) -> None:
         """Have requests go real time after all, reported; and so all that are yet to come `without` a batch form: those
         of an account at a root, or of a target."""
@@ -116,7 +113,7 @@ class Answers:
 def broken(provider: Provider, fault: Exception) -> Response:
     """The answer to requests at which we, or a provider of somebody else's, have failed."""
     _log.error("batchling failed at a request; please report this: %s", outline(fault))
-    shown = Fault(f"batchling failed at this request ({type(fault).__name__})", "batchling_failed")
+    shown = Fault(f"batchling failed at this request ({type(fault).__name__})", FAILED)
     response = provider.failure(424, shown)
     return Response(response.status, (*response.headers, FINAL), response.body)
 

@@ -12,7 +12,7 @@ from typing import Any
 from batchling.core import events
 from batchling.core.cost import Meter, NoMeter
 from batchling.core.lifecycle import Phase, Record
-from batchling.core.model import Item, Job, Site, Target
+from batchling.core.model import Fault, Item, Job, Response, Site, Target
 from batchling.core.text import MOST_SHOWN, printable
 from batchling.engine.access import Access
 from batchling.engine.disk import Disk
@@ -111,3 +111,12 @@ class Outcome:
     blameless: bool = False
     final: bool = False
     doubtful: bool = False
+
+
+FAILED = "batchling_failed"
+"""The code of answers that are ours, and no provider's."""
+
+
+def gave_up(provider: Provider, why: str) -> Response:
+    """The answer to a request that ends without one of its own, in its provider's form."""
+    return provider.failure(424, Fault(f"batchling: {why}", FAILED))

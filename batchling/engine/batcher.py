@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context
 from functools import partial
@@ -22,6 +22,7 @@ from batchling.core.way import Way
 from batchling.engine.access import Accesses
 from batchling.engine.admission import Admission
 from batchling.engine.answers import Answers, broken
+from batchling.engine.background import Background
 from batchling.engine.batch import Tools
 from batchling.engine.callers import Callers, resolve
 from batchling.engine.disk import Disk
@@ -69,7 +70,7 @@ class Batcher:
         self._mailbox = Mailbox(_as_ourselves)
         self._detached = False
         self._draining: list[Future[None]] = []
-        self._work: set[asyncio.Task[None]] = set()
+        self._work = Background()
         self._traps = Traps()
         self._callers = Callers()
         self._sender = Sender()
@@ -129,7 +130,7 @@ class Batcher:
     def drain(self) -> Future[None]:
         """Submit what waits in windows now. The future is done when every caller has been answered, and what is left
         behind at the providers has been tidied up, which takes seconds at most."""
-        return self._ask(lambda done: self._start(self._drain(done)))
+        return self._ask(lambda done: self._work.start(self._drain(done)))
 
     def detach(self) -> Future[None]:
         """Stop at once: nothing new is submitted, waiting callers get `Detached`, jobs at the provider go on."""
@@ -138,7 +139,7 @@ class Batcher:
     def cancel(self) -> Future[None]:
         """After `detach`: have the jobs stopped at the provider. The future is done when it says that they are over;
         events tell how many are."""
-        return self._ask(lambda done: self._start(self._cancel(done)))
+        return self._ask(lambda done: self._work.start(self._cancel(done)))
 
     def waits_for(self) -> str:
         """What closing waits for, in words for a log. Any thread."""
@@ -206,7 +207,7 @@ class Batcher:
         await self._queues.leave()
         while self._callers or self._mailbox or self._driver.tidying:
             await self._callers.emptied()
-            await self._driver.tidied()
+            await self._driver.tidying.ended()
             await asyncio.sleep(0)  # what has arrived in the meantime has its turn
         if done in self._draining:  # nobody has detached in the meantime
             self._draining.remove(done)
@@ -227,14 +228,8 @@ class Batcher:
     def _close(self, done: Future[None]) -> None:
         ignored: Future[None] = Future()
         self._detach(ignored)
-        for task in self._work:
-            task.cancel()
-        self._start(self._release(done))
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
+        self._work.cancel()
+        self._work.start(self._release(done))
 
     async def _cancel(self, done: Future[None]) -> None:
         try:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import NoReturn
 
 from batchling.core.isolation import named, suspects, unnamed
 from batchling.core.lifecycle import Record
 from batchling.core.model import Fault, Response, Row, Site, Status
-from batchling.engine.batch import Batch, Outcome
-from batchling.providers.base import Provider, Verdict, read_fault
+from batchling.engine.batch import Batch, Outcome, gave_up
+from batchling.providers.base import Provider, Refused, Verdict, read_fault
 
 AGAIN_AFTER_TROUBLE = 2
 AGAIN_UNNAMED = 1
@@ -24,7 +25,6 @@ _BOUND_TO_US = frozenset({405, 406, 410, 411, 413, 414, 415, 416, 421})
 """Statuses that are about the address or the form of one of our own calls, and not about the caller's request."""
 _OF_A_ROW = frozenset({400, 413, 422})
 """With these a provider refuses a whole batch for one of its rows; 401, 402, 403 and 429 concern the account."""
-_FAILED = "batchling_failed"
 _MOST_TEXT = 20_000
 """Characters of a refusal that are looked at for the row that is to blame."""
 
@@ -101,9 +101,9 @@ def refused(batch: Batch, response: Response, verdict: Verdict, shown: str) -> N
     _turn_away(batch.site, verdict, fault.code or shown)
 
 
-async def job_failed(batch: Batch, status: Status) -> Response:
-    """The provider refused the job after its creation, and no row ran: the record is dead. Raises what that means;
-    returns the answer where it means the same for all rows."""
+async def job_failed(batch: Batch, status: Status) -> NoReturn:
+    """The provider refused the job after its creation, and no row ran: its record dies. Raises what that means: a
+    `NotRun`, or `Refused` where it means the same for all rows."""
     nothing = Fault(f"the job ended as {status.word[:40] or 'failed'}, and no row ran", status=500)
     faults = status.errors or (nothing,)
     first = faults[0]
@@ -117,7 +117,7 @@ async def job_failed(batch: Batch, status: Status) -> Response:
     answers = by_line(batch, faults) if verdict is Verdict.NO else {}
     _blame(batch, f"failed ({what})", verdict, text, response, repeats, answers)
     _turn_away(batch.site, verdict, first.code or "")
-    return response
+    raise Refused(response)
 
 
 def alike(batch: Batch, response: Response) -> Outcome:
@@ -134,7 +134,7 @@ def alike(batch: Batch, response: Response) -> Outcome:
 
 def failed(batch: Batch, why: str) -> Response:
     """The answer of ours to a request of a batch, in its provider's form."""
-    return batch.provider.failure(424, Fault(f"batchling: {why}", _FAILED))
+    return gave_up(batch.provider, why)
 
 
 def absent(site: Site) -> NoBatches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, KeysView
+from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
 from typing import TypeVar
 
@@ -33,10 +33,6 @@ class Callers:
     async def emptied(self) -> None:
         """Wait until nobody waits."""
         await self._empty.wait()
-
-    def keys(self) -> KeysView[str]:
-        """The keys that are waited for; a view."""
-        return self._waiters.keys()
 
     def __len__(self) -> int:
         return len(self._waiters)

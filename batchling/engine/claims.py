@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 
 from batchling.cache import Claim
 from batchling.core import events
-from batchling.core.budget import Budget, Quote
 from batchling.core.lifecycle import Record
 from batchling.core.model import Fault, Item, Target
 from batchling.engine.answers import Answers
@@ -33,8 +32,9 @@ class Claims:
         if (budget := self._family.budget) is not None:
             asked = [item for item in items if item.key in followers]
             quotes = await self._disk(budget.quote, target, asked)
-            self._reserve(budget, batch_id, target, {key: quotes[key] for key in quotes if key in followers})
-            followers.intersection_update(self._answers.callers.keys())
+            refused = self._family.reserve(budget, batch_id, {key: quotes[key] for key in quotes if key in followers})
+            followers.difference_update(refused)
+            self._deny(target, refused)
         members = tuple(item.key for item in items if item.key in followers)
         if not members:  # everybody has given up in the meantime, or is above the budget
             return Claim(None, {})
@@ -49,9 +49,9 @@ class Claims:
                 waiter.move(Stage.CLAIMED)
         return claim
 
-    def _reserve(self, budget: Budget, batch_id: str, target: Target, quotes: Mapping[str, Quote]) -> None:
-        """Reserve what items may cost; answer those that there is no room for."""
-        for key, why in self._family.reserve(budget, batch_id, quotes).items():
+    def _deny(self, target: Target, refused: Mapping[str, str]) -> None:
+        """Answer requests that there is no room for in the budget, each for its reason."""
+        provider = self._answers.accesses[target].provider
+        for key, why in refused.items():
             self._answers.emit(events.Denied(target, why))
-            provider = self._answers.accesses[target].provider
             self._answers.answer(key, provider.failure(402, Fault(f"batchling: not sent: {why}", "batchling_budget")))

@@ -35,10 +35,10 @@ async def collect(batch: Batch, status: Status, wanted: Collection[str]) -> Outc
         meter, found, unread = await _Download(batch, status, wanted, counts=counts).finish()
     except Refused:
         if status.state is State.FAILED and not status.done:
-            raise Refused(await blame.job_failed(batch, status)) from None
+            await blame.job_failed(batch, status)
         raise
     if status.state is State.FAILED and not found.lines:
-        raise Refused(await blame.job_failed(batch, status))
+        await blame.job_failed(batch, status)
     cost = await batch.tools.disk(meter.cost)
     missing = members - found.seen
     if unread is not None and unread.vital and missing:

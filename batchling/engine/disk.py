@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from batchling.cache import Store
@@ -23,11 +24,7 @@ class Disk:
 
     async def __call__(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """What the work returns or raises, done on the disk thread."""
-
-        def call() -> T:
-            return work(*args, **options)
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **options))
 
     def submit(self, work: Callable[[], None]) -> None:
         """Have work done on the disk thread, unless the scope is being closed. Nobody hears of its end."""

@@ -19,6 +19,7 @@ from batchling.core.model import Item, Response, State, Status
 from batchling.core.text import MOST_SHOWN, printable
 from batchling.engine import blame, collection, submission
 from batchling.engine.access import Access
+from batchling.engine.background import Background
 from batchling.engine.batch import Batch, Outcome, Tools
 from batchling.engine.blame import NotRun
 from batchling.engine.exchange import FlowContext, GivenUp
@@ -37,7 +38,7 @@ class Driver:
 
     def __init__(self, tools: Tools) -> None:
         self.tools = tools
-        self.tidying: set[asyncio.Task[None]] = set()
+        self.tidying: Background = Background()
         """What is under way of `tidy_soon`."""
         self._strange: set[str] = set()
 
@@ -96,14 +97,7 @@ class Driver:
 
     def tidy_soon(self, batch: Batch) -> None:
         """Begin to tidy up after a batch, once this step is over: its callers have their answers then."""
-        task = asyncio.get_running_loop().create_task(self.tidy(batch))
-        self.tidying.add(task)
-        task.add_done_callback(self.tidying.discard)
-
-    async def tidied(self) -> None:
-        """Wait until all that is tidied soon is."""
-        while self.tidying:
-            await asyncio.wait(tuple(self.tidying))
+        self.tidying.start(self.tidy(batch))
 
     async def tidy(self, batch: Batch) -> None:
         """Have the provider delete what the job of an ended batch read, if its results are kept where everybody looks
@@ -148,7 +142,7 @@ class Driver:
     async def _finish(self, batch: Batch, wanted: Collection[str]) -> Outcome:
         status = await self._watch(batch)
         if status.state is State.FAILED and not status.outputs:
-            raise Refused(await blame.job_failed(batch, status))
+            await blame.job_failed(batch, status)
         return await collection.collect(batch, status, wanted)
 
     async def _watch(self, batch: Batch) -> Status:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from batchling.cache.footprints import Footprints
 from batchling.core import events
 from batchling.engine.batch import Metering, no_meter
-from batchling.engine.patience import USUAL, Patience
+from batchling.engine.patience import Patience
 from batchling.engine.waiter import Arrival
 from batchling.providers.base import Provider
 
@@ -25,7 +25,7 @@ class Options:
     resubmissions: int
     in_flight: int | None
     per_hour: int | None
-    patience: Patience = USUAL
+    patience: Patience
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Iterable, Mapping
 
 from batchling.core import events
 from batchling.core.fingerprint import decode_body, fingerprint
 from batchling.core.kinds import Kind, kind_of
-from batchling.core.model import Bypass, Item, QueueKey, Target
+from batchling.core.model import Bypass, Item, QueueKey, Response, Target
 from batchling.core.window import Window, split
 from batchling.engine.answers import Answers, broken
+from batchling.engine.background import Background
 from batchling.engine.options import Options
 from batchling.engine.per_call import PerCallHeaders
 from batchling.engine.rehearsal import rehearse
@@ -24,7 +25,7 @@ from batchling.engine.sender import sendable
 from batchling.engine.tasks import Tasks
 from batchling.engine.waiter import Arrival, Stage, Waiter
 from batchling.errors import outline
-from batchling.providers.base import Provider
+from batchling.providers.base import Limits, Provider
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Queues:
         self._windows: dict[QueueKey, Window] = {}
         self._unplaced: list[Waiter] = []
         """Whose keys are to be looked up."""
-        self._work: set[asyncio.Task[None]] = set()
+        self._work = Background()
 
     def arrive(self, arrival: Arrival) -> None:
         """Take in a call. Raises what a provider of somebody else's raises."""
@@ -63,7 +64,7 @@ class Queues:
         """Attach a waiter to the batch that holds its key already, or let it wait for its window."""
         self._unplaced.append(waiter)
         if len(self._unplaced) == 1:
-            self._start(self._place_all())
+            self._work.start(self._place_all())
 
     def forget(self, waiter: Waiter, call: Arrival) -> None:
         """Nobody waits for this request any more; `call` did last."""
@@ -74,12 +75,10 @@ class Queues:
 
     async def leave(self) -> None:
         """Have all leave that waits by now, and return when it has."""
-        while self._work:
-            await asyncio.wait(tuple(self._work))
+        await self._work.ended()
         for queue in list(self._windows):
             self._leave(queue)
-        while self._work:
-            await asyncio.wait(tuple(self._work))
+        await self._work.ended()
 
     def stop(self) -> None:
         """Nothing leaves any more."""
@@ -88,8 +87,7 @@ class Queues:
                 self._count(waiter, waiter.calls[0], again=False)
         self._windows.clear()
         self._unplaced.clear()
-        for task in self._work:
-            task.cancel()
+        self._work.cancel()
 
     # Looking up.
 
@@ -100,9 +98,7 @@ class Queues:
             try:
                 holders = await disk(disk.store.lookup, [waiter.item.key for waiter in waiters])
             except Exception as fault:  # a store's; its callers get an answer all the same
-                for waiter in waiters:
-                    if self._is_there(waiter):
-                        self._answers.answer(waiter.item.key, broken(waiter.calls[0].provider, fault))
+                self._give_up(waiters, fault)
                 holders = {}
             # Only now: while this list has something, no other task is started.
             del self._unplaced[: len(waiters)]
@@ -111,8 +107,16 @@ class Queues:
                     if self._is_there(waiter):
                         self._place(waiter, holders.get(waiter.item.key))
                 except Exception as fault:
-                    if self._is_there(waiter):
-                        self._answers.answer(waiter.item.key, broken(waiter.calls[0].provider, fault))
+                    self._give_up([waiter], fault)
+
+    def _give_up(self, waiters: Iterable[Waiter], fault: Exception) -> None:
+        """We, or somebody else's provider or store, have failed at these requests: answer those who still wait."""
+        answers: dict[str, Response] = {}
+        for waiter in filter(self._is_there, waiters):
+            name = waiter.target.provider
+            if name not in answers:
+                answers[name] = broken(self._routing.providers[name], fault)
+            self._answers.answer(waiter.item.key, answers[name])
 
     def _is_there(self, waiter: Waiter) -> bool:
         return self._answers.callers.get(waiter.item.key) is waiter
@@ -143,12 +147,15 @@ class Queues:
 
     # Windows.
 
+    def _rows(self, limits: Limits) -> int:
+        """How many requests a batch may have."""
+        return min(self._options.batch_size or limits.rows, limits.rows)
+
     def _queue(self, waiter: Waiter) -> None:
         queue = waiter.target.queue
         window = self._windows.get(queue)
         if window is None:
-            limits = self._routing.providers[waiter.target.provider].limits
-            size = min(self._options.batch_size or limits.rows, limits.rows)
+            size = self._rows(self._routing.providers[waiter.target.provider].limits)
             window = self._windows[queue] = Window(size, self._options.window_seconds)
         first = not window
         window.add(waiter.target, waiter.item, asyncio.get_running_loop().time())
@@ -173,7 +180,7 @@ class Queues:
         for event in self._per_call.decide():
             self._answers.emit(event)
         if self._per_call:
-            self._start(self._strip_and_send(window, queue))
+            self._work.start(self._strip_and_send(window, queue))
         else:
             self._send_all(window, queue)
 
@@ -193,13 +200,12 @@ class Queues:
     def _send(self, provider: Provider, target: Target, items: list[Item]) -> None:
         """Let items leave, in as many batches as their provider's limits ask for."""
         limits = provider.limits
-        rows = min(self._options.batch_size or limits.rows, limits.rows)
 
         def weight(item: Item) -> int:
             return provider.weight(decode_body(item.request.body) or {})
 
         inputs = limits.inputs if kind_of(target.endpoint) is Kind.EMBEDDINGS else None
-        for batch in split(items, rows=rows, size=limits.bytes, inputs=inputs, weight=weight):
+        for batch in split(items, rows=self._rows(limits), size=limits.bytes, inputs=inputs, weight=weight):
             if len(batch) < limits.least:
                 keys = [item.key for item in batch]
                 self._answers.send_real_time(target, keys, f"a batch needs {limits.least} requests")
@@ -259,8 +265,3 @@ class Queues:
             return None
         joins = self._options.join_duplicates
         return waiter if self._answers.callers.rename(waiter, target, call.fingerprint, joins=joins) else None
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)

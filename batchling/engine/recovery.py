@@ -49,7 +49,7 @@ class Recovery:
         match setback:
             case NoBatches():
                 target = failed.target
-                without = (target.base_url, target.account) if setback.place else target
+                without = target.account_key if setback.place else target
                 keys = tuple(failed.waiters)
                 self._answers.send_real_time(target, keys, str(setback), None if setback.passing else without)
                 return ()

@@ -12,6 +12,7 @@ import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -89,7 +90,7 @@ class Azure(FileDialect):
     )
     deletes: bool = True
     deployments: Mapping[str, str] = field(default_factory=dict)
-    setting_variable: str = "BATCHLING_AZURE_DEPLOYMENTS"
+    setting_variable: ClassVar[str] = "BATCHLING_AZURE_DEPLOYMENTS"
 
     @property
     def lacks(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 from urllib.parse import unquote
 
 import msgspec
@@ -138,7 +139,7 @@ class Vertex:
         "publishers/anthropic/models/*:rawPredict",
     )
     renew: Callable[[], Headers] | None = None
-    setting_variable: str = "BATCHLING_GCS_PREFIX"
+    setting_variable: ClassVar[str] = "BATCHLING_GCS_PREFIX"
 
     @property
     def lacks(self) -> str:

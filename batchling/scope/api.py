@@ -22,8 +22,7 @@ from batchling.engine import patience
 from batchling.engine.batcher import Batcher
 from batchling.engine.family import Family
 from batchling.engine.options import Options, Ports
-from batchling.environment import cloud_tokens as credentials
-from batchling.environment import registry
+from batchling.environment import cloud_tokens, registry
 from batchling.environment.gateways import known_gateways
 from batchling.environment.program import program
 from batchling.errors import OptionError
@@ -115,7 +114,7 @@ def batchify(
 
     def prepare(provider: Provider) -> None:
         if not dry_run and provider.renew is not None:
-            credentials.load(provider.renew)
+            cloud_tokens.load(provider.renew)
         shown.prepare()
 
     asked = Options(
