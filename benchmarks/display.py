@@ -1,10 +1,11 @@
-"""What the display adds to the CPU time of a run; with a terminal that is really written to, and without a display.
+"""Measure what the display adds to the CPU time of a run, by comparing runs that really write to a terminal with runs
+without a display.
 
     python benchmarks/display.py [--rows 10000] [--rounds 5]
 
-Every run is a process of its own, so that the import of rich counts, and asks so many questions through httpx2 inside a
-scope, of the embedded server (which has a process of its own). stderr is a pseudo terminal in both cases; the runs take
-turns. The ratio of the sums is what to look at; single runs differ by a few per cent anyway.
+Every run is a separate process, so the import of rich counts. It sends `--rows` requests through httpx2 inside a scope
+to the embedded server, which has its own process. stderr is a pseudo terminal in both cases; the runs alternate. Look
+at the ratio of the sums: single runs differ by a few per cent anyway.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def run(url: str, rows: int, display: str) -> tuple[float, int]:
             while piece := os.read(ours, 65536):
                 seen[0] += len(piece)
         except OSError:
-            pass  # the other side is closed
+            pass  # the other end is closed
 
     reader = threading.Thread(target=read)
     reader.start()

@@ -1,12 +1,12 @@
-"""What batchling adds to a request, in CPU time, on a null network; beside the client alone, in the same process.
+"""Measure the CPU time that batchling adds to a request on a null network, compared with the client alone in the same
+process.
 
     python benchmarks/overhead.py [--rows 10000] [--gather 50000] [--beside ANOTHER_CHECKOUT]
 
-"null network" is httpx2's own transport over a pool that answers from memory: at once, or, as any real network and
-as a batch, only when all calls are under way, so that thousands of them are in memory together. The second is what a
-scope is compared with; the first is shown beside it. The engine talks to the embedded server, which runs in a process
-of its own, so that its CPU time is not counted. Figures are medians of several rounds; the ratio is what to compare
-between machines.
+The "null network" is httpx2's own transport over a pool that answers from memory: either at once or, like any real
+network and like a batch, only when all calls are in progress, so thousands of them are in memory together. A scope is
+compared with the second; the first is shown next to it. The engine talks to the embedded server, which runs in its own
+process, so the server's CPU time is not counted. Figures are medians of several rounds; compare machines by the ratio.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def body(number: int) -> dict[str, object]:
 
 
 class NullPool:
-    """A pool of connections that answers every request from memory, once so many are under way."""
+    """A connection pool that answers every request from memory, once a given number is in progress."""
 
     def __init__(self, together: int) -> None:
         self._missing = together
         self._all = asyncio.Event()
 
     async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
-        """The same answer for all."""
+        """Return the same answer to every request."""
         self._missing -= 1
         if self._missing <= 0:
             self._all.set()
@@ -70,7 +70,7 @@ class NullPool:
 
 
 class NullNetwork(httpx2.AsyncHTTPTransport):
-    """The library's own transport, above no network."""
+    """The library's own transport, with no network below it."""
 
     def __init__(self, together: int) -> None:
         super().__init__(verify=False)
@@ -78,7 +78,7 @@ class NullNetwork(httpx2.AsyncHTTPTransport):
 
 
 async def ask(url: str, rows: int, first: int, together: int = 1) -> int:
-    """So many calls at once through plain httpx2; how many were answered with 200."""
+    """Send `rows` calls at once through plain httpx2, and return how many were answered with 200."""
     headers = {"authorization": "Bearer k"}
     async with httpx2.AsyncClient(transport=NullNetwork(together), headers=headers) as client:
         calls = (client.post(f"{url}/v1/chat/completions", json=body(first + n)) for n in range(rows))
@@ -99,7 +99,7 @@ def batched(url: str, rows: int, first: int) -> int:
 
 
 def not_ours(url: str, rows: int, first: int) -> int:
-    """The same calls inside a scope that does not want them."""
+    """The same calls inside a scope that leaves them alone."""
     with batchify(cache=False):
         return asyncio.run(ask(url, rows, first, rows))
 
@@ -149,7 +149,7 @@ def measure(rows: int, gather: int, rounds: int) -> None:
 
 
 def beside(chosen: argparse.Namespace) -> None:
-    """This checkout and another one, each in processes of its own, in turns."""
+    """Run this checkout and another one alternately, each in its own processes."""
     here = str(Path(__file__).parent.parent)
     for turn in range(2):
         for checkout in (chosen.beside, here) if turn else (here, chosen.beside):
@@ -164,7 +164,7 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--gather", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--beside", help="another checkout of batchling, measured in turns with this one")
+    parser.add_argument("--beside", help="another checkout of batchling, measured alternately with this one")
     chosen = parser.parse_args()
     if chosen.beside:
         beside(chosen)

@@ -1,4 +1,4 @@
-"""Classify reviews with the OpenAI SDK. Nothing here knows of batching.
+"""Classify reviews with the OpenAI SDK. Nothing here knows about batching.
 
 batchling examples/classify.py:main --rows 20 --dry-run
 OPENAI_API_KEY=... batchling examples/classify.py:main --rows 20

@@ -1,4 +1,4 @@
-"""The table of built-in providers, and which provider a URL belongs to."""
+"""The table of built-in providers, and the lookup from a URL to its provider."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in _BU
 
 
 WITHOUT: Mapping[str, str] = {
-    "AWS Bedrock": "its batches, the OpenAI-compatible ones too, read from S3, which neither the caller's signature "
-    "nor a bearer key opens, and need a role and at least 100 rows; boto3's calls are reported",
-    "Cohere": "batches take models of their own, which real-time calls do not name, and answer in Avro files",
+    "AWS Bedrock": "its batches, including the OpenAI-compatible ones, read from S3, to which neither the caller's "
+    "signature nor a bearer key gives access, and need a role and at least 100 rows; boto3's calls are reported",
+    "Cohere": "batches take their own models, which real-time calls do not name, and return Avro files",
     "Nebius": "a batch takes messages and a few mapped parameters, not a whole request",
     "Databricks": "batches exist for SQL functions, not for chat",
-    "Alibaba Batch Chat": "its calls are batch calls already: they pass untouched",
+    "Alibaba Batch Chat": "its calls are already batch calls: they pass through unchanged",
     "Z.ai international": "no batch API is known at api.z.ai",
     "Claude on Bedrock, Foundry": "no Message Batches there",
-    "Claude on Google Cloud": "claude.googleapis.com takes bearer tokens that end within the hour",
+    "Claude on Google Cloud": "claude.googleapis.com takes bearer tokens that expire within the hour",
     "Vercel AI Gateway": "no batch API is known at ai-gateway.vercel.sh",
     "vLLM production-stack": "its /v1/batches is a stub",
 }
-"""Who is not batched, and why."""
+"""Services that are not batched, and why."""
 
 
 UNKNOWN_HOST = "no batch API is known at this host (a gateway? name it in gateways=)"
@@ -70,7 +70,7 @@ _ANYWHERE = (
     ":embedContent",
     "/ml/v1/text/chat",
 )
-"""How the paths of paid calls end, at whatever host."""
+"""Endings of the paths of paid calls, at any host."""
 _UNBATCHED_HOSTS = (
     "api.cohere.com",
     "api.cohere.ai",
@@ -78,19 +78,19 @@ _UNBATCHED_HOSTS = (
     "bedrock-mantle.",
     "ai-gateway.vercel.sh",
 )
-"""How the hosts of `WITHOUT` begin whose paid calls have other paths."""
+"""Beginnings of those hosts of `WITHOUT` whose paid calls have other paths."""
 _AT_BATCH_PRICE = ("batch.dashscope.",)
-"""How hosts begin whose calls have a batch's price already; Volcengine Ark's have a path of their own."""
+"""Beginnings of hosts whose calls are already charged at the batch price; Volcengine Ark's have their own path."""
 _TRACES = ("/traces/ingest", "/v1/traces")
-"""How the paths end at which tracing clients leave what they saw: no model answers there."""
+"""Endings of the paths to which tracing clients send what they recorded: no model answers there."""
 
 
 class Routes:
-    """Finds the provider and the route of a URL: official hosts, and the gateways of one scope.
+    """Find the provider and the route of a URL, at official hosts and at the gateways of one scope.
 
     `gateways` maps a base URL to a provider's name; any path may follow the base URL, and the longest base URL
-    wins. `providers` are those of the scope, by name. Immutable after construction; `match` may be called from any
-    thread and costs under a microsecond for a URL that it has seen.
+    wins. `providers` are the scope's providers, by name. Immutable after construction; `match` may be called from any
+    thread and takes less than a microsecond for a URL it has seen before.
     """
 
     def __init__(self, gateways: Mapping[str, str], providers: Mapping[str, Provider] = PROVIDERS) -> None:
@@ -115,7 +115,7 @@ class Routes:
             self._places.setdefault(host, []).append(place)
 
     def _match(self, method: str, url: str) -> tuple[Provider, Route] | None:
-        """The provider that knows this call, and its route; None when the call is not ours."""
+        """The provider that recognises this call, and its route; None when the call is not ours."""
         scheme, _, rest = url.partition("://")
         host, slash, path = rest.partition("/")
         host = host.lower()
@@ -130,7 +130,7 @@ class Routes:
         return None
 
     def _unserved(self, method: str, url: str) -> bool:
-        """Whether a call that is not ours looks like one of an LLM all the same, and is to be reported."""
+        """Whether a call that is not ours still looks like an LLM call, and should be reported."""
         if method != "POST":
             return False
         _, _, rest = url.partition("://")
@@ -145,7 +145,7 @@ class Routes:
 
 
 def is_local(url: str) -> bool:
-    """Whether a URL leads to this machine, or to a private network."""
+    """Whether a URL points to this machine or to a private network."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
         return True
@@ -156,7 +156,7 @@ def is_local(url: str) -> bool:
 
 
 _Place = tuple[str, str, Provider, bool]
-"""Scheme, path of the root, who serves it, and whether officially."""
+"""Scheme, path of the root, the provider that serves it, and whether the host is an official one."""
 
 
 def _is_below(path: str, root: str) -> bool:

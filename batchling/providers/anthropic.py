@@ -1,7 +1,7 @@
 """Anthropic's Message Batches: rows inline in the create call, results as one JSONL stream.
 
 Facts: the anthropic SDK 2.12, Anthropic's batch guide, and recorded traffic of 2025 and 2026. A job carries no tag:
-a lost one is found by its time, its number of rows and, once it has ended, by the keys in its results.
+a lost one is found by its time, its number of rows and, once it has ended, the keys in its results.
 """
 
 from __future__ import annotations
@@ -61,17 +61,17 @@ from batchling.providers.samples import anthropic as samples
 _ENDPOINT = "/v1/messages"
 _RUNNING = frozenset({"in_progress", "canceling"})
 _PEEK = 262_144
-"""Bytes of a result stream that surely hold one key."""
+"""Bytes of a result stream that are sure to contain one key."""
 
 _IDENTITY = ("authorization", "x-api-key", "anthropic-workspace-id")
 _OPTIONS = ("anthropic-version", "anthropic-beta", "anthropic-user-profile-id")
-"""Headers that apply to every row of a batch, so that only equal ones may share it."""
+"""Headers that apply to every row of a batch, so only requests with equal ones may share it."""
 
 _FREE = frozenset({"files", "messages", "models", "organizations", "skills"})
 """First path segments whose other POST calls generate no message (counting tokens, managing batches, uploads)."""
 
 _NOT_IN_A_BATCH = ("speed", "store", "previous_thread_event_id", "cache_hint", "context_hint")
-"""Body keys that real time takes and that make a row of a batch fail."""
+"""Body keys that real time accepts and that make a row of a batch fail."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Anthropic:
         return Row(key, None, kind)
 
     def _errored(self, body: bytes) -> Response:
-        """The answer of an error: as in real time, without its wrapping, or as text."""
+        """The response for an error, which is given as in real time, without its wrapping, or as text."""
         fault = value(body)
         whole = read_object(fault)
         error = read_object(whole.get("error")) or whole
@@ -187,8 +187,8 @@ class Anthropic:
         )
 
     def _is_ours(self, at: Site, job_id: str, keys: Sequence[str]) -> Flow[bool]:
-        """Whether an ended job has our keys: the first row tells. Taken for another's by mistake, it would be paid
-        twice, so that every other answer than a readable row is a doubt."""
+        """Whether an ended job has our keys, judged by its first row. If our job were mistaken for someone else's, we
+        would pay twice, so anything but a readable row counts as unsettled."""
         response = yield Call(request("GET", at, _path(at, job_id, "/results")), peek=_PEEK)
         if response.status in (401, 403):
             raise Refused(response)
@@ -217,7 +217,8 @@ class Anthropic:
 
 
 def _as_keys(identity: Headers) -> Headers:
-    """An API key is the same under either header: SDKs before 2.0 send x-api-key, later ones a bearer token."""
+    """The identity with a bearer token as x-api-key: SDKs before 2.0 send the key as x-api-key, later ones as a bearer
+    token, and it is the same key."""
     return tuple(
         ("x-api-key", value.removeprefix("Bearer ")) if name == "authorization" else (name, value)
         for name, value in identity
@@ -225,7 +226,7 @@ def _as_keys(identity: Headers) -> Headers:
 
 
 def _path(at: Site, job_id: str = "", call: str = "", query: str = "") -> str:
-    """The path of a batch call; a batch of the beta namespace stays in it."""
+    """The path of a batch call; a batch created in the beta namespace stays there."""
     beta = "beta=true" if ("beta", "true") in at.target.options else ""
     asked = "&".join(part for part in (beta, query) if part)
     return f"/messages/batches{'/' + segment(job_id) if job_id else ''}{call}{'?' + asked if asked else ''}"
@@ -266,7 +267,7 @@ def _status(job: dict[str, JSON], retry_after: str | None) -> Status:
 
 ANTHROPIC = Anthropic(
     name="anthropic",
-    # The second is Claude Platform on AWS, by region (anthropic 2.14, lib/aws), with an API key.
+    # The second is Claude Platform on AWS, one host per region (anthropic 2.14, lib/aws), with an API key.
     roots=("https://api.anthropic.com/v1", "https://aws-external-anthropic.*.api.aws/v1"),
     # The documented 256 MB of body.
     limits=Limits(rows=100_000, bytes=255_000_000),
@@ -279,12 +280,12 @@ ANTHROPIC = Anthropic(
         quirks=(
             "on AWS too, with an API key: signed calls go real time",
             "only requests with equal beta headers share a batch",
-            "prompt caching counts in batches, too",
+            "prompt caching applies in batches, too",
         ),
         prices="anthropic",
         neutral=NEUTRAL,
         separates=_IDENTITY + _OPTIONS,
-        # A key is the same account under either header; a token has to be sent as one.
+        # A key means the same account under either header; a token has to be sent as a bearer token.
         key_headers=(("x-api-key",), ("authorization",), ("authorization", "x-api-key")),
         token_headers=(("authorization",), ("x-api-key",), ("authorization", "x-api-key")),
         more_headers=(

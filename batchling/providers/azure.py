@@ -1,9 +1,10 @@
-"""Azure OpenAI: OpenAI's file dialect, on deployments of their own for batches.
+"""Azure OpenAI: OpenAI's file dialect, with separate deployments for batches.
 
 Facts: Azure's batch guide and REST reference, and objects that the vendor printed. A real-time deployment has no batch
-form: which batch deployment stands in for it has to be said. UNSURE: batches at other hosts than openai.azure.com, and
-embeddings in a batch; both go real time. Uploads name no expiry, whose spelling differs between API versions; input
-files are deleted instead (`DELETE /openai/v1/files/{id}` of the REST reference), since a resource holds 500 of them.
+form: the user has to name the batch deployment that replaces it. UNSURE: batches at hosts other than openai.azure.com,
+and embeddings in a batch; both go real time. Uploads set no expiry, because its spelling differs between API versions;
+instead, input files are deleted (`DELETE /openai/v1/files/{id}` of the REST reference), since a resource holds only 500
+of them.
 """
 
 from __future__ import annotations
@@ -41,17 +42,17 @@ from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
 
 _LEGACY = re.compile(r"(?P<root>.+/openai)/deployments/(?P<deployment>[^/]+)(?P<path>/.+)")
 _OTHER = re.compile(r"(?P<root>.+/openai(/v1)?)(?P<path>/.+)")
-"""All other URLs; before v1, responses had no deployment in theirs."""
+"""All other URLs; before v1, the URL of responses contained no deployment."""
 
 _BATCHING = ".openai.azure.com"
 _LOOKS = 300
-"""How often a fresh file is asked for until it is processed."""
+"""How many times the status of a new file is checked before giving up on its processing."""
 
 
 @dataclass(frozen=True)
 class Azure(FileDialect):
-    """Azure OpenAI, both URL forms. `deployments` maps the names of real-time deployments to those of batch deployments
-    (Global Batch or Data Zone Batch)."""
+    """Azure OpenAI, both URL forms. `deployments` maps the names of real-time deployments to the names of batch
+    deployments (Global Batch or Data Zone Batch)."""
 
     name: str = "azure"
     roots: tuple[str, ...] = tuple(
@@ -59,23 +60,23 @@ class Azure(FileDialect):
         for host in ("openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com")
         for version in ("/v1", "")
     )
-    # Embeddings and others are listed for the v1 API and denied by its guide: left to real time.
+    # The v1 API lists embeddings and others, but its guide rules them out: they go real time.
     endpoints: tuple[str, ...] = ("/chat/completions", "/responses")
-    # 100,000 rows or 50,000: two pages disagree. Jobs do not expire.
+    # 100,000 or 50,000 rows: two pages disagree. Jobs do not expire.
     limits: Limits = field(
         default_factory=lambda: Limits(rows=50_000, bytes=199_000_000, cached="unknown", window=7 * 86_400.0, poll=60.0)
     )
     facts: Facts = field(
         default_factory=lambda: Facts(
             "Azure OpenAI",
-            "24 h, goes on after it",
+            "24 h, continues after that",
             "metadata",
             "14 to 30 days",
             ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"),
             quirks=(
                 "needs a batch deployment for each real-time one",
                 "Entra tokens are renewed by azure-identity",
-                "a resource holds 500 input files: they are deleted once results are kept",
+                "a resource holds 500 input files: they are deleted once the results are saved",
                 "only at openai.azure.com: calls to a resource's other hosts go real time",
             ),
             prices="azure",
@@ -84,7 +85,7 @@ class Azure(FileDialect):
             key_headers=(("api-key",), ("authorization",)),
             token_variable="AZURE_OPENAI_AD_TOKEN",  # noqa: S106  # its name
             cloud="microsoft",
-            # Who is behind a call, for Defender's alerts (REST reference, `UserSecurityContext`).
+            # Identifies the end user of a call for Defender's alerts (REST reference, `UserSecurityContext`).
             neutral=Neutral((*OPENAI_LABELS, "user_security_context"), OPENAI_DIALECT.ids),
         )
     )
@@ -143,7 +144,7 @@ class Azure(FileDialect):
         return Target(self.name, route.base_url, route.endpoint, deployment, account, options)
 
     def _known(self, route: Route, request: Request) -> Headers:
-        """What of the identity lasts: a key does; an Entra token is another one each hour, and says for whom it is."""
+        """The lasting part of the identity: a key itself; an Entra token changes every hour, but names its holder."""
         known: Headers = ()
         for name, value in self.identify(route, request):
             if name != "authorization":
@@ -176,11 +177,11 @@ class Azure(FileDialect):
                 return read_id(file)
             look = request("GET", at, self.path(at, f"/files/{segment(read_id(file))}"))
             file = read_json((yield Call(look, pause=2.0)))
-        raise Garbled("a file that is never processed")
+        raise Garbled("a file whose processing never ends")
 
 
 def _principal(token: str) -> Headers:
-    """Tenant and object of a token; nothing when it is no JSON web token."""
+    """Tenant and object of a token; empty when it is not a JSON web token."""
     try:
         said = read_object(msgspec.json.decode(urlsafe_b64decode(token.split(".")[1] + "==")))
     except (IndexError, ValueError, msgspec.MsgspecError, RecursionError):

@@ -1,7 +1,7 @@
 """What a provider is: pure knowledge of one API family, as flows and parsers. No I/O here or below.
 
 A flow never opens a connection: it yields `Call`s and is sent `Response`s. It raises `Refused` when the
-provider says no. The caller's JSON body is passed through whole.
+provider refuses. The caller's JSON body is passed through complete.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from batchling.core.text import web_address
 
 
 class Refused(Exception):
-    """The provider answered a call of a flow with an error; `response` is that answer, whole."""
+    """The provider answered a call of a flow with an error; `response` is the complete error response."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(f"HTTP {response.status}")
@@ -48,8 +48,8 @@ class Refused(Exception):
 
 
 class Unread(Refused):
-    """A part of a job's results cannot be read, and the rest was. `vital` says that it may hold answers; otherwise it
-    only says why rows failed."""
+    """Part of a job's results cannot be read; the rest has been read. `vital` means that the missing part may contain
+    answers; otherwise it only says why rows failed."""
 
     def __init__(self, response: Response, *, vital: bool = True) -> None:
         super().__init__(response)
@@ -57,26 +57,26 @@ class Unread(Refused):
 
 
 class BrokenOff(Exception):
-    """Sent into a flow in place of a response: the answer to a call for results broke off."""
+    """Thrown into a flow in place of a response: the response to a call for results broke off."""
 
 
 class Garbled(Exception):
-    """The provider answered a call with a success that cannot be read (HTML of a proxy, cut-off JSON)."""
+    """The provider answered a call with a success that cannot be read (a proxy's HTML, truncated JSON)."""
 
 
 class Unsettled(Exception):
-    """`find` cannot tell yet whether a job exists; ask again later. The text says why."""
+    """`find` cannot tell yet whether a job exists; try again later. The text says why."""
 
 
 class Unlisted(Unsettled):
-    """`find` cannot tell since the list of jobs tells nothing, and waiting for jobs changes nothing."""
+    """`find` cannot tell because the list of jobs is unusable, and waiting for jobs does not help."""
 
 
 class Verdict(Enum):
-    """What a provider's refusal of a batch means for us."""
+    """What a provider's refusal of a batch means for its requests."""
 
     NO = "no"
-    """Final: the callers get it."""
+    """Final: it is returned to the callers."""
     LATER = "later"
     """Not now: the same call is worth another attempt."""
     FULL = "full"
@@ -84,27 +84,27 @@ class Verdict(Enum):
     LARGE = "large"
     """Too much for one batch: send less at a time."""
     SMALL = "small"
-    """Too little for one batch: real time has the answer to these requests."""
+    """Too little for one batch: these requests go real time."""
     REAL_TIME = "real time"
-    """The model has no batch form, or does not exist: real time has the answer."""
+    """The model has no batch form, or does not exist: the requests go real time."""
     ABSENT = "absent"
-    """Nobody is there who takes batches, of whatever model: real time has the answer."""
+    """The host has no batch API, for any model: the requests go real time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one batch may hold, and what it costs compared with real time (0.5 is half price; None is not known, or
+    """How much one batch may hold, and what it costs compared with real time (0.5 is half price; None is unknown, or
     not the same for every model).
 
     `cached` says what tokens from the provider's prompt cache cost in a batch: "batch" for the cache's price times
     `price`, "kept" for the cache's price alone, "lost" for as much as other tokens in the batch.
 
     `row` is the size of the largest row in bytes, `inputs` the number of embedding inputs in all rows together,
-    `creates_per_hour` the batches that an account may create, `in_flight` those it may have at a time. None: no
-    limit is known. A batch of fewer than `least` rows is refused. `window` is how many seconds a job may take, `poll`
-    how many seconds the provider asks to let pass between two looks at one.
+    `creates_per_hour` the number of batches that an account may create, `in_flight` the number it may have at a time.
+    None: no limit is known. A batch of fewer than `least` rows is refused. `window` is how many seconds a job may take,
+    `poll` the minimum number of seconds between polls of a job that the provider asks for.
 
-    Where `discounted` names models, all others cost in a batch what they cost in real time.
+    Where `discounted` names models, all others cost the same in a batch as in real time.
     """
 
     rows: int
@@ -121,20 +121,20 @@ class Limits:
     discounted: tuple[str, ...] = ()
 
     def price_of(self, model: str) -> float | None:
-        """What a model costs in a batch compared with real time; None is not known."""
+        """What a model costs in a batch compared with real time; None if unknown."""
         return 1.0 if self.discounted and model not in self.discounted else self.price
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What people want to know of a provider; the tables in the docs and in `batchling providers` are made of it.
+    """What users want to know about a provider; the tables in the docs and in `batchling providers` are made from it.
 
-    `window` is how long a job may take, `find` by what a job is found again after a lost reply, `retention` how long
-    results are kept there, `variables` the environment variables that SDKs read the credential from, `quirks` what
-    may surprise. `discount` is said in words where `Limits.price` is not the whole truth. `prices` is the provider's
-    name in genai-prices; empty when it is not there, and its prices are not known. `neutral` is what of a request body
-    cannot change an answer, so that it does not count when requests are compared. `separates` are the lower-case names
-    of the headers that tell accounts and options apart at the provider's own hosts.
+    `window` is how long a job may take, `find` how a job is found again after a lost reply, `retention` how long the
+    provider keeps results, `variables` the environment variables from which SDKs read the credential, `quirks` what
+    may surprise. `discount` is a wording for where `Limits.price` is not the whole truth. `prices` is the provider's
+    name in genai-prices; empty when it is not there and its prices are unknown. `neutral` names the parts of a request
+    body that cannot change an answer, so they are ignored when requests are compared. `separates` are the lower-case
+    names of the headers that tell accounts and options apart at the provider's own hosts.
     """
 
     title: str
@@ -149,30 +149,30 @@ class Facts:
     neutral: Neutral = NOTHING
     separates: tuple[str, ...] = ("authorization",)
     telemetry: str = ""
-    """The provider's name in the OpenTelemetry conventions, where that is not ours."""
+    """The provider's name in the OpenTelemetry conventions, where it differs from ours."""
     key_headers: tuple[tuple[str, ...], ...] = (("authorization",), ("x-api-key",))
-    """The headers in which SDKs send a key, the usual ones first. `authorization` has it as a bearer token."""
+    """The headers in which SDKs send a key, the usual ones first. In `authorization` it is sent as a bearer token."""
     token_headers: tuple[tuple[str, ...], ...] = ()
-    """The same for a token, where that differs."""
+    """The same for a token, where they differ."""
     token_variable: str = ""
-    """The variable that holds a token of the provider's cloud, for where that cloud's library is missing."""
+    """The variable that holds a token of the provider's cloud, used when that cloud's library is not installed."""
     more_headers: tuple[tuple[str, str], ...] = ()
-    """Variables that the provider's SDK makes a further header of, wherever it calls: other providers that speak the
-    same API, and gateways, get them too."""
+    """Variables that the provider's SDK turns into another header, wherever it calls: other providers that speak the
+    same API, and gateways, get it too."""
     header_options: tuple[str, ...] = ()
-    """How the headers begin that are options of a target, and belong to a call that shows its account."""
+    """Beginnings of those options of a target that are headers, and belong to a call that shows its account."""
     quota_header: str = ""
-    """The header that names who pays, beside a token of the cloud."""
+    """The header that names the paying project, next to a token of the cloud."""
     cloud: Literal["", "google", "microsoft"] = ""
-    """Whose library gives fresh tokens."""
+    """The cloud whose library provides fresh tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A URL that a provider knows: the API root as the caller reached it, and the endpoint's name.
+    """A URL that a provider recognises: the API root as the caller reached it, and the endpoint's name.
 
-    `endpoint` is empty for a paid call that no batch can carry. `official` is false for gateways, whose
-    further headers belong to the account.
+    `endpoint` is empty for a paid call that no batch can contain. `official` is false for gateways, where the
+    other headers belong to the account, too.
     """
 
     base_url: str
@@ -183,22 +183,22 @@ class Route:
 
 @runtime_checkable
 class Adjustable(Protocol):
-    """A provider that takes no batches before it is set up, and may be by variables of the environment."""
+    """A provider that takes no batches until it is configured, which an environment variable can do."""
 
     @property
     def setting_variable(self) -> str:
-        """The variable it is set up by."""
+        """The environment variable that configures it."""
 
     @property
     def lacks(self) -> str:
-        """What has to be set up, in words; empty when nothing is missing."""
+        """What has to be configured, in words; empty when nothing is missing."""
 
     def with_setting(self, value: str) -> Provider:
-        """This provider with the value of its variable. Raises `ValueError`, which says what the value must look
+        """This provider with the value of its variable. Raises a `ValueError` that says what the value must look
         like."""
 
     def example(self, target: Target) -> tuple[Provider, str]:
-        """A provider, and the URL of a call, of which the target differs from this one in nothing but its account."""
+        """A provider and the URL of a call, whose target differs from this one only in its account."""
 
 
 class Provider(Protocol):
@@ -209,8 +209,8 @@ class Provider(Protocol):
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """The official API roots (`https://api.openai.com/v1`). A `*` in the host stands for whatever a host may have
-        there (`https://*.openai.azure.com/openai`)."""
+        """The official API roots (`https://api.openai.com/v1`). A `*` in the host stands for anything that a host may
+        have there (`https://*.openai.azure.com/openai`)."""
 
     @property
     def limits(self) -> Limits: ...
@@ -223,45 +223,45 @@ class Provider(Protocol):
         """The paths of the real-time calls that have a batch form, below a root."""
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
-        """The route of a call by method and URL alone; None when it costs nothing or is none of ours."""
+        """The route of a call, by method and URL alone; None when the call costs nothing or is not ours."""
 
     def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
-        """What the request may share a batch with; or why it cannot be batched."""
+        """Which requests this one may share a batch with, or why it cannot be batched."""
 
     def site(self, target: Target, route: Route, request: Request) -> Site:
         """The target with the caller's own credential and version headers, for our calls."""
 
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
-        """Create a job of these items, in this order, tagged so that `find` can tell it from all others."""
+        """Create a job of these items, in this order, tagged so that `find` can tell it apart from all others."""
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
-        """Ask how the job stands."""
+        """Get the status of the job."""
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
-        """Yield one `Call(rows=True)` for each result file there is."""
+        """Yield one `Call(rows=True)` for each result file."""
 
     def row(self, line: bytes) -> Row:
-        """What one result line says. Raises `ValueError` when it says nothing we can read."""
+        """The content of one result line. Raises `ValueError` when it cannot be read."""
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
-        """The job of a submission whose reply was lost, created after `since` (Unix seconds); `taken` are ids of
-        jobs that are known to be others. None when the provider lists no such job; raises `Unsettled` when that
-        cannot be told yet."""
+        """The job of a submission whose reply was lost, created after `since` (Unix seconds); `taken` are the ids of
+        jobs that are known not to be this one. None when the provider lists no such job; raises `Unsettled` when that
+        cannot be determined yet."""
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         """Ask the provider to stop the job."""
 
     @property
     def renew(self) -> Callable[[], Headers] | None:
-        """A function that gets the headers of a fresh credential, for accounts whose credentials run out within a job's
-        time. It may block, and raise anything; None when there is only the caller's own."""
+        """A function that returns the headers of a fresh credential, for accounts whose credentials expire while a job
+        runs. It may block and raise anything; None when there is only the caller's own credential."""
 
     def judge(self, status: int, fault: Fault) -> Verdict:
-        """What a refusal means: `status` is that of a call which submits, of a row, or 400 for a job that failed as a
+        """What a refusal means. `status` is that of a submitting call or of a row, or 400 for a job that failed as a
         whole."""
 
     def weight(self, body: dict[str, JSON]) -> int:
-        """How many of `Limits.inputs` a request body takes; 0 where there is no such limit."""
+        """How many of `Limits.inputs` a request body uses; 0 where there is no such limit."""
 
     def failure(self, status: int, fault: Fault) -> Response:
         """An error response in the provider's own shape."""
@@ -272,40 +272,40 @@ class Provider(Protocol):
 
 @runtime_checkable
 class Tidies(Protocol):
-    """What a provider may have besides, since not everybody lets us clean up."""
+    """An optional part of a provider, since not every provider lets us clean up."""
 
     def tidy(self, at: Site, job: Job) -> Flow[None]:
-        """Delete what a job read and nobody needs any more: never its results. Whatever is answered is ignored."""
+        """Delete the input of a job once it is no longer needed, but never its results. The response is ignored."""
 
 
 CLOCK_SLACK = 800.0
-"""Seconds by which the clock that dates a provider's jobs may differ from what its Date headers show when a lost job is
-looked for. Its tag or its keys prove whose it is."""
+"""Seconds by which the clock that dates a provider's jobs may differ from its Date headers, when a lost job is looked
+for. The job's tag or keys prove whose it is."""
 
 LONGEST_CREATE = 7_200.0
-"""Seconds after which a create call that left is over, however large: a job that is younger is another's."""
+"""Seconds after which a create call that was sent is over, however large: a job created later is not ours."""
 
 MOST_PAGES = 1_000
-"""Pages of a list of jobs that are read at most when a lost one is looked for."""
+"""The maximum number of pages of a list of jobs that are read when a lost job is looked for."""
 
 JSON_TYPE = ("content-type", "application/json")
 
 
 @lru_cache(maxsize=1024)
 def account_of(headers: Headers) -> str:
-    """The digest of the headers that carry a credential and its organisation; their order does not matter."""
+    """A digest of the headers that contain a credential and its organisation; their order does not matter."""
     return digest(*(part for pair in sorted(headers) for part in pair))
 
 
 def chosen(headers: Headers, names: Iterable[str]) -> Headers:
-    """Those of the headers that have one of these names, in their order."""
+    """The headers that have one of these names, in their original order."""
     return tuple(pair for pair in headers if pair[0] in names)
 
 
 def row_pieces(prefix: str, items: Sequence[Item], suffix: bytes) -> Iterable[bytes]:
     """The rows of a batch as pieces that share the callers' bodies: `prefix % key`, body, `suffix`.
 
-    A line break in a JSON text stands between tokens only (inside a string it is escaped), so a space says the
+    A line break in JSON text occurs only between tokens (inside a string it is escaped), so a space means the
     same and keeps the row on one line.
     """
     for item in items:
@@ -325,12 +325,12 @@ def request(method: str, at: Site, path: str, body: JSON = None) -> Request:
 
 
 def segment(id: str) -> str:
-    """An id as one segment of a path, whatever it holds."""
+    """An id as one segment of a path, whatever characters it contains."""
     return quote(id, safe="") if id not in (".", "..") else quote(id, safe="").replace(".", "%2E")
 
 
 def read_json(response: Response) -> dict[str, JSON]:
-    """The JSON object of a success. Raises `Refused` for an error answer and `Garbled` for anything else."""
+    """The JSON object of a success. Raises `Refused` for an error response and `Garbled` for anything else."""
     if not response.ok:
         raise Refused(response)
     try:
@@ -343,8 +343,8 @@ def read_json(response: Response) -> dict[str, JSON]:
 
 
 def read_fault(response: Response) -> Fault:
-    """What an error answer says, whatever wrote it: the `error` object of the body, as far as there is one, or the text
-    under one of the names that providers use."""
+    """The content of an error response, whoever wrote it: the `error` object of the body if there is one, or else the
+    text under one of the names that providers use."""
     try:
         body = read_object(value(response.body))
     except ValueError:
@@ -360,7 +360,7 @@ def read_fault(response: Response) -> Fault:
 
 
 def _plain_text(body: bytes) -> str | None:
-    """An error that a provider says in plain words (Doubleword, Parasail); None for the HTML of a proxy."""
+    """An error that a provider returns as plain text (Doubleword, Parasail); None for a proxy's HTML."""
     text = " ".join(body[:500].decode(errors="replace").split())
     return text if text.isprintable() and not text.startswith("<") else None
 
@@ -373,9 +373,9 @@ def read_rows(asked: Request) -> Flow[None]:
 
 
 def every(files: Iterable[tuple[Flow[None], bool]]) -> Flow[None]:
-    """Read result files, each by a flow of its own, with whether it may hold answers: one that cannot be read keeps no
-    other from being read. Raises what the first of those with answers raised when nothing could be read, and `Unread`
-    when something could, or nothing is missing but reasons."""
+    """Read result files, each given as its own flow and whether it may contain answers. A file that cannot be read does
+    not stop the others from being read. If no file could be read, raises what the first one with answers raised; if
+    some could, or if only the reasons of failures are missing, raises `Unread`."""
     lost: list[tuple[Refused | BrokenOff, bool]] = []
     read = 0
     for flow, vital in files:
@@ -394,15 +394,15 @@ def every(files: Iterable[tuple[Flow[None], bool]]) -> Flow[None]:
 
 
 _LONGEST_ID = 8_192
-"""Characters of an id: more is none that a URL could hold."""
+"""The maximum length of an id: a longer one would not fit into a URL."""
 _MOST = 10**12
-"""Above which a number counts nothing that a provider has."""
+"""A larger number cannot be a count of anything that a provider has."""
 _LATEST = 7_258_118_400.0
 """The year 2200 in Unix seconds."""
 
 
 def read_id(job: dict[str, JSON], name: str = "id") -> str:
-    """The id of what a call has created, or what this API calls it. Raises `Garbled` when there is none."""
+    """The id of what a call has created, under the name that this API uses. Raises `Garbled` when there is none."""
     found = job.get(name)
     if not isinstance(found, str) or not 0 < len(found) <= _LONGEST_ID or read_text(found) != found:
         raise Garbled(f"a success without {name}")
@@ -413,14 +413,14 @@ _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
 
 def read_link(value: JSON, at: Site) -> str:
-    """A link that an answer names, for a call without any credential: over TLS, or on this machine if the API is there,
-    too. Raises `Garbled` for any other."""
+    """A link from a response, for a call without any credential: over TLS, or on this machine if the API is there, too.
+    Raises `Garbled` for any other."""
     link, here = web_address(value), web_address(at.target.base_url)
     if link is not None and here is not None:
         plain = all(each.scheme == "http" and _LOOPBACK.fullmatch(each.hostname or "") for each in (link, here))
         if link.scheme == "https" or plain:
             return link.geturl()
-    raise Garbled("a link that is none, or not over TLS")
+    raise Garbled("a link that is invalid or not over TLS")
 
 
 def read_object(value: JSON) -> dict[str, JSON]:
@@ -434,20 +434,20 @@ def read_objects(value: JSON) -> list[dict[str, JSON]]:
 
 
 def read_text(value: JSON) -> str | None:
-    """A non-empty string, or None: absent ids come as null, "" and {}. Half a pair of surrogates, which no UTF-8 can
-    hold, is a question mark."""
+    """A non-empty string, or None: absent ids come as null, "" and {}. A lone surrogate, which UTF-8 cannot represent,
+    becomes a question mark."""
     if not isinstance(value, str) or not value:
         return None
     return value if value.isascii() else value.encode(errors="replace").decode()
 
 
 def error_status(code: str) -> int | None:
-    """The HTTP status of an error that this code is; None for a word, or another number."""
+    """The HTTP error status that this code is; None for a word or any other number."""
     return int(code) if len(code) == 3 and code.isdecimal() and 400 <= int(code) <= 599 else None
 
 
 def read_count(value: JSON) -> int:
-    """A count that may be missing, null, or a string of digits; 0 when it says nothing, or what no count can be."""
+    """A count that may be missing, null, or a string of digits; 0 when it is absent or not a possible count."""
     try:
         found = int(value)
     except (TypeError, ValueError, OverflowError):
@@ -456,7 +456,7 @@ def read_count(value: JSON) -> int:
 
 
 def read_moment(value: JSON) -> float:
-    """Unix seconds of a time that is a number or RFC 3339 text; 0.0 when it is none, or after the year 2199."""
+    """Unix seconds of a time that is a number or RFC 3339 text; 0.0 when it is not a time, or after the year 2199."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         found: float = value
     else:

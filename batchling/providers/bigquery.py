@@ -1,7 +1,7 @@
-"""What BigQuery's import of JSON, through which Vertex AI reads rows, makes of a body: a column of each key.
+"""How BigQuery's JSON import, through which Vertex AI reads rows, treats a body: each key becomes a column.
 
-Facts: BigQuery's reference on loading JSON, and public issues. That Vertex's importer is of this kind is UNSURE, and so
-is all that follows from it. One row that it cannot take may fail the whole job.
+Facts: BigQuery's reference on loading JSON, and public issues. That Vertex's importer works this way is UNSURE, and so
+is everything that follows from it. One row that it cannot import may fail the whole job.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 
 MOST_LEVELS = 15
-"""Records within records, the body itself being the first."""
+"""How deep records may be nested, counting the body itself as the first."""
 
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 
 
 class NotTabular(ValueError):
-    """The importer cannot take this body; the text says why, in a few words."""
+    """The importer cannot import this body; the text briefly says why."""
 
 
 def shape(body: dict[str, JSON]) -> str:
-    """A short digest of the body's columns and their types; only bodies of one shape may share a job.
+    """A short digest of the body's columns and their types; only bodies of the same shape may share a job.
 
-    Raises `NotTabular` for a body that no job can take.
+    Raises `NotTabular` for a body that no job can import.
     """
     columns: dict[str, str] = {}
     _enter(columns, "", body, 1)
@@ -32,7 +32,7 @@ def shape(body: dict[str, JSON]) -> str:
 
 
 def _enter(columns: dict[str, str], path: str, value: JSON, level: int) -> None:
-    """Take note of a value and of what is in it; `level` is that of a record in this place."""
+    """Record the column of a value and those of its contents; `level` is the level that a record here would have."""
     if value is None:
         return
     _note(columns, path, _kind(value))
@@ -58,9 +58,9 @@ def _check(record: dict[str, JSON], level: int) -> None:
         if name.startswith("$"):
             raise NotTabular(f"key {name:.40} begins with $")
         if not _COLUMN.fullmatch(name):
-            raise NotTabular(f"key {name!r:.40} is no legal column name")
+            raise NotTabular(f"key {name!r:.40} is not a legal column name")
     if len({name.lower() for name in record}) < len(record):
-        raise NotTabular("keys that differ in upper and lower case only")
+        raise NotTabular("keys that differ only in upper and lower case")
 
 
 def _note(columns: dict[str, str], path: str, kind: str) -> None:

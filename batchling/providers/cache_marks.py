@@ -1,4 +1,4 @@
-"""Marks in a request that have a part of its prompt cached, as Anthropic and those who serve Claude take them."""
+"""Marks that request caching of a part of the prompt, as accepted by Anthropic and other providers of Claude."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from batchling.core.model import JSON
 
 MARK = b'"cache_control"'
-"""Where this is not in a body, there is no mark."""
+"""A body without these bytes has no mark."""
 
 
 def has_short_cache_mark(body: dict[str, JSON]) -> bool:
-    """Whether one of the marks lasts five minutes, which is less than a batch may take: such a prompt is written to the
-    cache again and again, and read from it by luck."""
+    """Whether one of the marks lasts only five minutes, less than a batch may take: such a prompt is written to the
+    cache again and again, and is read from it only by luck."""
     return any(
         isinstance(mark := part.get("cache_control"), dict)
         and mark.get("type") == "ephemeral"
@@ -22,7 +22,7 @@ def has_short_cache_mark(body: dict[str, JSON]) -> bool:
 
 
 def _parts(body: dict[str, JSON]) -> Iterator[dict[str, JSON]]:
-    """The places of a body that may carry a mark, in Anthropic's form and in that of chat completions."""
+    """The parts of a body that may carry a mark, in Anthropic's format and in that of chat completions."""
     waiting: list[JSON] = [body, body.get("system"), body.get("tools"), body.get("messages")]
     while waiting:
         value = waiting.pop()

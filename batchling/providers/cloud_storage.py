@@ -1,4 +1,4 @@
-"""Google Cloud Storage's JSON API, as far as a batch needs it: put rows there, and read the files of a folder.
+"""Google Cloud Storage's JSON API, as far as a batch needs it: uploading rows and reading the files of a folder.
 
 Facts: Cloud Storage's JSON API reference (v1).
 """
@@ -12,11 +12,11 @@ from batchling.providers import pages
 from batchling.providers.base import Refused, every, read_objects, read_rows, read_text, segment
 
 _IS_THERE = 412
-"""What `ifGenerationMatch=0` answers for an object that exists: an upload that is repeated does no harm."""
+"""The status returned under `ifGenerationMatch=0` for an object that exists: repeating an upload is harmless."""
 
 
 def upload(address: str, headers: Headers, uri: str, rows: tuple[bytes, ...]) -> Flow[None]:
-    """Make an object (`gs://bucket/name`) of rows, unless it is there already."""
+    """Create an object (`gs://bucket/name`) that contains the rows, unless it exists already."""
     bucket, name = _place(uri)
     query = f"uploadType=media&name={segment(name)}&ifGenerationMatch=0"
     url = f"{address}/upload/storage/v1/b/{segment(bucket)}/o?{query}"
@@ -26,7 +26,7 @@ def upload(address: str, headers: Headers, uri: str, rows: tuple[bytes, ...]) ->
 
 
 def download(address: str, headers: Headers, folder: str, wanted: re.Pattern[str]) -> Flow[None]:
-    """Yield a `Call(rows=True)` for each object in a folder or below it whose last name is wanted."""
+    """Yield a `Call(rows=True)` for each object in a folder, or below it, whose file name matches `wanted`."""
     bucket, prefix = _place(folder)
     objects = f"{address}/storage/v1/b/{segment(bucket)}/o"
     names = yield from _names(objects, headers, f"{prefix}/" if prefix else "")

@@ -1,20 +1,20 @@
-"""Providers that speak OpenAI's file dialect with an accent, each a value.
+"""Providers that speak variants of OpenAI's file dialect, each defined as a value.
 
 Facts: the providers' documentation and SDKs as of November 2026. Only Groq's shapes are known from a recorded batch.
-Not sure, and taken as it costs least if it is otherwise:
+The following is uncertain; in each case we assume what costs least if it is wrong:
 
-- Groq names chat completions as the endpoint of every job, also where its rows are audio.
-- Parasail may not show a job's metadata: its file is looked at then. Its size limit is the smallest of three.
-- Novita's window is 24h on its newest page and 48h on older ones: when the first is refused, the second is asked for.
-- Perplexity names no limits, Kimi no number of rows, Zhipu and SiliconFlow their models in several ways: a job that is
-  refused for its model sends its calls to real time.
-- Doubleword's hour may be gone, its form of a row's error varies: a status that is not there is 500.
+- Groq names chat completions as the endpoint of every job, even when its rows are audio.
+- Parasail may not show a job's metadata; in that case its file is checked. Its size limit is the smallest of three.
+- Novita's window is 24h on its newest page and 48h on older ones: when the first is refused, the second is requested.
+- Perplexity names no limits, Kimi no number of rows, Zhipu and SiliconFlow their models in several ways: when a job is
+  refused because of its model, its calls go real time.
+- Doubleword's one-hour window may be gone, and its format of a row's error varies: a missing status counts as 500.
 - Together shows no counts, and its first download may fail: it is tried again.
 
-Input files are deleted (`DELETE /files/{id}`) where the provider's page on files or batches has that call: Groq, Kimi
-(which keeps 1,000 files), Model Studio (10,000), DeepInfra (2 GB; a job keeps the ids of deleted files) and Perplexity.
-Parasail has it, too, but there a lost job may be known by its file alone. Doubleword and Novita drop files by
-themselves, in a day and in 15; of the others nothing is known.
+Input files are deleted (`DELETE /files/{id}`) where the provider's page on files or batches documents that call: Groq,
+Kimi (which keeps 1,000 files), Model Studio (10,000), DeepInfra (2 GB; a job keeps the ids of deleted files) and
+Perplexity. Parasail documents it, too, but there a lost job may be identifiable only by its file. Doubleword and Novita
+drop files on their own, after a day and after 15 days; nothing is known about the others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _AUDIO = ("/audio/transcriptions", "/audio/translations")
 _ALIBABA = "https://%s.aliyuncs.com/compatible-mode/v1"
 
 _AT_TOGETHER = ("meta-llama/Llama-3.3-70B-Instruct-Turbo", "openai/whisper-large-v3")
-"""The models that cost half in Together's batches since September 2026."""
+"""The models that have cost half in Together's batches since September 2026."""
 
 GROQ = FileDialect(
     name="groq",
@@ -45,7 +45,7 @@ TOGETHER = FileDialect(
     name="together",
     roots=("https://api.together.ai/v1", "https://api.together.xyz/v1", "https://api-inference.together.ai/v1"),
     endpoints=(_CHAT, *_AUDIO),
-    # Where together 3.1 sends its chats; its files and jobs are at the other host.
+    # Where together 3.1 sends its chats; its files and jobs are on the other host.
     elsewhere={"https://api-inference.together.ai/v1": "https://api.together.ai/v1"},
     limits=Limits(rows=50_000, bytes=99_000_000, row=10_000_000, poll=30.0, discounted=_AT_TOGETHER),
     facts=FACTS["together"],

@@ -1,6 +1,6 @@
-"""What people want to know of the providers in `compatible.py`.
+"""What users want to know about the providers in `compatible.py`.
 
-Facts: the providers' documentation and SDKs as of November 2026; what they leave open is said as a quirk.
+Facts: the providers' documentation and SDKs as of November 2026; what they leave open is listed as a quirk.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FACTS: Mapping[str, Facts] = {
             "needs a paid plan",
             'up to `replace(GROQ, window="7d")`',
             "audio by a `url` in a JSON body only",
-            "about 1,000 rows per batch are advised, so that it does not expire",
+            "about 1,000 rows per batch are recommended, so that it does not expire",
             "no cache discount in a batch",
         ),
         prices="groq",
@@ -50,14 +50,14 @@ FACTS: Mapping[str, Facts] = {
     ),
     "doubleword": Facts(
         "Doubleword",
-        "24 h, goes on after it",
+        "24 h, continues after that",
         "metadata, searched by the server",
         "24 h for inputs, unknown for results",
         ("DOUBLEWORD_API_KEY",),
         discount="40 to 75 % off, by model",
         quirks=(
             '`replace(DOUBLEWORD, window="1h")` where the account still has it',
-            "late rows still come",
+            "late rows still arrive",
             "unverified accounts: 1,000 requests an hour",
         ),
         prices="doubleword",
@@ -76,13 +76,13 @@ FACTS: Mapping[str, Facts] = {
     "parasail": Facts(
         "Parasail",
         "24 h",
-        "metadata or, as its echo is unsure, name of the uploaded file",
+        "metadata or, since the list may not show it, name of the uploaded file",
         "unknown",
         ("PARASAIL_API_KEY",),
         quirks=(
-            "100 MB to 1 GB a file, by the page that is read",
+            "100 MB to 1 GB a file, depending on the page of its docs",
             "FP16 costs 30 % more",
-            "more than 16,384 output tokens go real time; answers without a limit end at 8,192 in a batch",
+            "more than 16,384 output tokens go real time; answers without a limit stop at 8,192 in a batch",
         ),
         neutral=OPENAI_DIALECT,
     ),
@@ -93,7 +93,7 @@ FACTS: Mapping[str, Facts] = {
         "30 days",
         ("NOVITA_API_KEY",),
         discount="50 % off (unconfirmed)",
-        quirks=("only models that are marked for batches",),
+        quirks=("only models that are marked as available in batches",),
         prices="novita",
         neutral=OPENAI_DIALECT,
     ),
@@ -135,7 +135,7 @@ FACTS: Mapping[str, Facts] = {
         quirks=(
             "needs a verified account",
             "the newest models may be refused",
-            "calls with signed tokens instead of the key go real time: they last minutes",
+            "calls with signed tokens instead of the key go real time: such tokens last minutes",
             "not at api.z.ai",
         ),
         prices="zhipuai",

@@ -1,5 +1,5 @@
-"""What is said in OpenAI's file dialect, in whatever accent: the status of a job, a page of a list, and what no row can
-hold.
+"""Reading OpenAI's file dialect in all its variants: the status of a job, a page of a list, and what a row cannot
+contain.
 
 Facts: see `files.py`.
 """
@@ -45,7 +45,7 @@ _FREE = frozenset(
         "webhook_endpoints",
     }
 )
-"""First path segments whose POST calls generate nothing, so that their passing through is no loss."""
+"""First path segments whose POST calls generate nothing, so nothing is lost by letting them pass through."""
 
 
 def read_page(response: Response) -> dict[str, JSON]:
@@ -56,12 +56,12 @@ def read_page(response: Response) -> dict[str, JSON]:
 
 
 def following(page: dict[str, JSON], items: list[dict[str, JSON]]) -> str | None:
-    """The query of a list's next page; None when this is the last. Raises `Unlisted` for an empty page that is none
-    (litellm#38738: a filter in between leaves nothing of a page)."""
+    """The query for a list's next page; None when this is the last. Raises `Unlisted` for an empty page that is not the
+    last one (litellm#38738: a filter in between may remove everything on a page)."""
     if cursor := read_text(read_object(page.get("paging")).get("next_cursor")):
         return f"cursor={segment(cursor)}"
     if not items and page.get("has_more"):
-        raise Unlisted("its list has an empty page, and more after it")
+        raise Unlisted("its list has an empty page, with more pages after it")
     return f"after={segment(read_id(items[-1]))}" if items and page.get("has_more") else None
 
 
@@ -74,7 +74,7 @@ def generates_nothing(path: str) -> bool:
 
 
 def last_role(body: dict[str, JSON]) -> JSON:
-    """Whose the last message of a body is."""
+    """The role of the last message of a body."""
     messages = read_objects(body.get("messages"))
     return messages[-1].get("role") if messages else None
 
@@ -95,7 +95,7 @@ def unbatchable(body: dict[str, JSON]) -> str | None:
 
 
 def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
-    """What a job of this dialect says, in whatever accent."""
+    """The status of a job in any variant of this dialect."""
     word = str(job.get("status") or "").lower()
     state = State.ENDED if word in _ENDED else State.FAILED if word == "failed" else State.RUNNING
     counts = read_object(job.get("request_counts")) or job
@@ -108,7 +108,7 @@ def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
     outputs = tuple(filter(None, map(read_text, (job.get("output_file_id"), job.get("error_file_id")))))
     reasons = tuple(filter(None, (read_text(job.get("error_file_id")),)))
     if state is State.FAILED and not faults and outputs and read_count(counts.get("failed")):
-        state = State.ENDED  # Doubleword's word for a job whose rows ran and all failed
+        state = State.ENDED  # what Doubleword calls a job whose rows all ran and failed
     expires = read_moment(job.get("expires_at") or job.get("job_deadline"))
     return Status(
         state,

@@ -1,8 +1,8 @@
 """OpenAI's file dialect: a JSONL file, a job over it, an output and an error file.
 
-Facts: OpenAI's OpenAPI document 2.3.0, the openai SDK 3.54, recorded traffic of 2025 and 2026, and for the providers
-that speak it with an accent their documentation and SDKs. They are values of `FileDialect`, and differ in what its
-fields say.
+Facts: OpenAI's OpenAPI document 2.3.0, the openai SDK 3.54, recorded traffic of 2025 and 2026, and, for the providers
+that speak a variant of it, their documentation and SDKs. Those providers are values of `FileDialect` and differ only in
+its fields.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ from batchling.providers.samples import anthropic as claude
 from batchling.providers.samples import openai as samples
 
 _STATUS_OF_CODE = {"model_not_found": 404, "token_limit_exceeded": 429}
-"""What the real-time API answers for a fault that a batch reports as its own failure; 400 for all others."""
+"""The real-time status of a fault that a batch reports as a failure of the whole batch; 400 for all others."""
 
 TAG = "batchling"
 """The metadata key that carries our batch id."""
@@ -75,31 +75,31 @@ TAG = "batchling"
 class FileDialect:
     """One provider that speaks OpenAI's file dialect.
 
-    - `endpoints`: the paths below a root that have a batch form, longest first; `prefix` is what their names in a batch
-      put before them.
-    - `elsewhere`: roots of real time whose batches live below another root.
-    - `identity`: lower-case names of the headers that say who asks.
-    - `passing_tokens`: whether signed tokens are taken for keys: they end long before a job does, and only their holder
-      can make another.
-    - `window`: the completion window that is asked for, `second_window` the one for when that is refused; `order`: what
-      else a create call says.
+    - `endpoints`: the paths below a root that have a batch form, longest first; `prefix` is put before them in a batch.
+    - `elsewhere`: roots of real-time calls whose batches live below another root.
+    - `identity`: lower-case names of the headers that identify the caller.
+    - `passing_tokens`: whether signed tokens are accepted as keys; they expire long before a job ends, and only their
+      holder can make another.
+    - `window`: the completion window to request, `second_window` the one to request when that is refused; `order`: the
+      other fields of a create call.
     - `tag`: the metadata key that carries our batch id. Where it is empty there is no metadata, and a lost job is found
       by the name of its input file.
-    - `echo`: whether a list surely shows the metadata. Where it may not, a job without any is known by
-      its file's name, too.
-    - `listing`: the query that lists jobs, with `%s` for the tag where the provider can search.
+    - `echo`: whether a list is certain to show the metadata. Where it may not, a job without any is also
+      recognised by its file's name.
+    - `listing`: the query that lists jobs, with `%s` for the tag where the provider can search for it.
     - `uploads` and `purpose`: path and purpose of an upload.
-    - `first_line`: how the provider numbers the first row in its complaints.
-    - `longest`: the most output tokens of a row in a batch; 0 for as many as in real time.
-    - `absent`: body keys that real time takes and a batch does not.
-    - `last_turn`: whose the last message of a row must be.
+    - `first_line`: the number of the first row in the provider's error messages.
+    - `longest`: the maximum number of output tokens of a row in a batch; 0 for as many as in real time.
+    - `absent`: body keys that real time accepts and a batch does not.
+    - `last_turn`: the role that the last message of a row must have.
     - `models`: beginnings of the names of the models that have a batch form; empty for all.
     - `recording`: the body key with the address of the audio that a row is about, and the method of such a row.
-    - `results`: a path below a job that has its rows, where no files do.
+    - `results`: a path below a job that returns its rows, where there are no result files.
     - `cancelling`: method and path of the call that stops a job.
     - `once`: the header that makes a repeated create harmless, where there is one.
-    - `deletes`: whether an input file may be deleted once its job is over, results and all else staying as they are.
-      Where no source says so it stays, and so it does at gateways, of which nobody knows what else reads it.
+    - `deletes`: whether an input file may be deleted once its job is over, without affecting the results or anything
+      else. Where no source says so, the file stays. It also stays at gateways, since it is unknown what else reads it
+      there.
     """
 
     name: str
@@ -189,13 +189,13 @@ class FileDialect:
         if not str(body.get(self.recording[0])).startswith(("https://", "http://")):
             return "audio without the address of a recording"
         form = body.get("response_format") or "json"
-        return None if form in ("json", "verbose_json") else f"audio as {form!s:.20}, which is no JSON"
+        return None if form in ("json", "verbose_json") else f"audio as {form!s:.20}, which is not JSON"
 
     def site(self, target: Target, route: Route, request: Request) -> Site:
         return Site(target, self.identify(route, request), route.official)
 
     def identify(self, route: Route, request: Request) -> Headers:
-        """The headers that say who asks: the caller's credential, and all of a gateway's own."""
+        """The headers that identify the caller: the caller's credential, and all of a gateway's own."""
         return chosen(request.headers, self.identity) if route.official else lasting(request.headers)
 
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
@@ -203,7 +203,7 @@ class FileDialect:
         order = {"input_file_id": file_id, "endpoint": at.target.endpoint, **self.ordered(at, tag)}
         answer = yield self._create(at, order, tag)
         if self.second_window and answer.status == 400 and "window" in read_fault(answer).message.lower():
-            # Nothing was created: the docs of the provider do not agree on the one window that it takes.
+            # Nothing was created: the provider's docs disagree on which one window it accepts.
             answer = yield self._create(at, {**order, "completion_window": self.second_window}, tag)
         job = read_json(answer)
         return Job(read_id(read_object(job.get("job")) or job), {"input_file_id": file_id})  # Together wraps it
@@ -215,11 +215,11 @@ class FileDialect:
         return Call(call, repeatable=False)
 
     def path(self, at: Site, path: str) -> str:
-        """A path below the root, with what this provider adds to each."""
+        """A path below the root, with whatever this provider adds to every path."""
         return path
 
     def ordered(self, at: Site, tag: str) -> dict[str, JSON]:
-        """What a create call says besides the file and the endpoint."""
+        """The fields of a create call other than the file and the endpoint."""
         window = {"completion_window": self.window} if self.window else {}
         metadata = {"metadata": {self.tag: tag}} if self.tag else {}
         return {**window, **metadata, **self.order}
@@ -231,12 +231,12 @@ class FileDialect:
         return row_pieces(prefix, items, b"}\n")
 
     def upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
-        """Upload the rows; the id of their file."""
+        """Upload the rows and return the id of their file."""
         file = read_json((yield self.form(at, tuple(self.rows(at, items)), tag)))
         return read_id(read_object(file.get("data")) or file)  # SiliconFlow wraps it
 
     def form(self, at: Site, rows: tuple[bytes, ...], tag: str) -> Call:
-        """The call that uploads rows, which are not joined in memory."""
+        """The call that uploads rows, without joining them in memory."""
         boundary = f"{TAG}-{tag}"
         fields = {"purpose": self.purpose, "file_name": _file_name(tag)} if not self.tag else {"purpose": self.purpose}
         parts = "".join(
@@ -272,7 +272,7 @@ class FileDialect:
         return (yield from _find(self, at, tag, since, taken))
 
     def find_files(self, at: Site, tag: str) -> Flow[frozenset[str]]:
-        """The ids of the input files of a submission: an upload that was repeated made another one."""
+        """The ids of a submission's input files: a repeated upload creates another one."""
         found: set[str] = set()
         known: set[str] = set()
         place = ""
@@ -284,7 +284,7 @@ class FileDialect:
             if next_page is None or not is_new(files, known):
                 return frozenset(found)
             place = next_page
-        raise Garbled("a list of files that does not come to its end")
+        raise Garbled("a list of files that never ends")
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         method, path = self.cancelling
@@ -301,7 +301,7 @@ class FileDialect:
 
     def weight(self, body: dict[str, JSON]) -> int:
         asked = body.get("input")
-        # A list of numbers is one text in tokens.
+        # A list of numbers is one text, given as tokens.
         return len(asked) if isinstance(asked, list) and asked and isinstance(asked[0], str | list) else 1
 
     def failure(self, status: int, fault: Fault) -> Response:
@@ -343,11 +343,11 @@ def _find(dialect: FileDialect, at: Site, tag: str, since: float, taken: frozens
         if next_page is None or _goes_past(jobs, since - CLOCK_SLACK) or not is_new(jobs, known):
             return None
         place = next_page
-    raise Garbled("a list of jobs that does not come to its end")
+    raise Garbled("a list of jobs that never ends")
 
 
 def _has_our_file(dialect: FileDialect, at: Site, job: dict[str, JSON], tag: str, since: float) -> Flow[bool]:
-    """Whether a job that shows no metadata is over our file."""
+    """Whether a job that shows no metadata has our input file."""
     input_file = read_text(job.get("input_file_id"))
     recent = read_moment(job.get("created_at")) >= since - CLOCK_SLACK
     if not input_file or not recent or read_object(job.get("metadata")):
@@ -357,8 +357,8 @@ def _has_our_file(dialect: FileDialect, at: Site, job: dict[str, JSON], tag: str
 
 
 def _goes_past(jobs: list[dict[str, JSON]], since: float) -> bool:
-    """Whether a page of a list has come to jobs that are older: the pages after it have only such then, if the newest
-    come first, which not everybody says."""
+    """Whether a page of a list has reached jobs older than `since`: all later pages then contain only such jobs, if the
+    newest come first, which not every provider documents."""
     if not jobs:
         return False
     first, last = read_moment(jobs[0].get("created_at")), read_moment(jobs[-1].get("created_at"))

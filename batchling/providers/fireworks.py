@@ -1,8 +1,9 @@
 """Fireworks' batch inference: a dataset of rows, a job over it, a dataset of results behind signed links.
 
-Facts: fireworks-ai 1.2 and Fireworks' API reference. We choose the ids of dataset and job, so that a lost job is asked
-for by its name. UNSURE: the shape of lines in `error-data` (OpenAI's are read), whether counters are always there,
-which of a key's accounts is meant (the first is), and whether a dataset takes a second upload (a ready one gets none).
+Facts: fireworks-ai 1.2 and Fireworks' API reference. We choose the ids of the dataset and the job, so a lost job is
+looked up by its name. UNSURE: the shape of lines in `error-data` (OpenAI's is assumed), whether counters are always
+present, which of a key's accounts applies (the first is assumed), and whether a dataset accepts a second upload (one
+that is ready gets none).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
 from batchling.providers.refusals import job_fault
 
 _LOOKS = 300
-"""How often a fresh dataset is asked for until it can be used."""
+"""How many times a new dataset is checked before giving up on its becoming usable."""
 
 _ENDED = frozenset({"completed", "cancelled", "expired", "early_stopped"})
 _FAILED = frozenset({"failed", "deleted", "archived"})
@@ -63,7 +64,7 @@ _RUNNING = frozenset(
 
 @dataclass(frozen=True)
 class Fireworks(FileDialect):
-    """OpenAI's real-time API; a control plane of its own."""
+    """OpenAI's real-time API, with Fireworks' own control plane."""
 
     def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
         for item in items:
@@ -75,7 +76,7 @@ class Fireworks(FileDialect):
         dataset = f"b{tag}-in"
         made = {"datasetId": dataset, "dataset": {"userUploaded": {}, "exampleCount": str(len(items))}}
         created: Response = yield Call(_request("POST", at, f"{account}/datasets", made))
-        if not created.ok and created.status != 409:  # it is there already
+        if not created.ok and created.status != 409:  # 409: it exists already
             raise Refused(created)
         known = Call(_request("GET", at, f"{account}/datasets/{dataset}"))
         if created.ok or read_json((yield known)).get("state") != "READY":
@@ -88,7 +89,7 @@ class Fireworks(FileDialect):
             if read_json((yield replace(known, pause=2.0 if number else 0.0))).get("state") == "READY":
                 break
         else:
-            raise Garbled("a dataset that is never ready")
+            raise Garbled("a dataset that never becomes ready")
         order = {
             "model": at.target.model,
             "inputDatasetId": f"{account}/datasets/{dataset}",
@@ -107,7 +108,7 @@ class Fireworks(FileDialect):
             path = "/".join(map(segment, output.split("/")))
             links = read_json((yield Call(_request("GET", at, f"{path}:getDownloadEndpoint"))))
             found = read_object(links.get("filenameToSignedUrls"))
-            # Signed: it needs no credential, and is to see none.
+            # The link is signed: it needs no credential, and must not receive one.
             calls = {name: Request("GET", read_link(link, at)) for name, link in found.items()}
             yield from every((read_rows(call), "error" not in name.lower()) for name, call in calls.items())
 
@@ -121,7 +122,7 @@ class Fireworks(FileDialect):
 
 
 def _plane(at: Site) -> str:
-    """The root of the control plane, beside that of inference."""
+    """The root of the control plane, next to that of inference."""
     return at.target.base_url.removesuffix("/inference/v1") + "/v1"
 
 
@@ -156,7 +157,7 @@ def _status(job: dict[str, JSON]) -> Status:
         word,
         done=done,
         total=read_count(progress.get("totalInputRequests")),
-        # A job that finished nothing has no output; one that is completed has, whether it counts its rows or not.
+        # A job that finished no row has no output; a completed one has, whether or not it counts its rows.
         outputs=(output,) if output and state is not State.RUNNING and (done or word == "completed") else (),
         errors=(job_fault(message or "the job failed"),) if state is State.FAILED else (),
         expires_at=read_moment(job.get("expireTime")) or None,

@@ -1,4 +1,4 @@
-"""Result lines in the format of a provider that a gateway stands before, and should have translated."""
+"""Result lines in the format of a provider behind a gateway, which the gateway should have translated."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from batchling.core.lenient import fields, value
 
 
 def foreign_format(line: bytes) -> str | None:
-    """The name of the format of a line without a key that we can read; empty when it has none that we know, None when
-    it is no JSON. LiteLLM hands these out untranslated (1.110.2, files/transformation.py of bedrock and vertex_ai)."""
+    """The name of the format of a line without a readable key; empty when the format is unknown, None when the line is
+    not JSON. LiteLLM returns these untranslated (1.110.2, files/transformation.py of bedrock and vertex_ai)."""
     try:
         names = fields(line).keys()
     except ValueError:

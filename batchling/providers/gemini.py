@@ -1,9 +1,10 @@
 """Gemini's developer API: rows inline for small batches, as an uploaded file for others; a long-running operation.
 
 Facts: Google's batch guide, google-genai 3.4, and recorded traffic of 2025 and 2026. States come as BATCH_STATE_* and,
-in guides and SDKs, as JOB_STATE_*. Whether expired and cancelled jobs keep finished rows is UNSURE: a file that is
-there is read, and what it lacks never ran. So is whether lists are sorted (they are read whole), whether tuned models
-have batches (they go real time), and whether rows of a file take camelCase keys everywhere (they pass as they came).
+in guides and SDKs, as JOB_STATE_*. It is UNSURE whether expired and cancelled jobs keep finished rows: if there is a
+file, it is read, and rows missing from it never ran. Also UNSURE: whether lists are sorted (they are read to the end),
+whether tuned models have batches (they go real time), and whether rows of a file may have camelCase keys everywhere
+(keys are passed through unchanged).
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ _PAID = re.compile(
     r"(?P<root>.+)/v1\w*/(interactions|[^/]+/[^/:]+:"
     r"(generateContent|streamGenerateContent|embedContent|batchEmbedContents|predict|predictLongRunning))"
 )
-"""What costs money and has no batch: other methods and API versions, tuned models, interactions."""
+"""Calls that cost money and have no batch form: other methods and API versions, tuned models, interactions."""
 _BATCHED = {
     "generateContent": "batchGenerateContent",
     "embedContent": "asyncBatchEmbedContent",
@@ -74,18 +75,19 @@ _BATCHED = {
 _IDENTITY = ("x-goog-api-key", "authorization", "x-goog-user-project")
 
 INLINE_ROWS = 100
-"""Rows above which a file is used: their answers come in one document, which memory has to hold."""
+"""With more rows than this, a file is used: inline answers come in one document, which has to fit into memory."""
 INLINE_BYTES = 10_000_000
 """Google allows 20 MB."""
 INLINE_TEXTS = 1_000
-"""Texts of calls that embed several: each is a row, and they are put together again where all are at hand."""
+"""The same for the texts of calls that embed several: each text is a row, and a call's rows are joined again, for which
+all must be in memory."""
 
 _RUNNING = frozenset({"unspecified", "pending", "running", "queued", "cancelling"})
 
 
 @dataclass(frozen=True)
 class Gemini:
-    """See the module. `base_url` of its targets is the host: real time and batches live below several paths of it."""
+    """See the module. The `base_url` of its targets is the host: real time and batches have several paths below it."""
 
     name: str
     roots: tuple[str, ...]
@@ -118,7 +120,7 @@ class Gemini:
         return Site(target, self._identity(route, request), route.official)
 
     def _identity(self, route: Route, request: Request) -> Headers:
-        """The key as a header, whether it came as one or in the URL."""
+        """The key as a header, whether it came as a header or in the URL."""
         headers = chosen(request.headers, _IDENTITY) if route.official else lasting(request.headers)
         if header(headers, "x-goog-api-key") is not None:
             return headers
@@ -126,7 +128,8 @@ class Gemini:
         return (*headers, *(("x-goog-api-key", key) for key in keys[:1]))
 
     def _account(self, route: Route, request: Request) -> str:
-        """An OAuth token is another one each hour: who asks is told by the project that pays, if one is named."""
+        """The account. An OAuth token changes every hour, so the caller is identified by the paying project, if one is
+        named."""
         identity = self._identity(route, request)
         if route.official and header(identity, "x-goog-user-project") and not header(identity, "x-goog-api-key"):
             identity = tuple(pair for pair in identity if pair[0] != "authorization")
@@ -221,7 +224,7 @@ def _inline(items: Sequence[Item]) -> list[bytes]:
 
 
 def _asks_for_json(query: str) -> bool:
-    """Whether a query holds nothing but the key and the wish for JSON."""
+    """Whether a query contains nothing but the key and a request for JSON."""
     return all(
         name == "key" or (name in ("alt", "$alt") and value.startswith("json"))
         for name, value in parse_qsl(query, keep_blank_values=True)
@@ -229,19 +232,19 @@ def _asks_for_json(query: str) -> bool:
 
 
 def _unbatchable(body: dict[str, JSON]) -> str | None:
-    """Why this body cannot be a row of a batch; None when it can. REST takes both spellings of a key."""
+    """Why this body cannot be a row of a batch; None when it can. REST accepts both spellings of a key."""
     tier = body.get("serviceTier") or body.get("service_tier")
     if tier not in (None, "standard", "SERVICE_TIER_STANDARD"):
         return f"service tier {tier!s:.20}"
     config = read_object(body.get("generationConfig") or body.get("generation_config"))
     if config.get("responseJsonSchema") or config.get("response_json_schema"):
-        # Rows are answered with JSON of another shape, without an error; `responseSchema` is heeded.
+        # Rows get JSON of another shape, without an error; `responseSchema` is respected.
         return "parameter responseJsonSchema"
     return None
 
 
 def _notes(at: Site, calls: int) -> dict[str, str]:
-    """How many calls the rows of a job belong to, where that is another number."""
+    """How many calls the rows of a job belong to, where the two numbers differ."""
     return {"calls": str(calls)} if at.target.endpoint == ":batchEmbedContents" else {}
 
 
@@ -252,7 +255,7 @@ def _get(at: Site, name: str) -> Request:
 def _status(job: dict[str, JSON]) -> Status:
     detail = read_object(job.get("metadata"))
     word = str(detail.get("state") or "").lower().removeprefix("batch_state_").removeprefix("job_state_")
-    over = job.get("done") is True and word not in ("cancelled", "expired", "failed")  # whatever the word is
+    over = job.get("done") is True and word not in ("cancelled", "expired", "failed")  # even if the state is unknown
     failed = word == "failed" or (over and word != "succeeded" and "error" in job)
     ended = word in ("succeeded", "partially_succeeded", "cancelled", "expired") or over
     state = State.FAILED if failed else State.ENDED if ended else State.RUNNING
@@ -262,7 +265,7 @@ def _status(job: dict[str, JSON]) -> Status:
     outputs = (file,) if file else ("",) if output.get("inlinedResponses") else ()
     done = stats.get("successfulRequestCount", 0) + stats.get("failedRequestCount", 0)
     if word == "succeeded" or over:
-        done = max(done, stats.get("requestCount", 0))  # the counters and the output may lag behind the word
+        done = max(done, stats.get("requestCount", 0))  # the counters and the output may lag behind the state
     return Status(
         state,
         word,
@@ -276,7 +279,7 @@ def _status(job: dict[str, JSON]) -> Status:
 
 
 def _unpack(body: bytes) -> bytes:
-    """The rows of an operation that holds them, at one of two places or at both."""
+    """The rows of an operation that contains them, in one of two places or in both."""
     inlined = "inlinedResponses.inlinedResponses"
     rows = rows_within(body, f"response.{inlined}", f"metadata.output.{inlined}")
     if rows is None:
@@ -299,7 +302,7 @@ GEMINI = Gemini(
         quirks=(
             "cached tokens are not cheaper in a batch",
             "small batches go inline, others as a file",
-            "responseJsonSchema goes real time: batches answer it in another shape; responseSchema does not",
+            "responseJsonSchema goes real time, since batches return another shape for it; responseSchema does not",
         ),
         prices="google",
         telemetry="gcp.gemini",
@@ -308,6 +311,6 @@ GEMINI = Gemini(
         quota_header="x-goog-user-project",
         cloud="google",
         separates=_IDENTITY,
-        neutral=Neutral(ids=GEMINI_IDS),  # `labels` is Vertex's alone: "not supported in Gemini API" (google-genai)
+        neutral=Neutral(ids=GEMINI_IDS),  # only Vertex has `labels`: "not supported in Gemini API" (google-genai)
     ),
 )

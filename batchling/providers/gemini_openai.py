@@ -1,7 +1,7 @@
-"""Gemini's OpenAI-compatible path: OpenAI's lines and jobs, over files of Gemini's own API.
+"""Gemini's OpenAI-compatible path: OpenAI's lines and jobs, with files of Gemini's own API.
 
-Facts: Google's compatibility guide. Its listing and its cancel call are UNSURE: a lost job that cannot be looked for
-waits, and is not bought again.
+Facts: Google's compatibility guide. Listing and cancelling are UNSURE: a lost job that cannot be looked for waits and
+is not paid for a second time.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class GeminiCompatible(FileDialect):
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         try:
-            # Whether the list is sorted is not said: none of it is too old.
+            # Whether the list is sorted is not documented, so no part of it is too old to look at.
             return (yield from super().find(at, tag, keys, 0.0, taken))
         except Refused as refusal:
             if refusal.response.status in (404, 405, 501):
-                raise Unlisted("this API has no list of jobs, and the job may exist") from refusal
+                raise Unlisted("this API has no list of jobs, but the job may exist") from refusal
             raise
 
     def find_files(self, at: Site, tag: str) -> Flow[frozenset[str]]:
@@ -78,7 +78,7 @@ def _job(job: Job) -> str:
 
 
 def _native(at: Site, path: str) -> str:
-    """A URL of Gemini's own API beside the compatible one."""
+    """A URL of Gemini's own API, on the host of the compatible one."""
     return at.target.base_url.removesuffix("/v1beta/openai") + path
 
 

@@ -1,4 +1,4 @@
-"""Calls to Gemini that embed several texts: a row for each, and one answer again."""
+"""Calls to Gemini that embed several texts: split into a row for each text, and joined into one answer again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchling.providers.base import read_count, read_object, read_objects
 
 
 def parts(items: Sequence[Item]) -> list[JSON]:
-    """A row for each text of calls that embed several."""
+    """One row for each text of calls that embed several texts."""
     rows: list[JSON] = []
     for item in items:
         texts = read_objects((decode_body(item.request.body) or {}).get("requests"))
@@ -22,7 +22,7 @@ def parts(items: Sequence[Item]) -> list[JSON]:
 
 
 def joined(rows: Sequence[bytes]) -> list[bytes]:
-    """The rows, those of one call made one: an embedding that failed is the answer of its call."""
+    """The rows, with those of one call joined into one: if an embedding failed, its error is the answer to the call."""
     whole: list[bytes] = []
     calls: dict[str, dict[int, dict[str, JSON]]] = {}
     for row in rows:

@@ -60,20 +60,20 @@ CANCELLED = 1
 
 
 def http_status(code: int) -> int:
-    """The HTTP status of a gRPC code; a code above 16 is a status already."""
+    """The HTTP status of a gRPC code; a code above 16 is already an HTTP status."""
     if code in _CODES:
         return _CODES[code][0]
     return code if 400 <= code <= 599 else 500
 
 
 def error_body(status: int, message: str) -> bytes:
-    """An error as Google's APIs answer it."""
+    """An error body as Google's APIs return it."""
     error = {"code": status, "message": message, "status": _NAMES.get(status, "UNKNOWN")}
     return msgspec.json.encode({"error": error})
 
 
 def row_error(error: dict[str, JSON]) -> Response:
-    """The answer that a row's google.rpc.Status stands for; its message may be missing."""
+    """The response that a row's google.rpc.Status stands for; its message may be missing."""
     code, message = error.get("code"), read_text(error.get("message")) or ""
     word = code if isinstance(code, str) and not code.isdecimal() else read_text(error.get("status")) or ""
     status = http_status(read_count(code)) if read_count(code) else status_of(word, message)
@@ -96,7 +96,8 @@ def failure(status: int, fault: Fault) -> Response:
 
 
 def upload(base_url: str, headers: Headers, rows: Sequence[bytes], name: str) -> Flow[str]:
-    """Upload rows as a file of Gemini's API; its resource name (`files/...`). The key goes to no other origin."""
+    """Upload rows as a file of Gemini's API and return its resource name (`files/...`). The key is sent to no other
+    origin."""
     start = (
         ("x-goog-upload-protocol", "resumable"),
         ("x-goog-upload-command", "start"),
@@ -110,7 +111,7 @@ def upload(base_url: str, headers: Headers, rows: Sequence[bytes], name: str) ->
         raise Refused(begun)
     place = header(begun.headers, "x-goog-upload-url") or ""
     if urlsplit(place)[:2] != urlsplit(base_url)[:2]:
-        raise Garbled("an upload without an address, or one at another host")
+        raise Garbled("an upload without a URL, or with one on another host")
     finish = (("x-goog-upload-offset", "0"), ("x-goog-upload-command", "upload, finalize"))
     done = read_json((yield Call(Request("POST", place, (*headers, *finish)), tuple(rows))))
     if (found := read_text(read_object(done.get("file")).get("name"))) is None:

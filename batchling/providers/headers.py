@@ -1,7 +1,7 @@
-"""Which headers of a call say who asks, and which only describe one message on its way.
+"""Which headers of a call identify the caller, and which only describe one message in transit.
 
-At a provider's own hosts the provider names the few headers that separate accounts. Nobody names those of a gateway:
-there every header counts, but those that are known to belong to one message, one connection, one trace or one version
+At a provider's own hosts, the provider names the few headers that separate accounts. For a gateway there is no such
+list, so every header counts except those known to belong to one message, one connection, one trace or one version
 of an SDK. Facts: the propagators of OpenTelemetry (W3C, B3, Jaeger, OpenTracing, X-Ray, Google Cloud), the agents of
 Datadog, Sentry, New Relic, Elastic, Dynatrace, AppDynamics, Instana, SkyWalking, Pinpoint and SolarWinds, the reference
 pages of AWS, Azure, Google Cloud, Cloudflare and Envoy, and the gateways Helicone, LiteLLM, Portkey and Langfuse.
@@ -82,22 +82,22 @@ _OF_PROVIDERS = ("anthropic-", "openai-", "x-dashscope-", "x-goog-", "x-vertex-a
 
 
 def lasting(headers: Headers) -> Headers:
-    """The headers that may matter to a gateway: all but those that describe one message, one connection, one
+    """The headers that may matter to a gateway: all except those that describe one message, one connection, one
     trace or the SDK's version."""
-    # The set first: it holds most of what a client sends.
+    # The set first: it contains most of what a client sends.
     return tuple(pair for pair in headers if pair[0] not in _VOLATILE and not is_volatile(pair[0]))
 
 
 @lru_cache(maxsize=4096)
 def is_volatile(name: str) -> bool:
-    """Whether a header, by its lower-case name, describes one message on its way."""
+    """Whether a header, by its lower-case name, describes one message in transit."""
     return name in _VOLATILE or name.startswith(_VOLATILE_PREFIXES)
 
 
 @lru_cache(maxsize=4096)
 def may_vary(name: str) -> bool:
-    """Whether a header nobody has listed may turn out to describe one message. Never one that reads like a credential
-    or like the name of somebody: those separate accounts, whatever their values are."""
+    """Whether a header that is in no list may turn out to describe one message. Never true of a header whose name
+    suggests a credential or a person: those separate accounts, whatever their values."""
     return not (
         is_volatile(name)
         or name.startswith(_OF_PROVIDERS)

@@ -1,7 +1,7 @@
-"""Providers that take OpenAI's rows inside the create call and keep no tag: OpenRouter and Sference.
+"""Providers that accept OpenAI's rows inside the create call and store no tag: OpenRouter and Sference.
 
 Facts: their documentation and SDKs, autumn 2026. A lost job is found by its time, its number of rows and, once it has
-ended, by the keys in its results.
+ended, the keys in its results.
 """
 
 from __future__ import annotations
@@ -64,17 +64,17 @@ _canonical = msgspec.json.Encoder(order="sorted")
 
 
 _UNSAID = "="
-"""Begins the name of an option that rows of a batch must have in common, and that only the rows say."""
+"""Prefix of the name of an option that all rows of a batch must share, and that only the rows state."""
 
 
 @dataclass(frozen=True)
 class InlineDialect:
     """One such provider.
 
-    `head` is what the create call says before its rows, with `{endpoint}` and `{model}` to be filled in; `shared` the
-    body keys that belong to the job; `listed` where a list has its jobs; `results` the path below a job that has its
-    rows, empty where the job itself has them; `media` whether rows may hold media as data: URLs; `uniform` the
-    beginnings of the names of models whose rows must have one `response_format` in common.
+    `head` is the part of the create call before its rows, with `{endpoint}` and `{model}` to be filled in; `shared` the
+    body keys that belong to the job; `listed` the key under which a list has its jobs; `results` the path below a job
+    that returns its rows, empty where the job itself contains them; `media` whether rows may contain media as data:
+    URLs; `uniform` the beginnings of the names of models whose rows must all have the same `response_format`.
     """
 
     name: str
@@ -139,7 +139,7 @@ class InlineDialect:
         return Job(read_id(read_json((yield Call(call, (opening, *pieces), repeatable=False)))))
 
     def _rows(self, items: Sequence[Item]) -> Sequence[Item]:
-        """The items, without the keys that are said once for all."""
+        """The items, without the body keys that are stated once for the whole job."""
         if not self.shared:
             return items
         return [Item(item.key, self._without_shared(item.request)) for item in items]
@@ -236,7 +236,7 @@ _DEARER = ("openai/gpt-oss-20b", "deepseek/deepseek-v4.1-flash")
 
 
 def _kept_from_openrouter(body: dict[str, JSON]) -> str | None:
-    """Why OpenRouter would refuse this body in a batch, or not do with it what real time does (its SDK 1.3.84: "Only
+    """Why OpenRouter would refuse this body in a batch, or treat it differently from real time (its SDK 1.3.84: "Only
     `provider.only` and `provider.allow_fallbacks` are supported"; captured refusals of 2026)."""
     model = str(body.get("model"))
     if any(body.get(name) for name in _REAL_TIME_ONLY):
@@ -244,7 +244,7 @@ def _kept_from_openrouter(body: dict[str, JSON]) -> str | None:
     if read_object(body.get("provider")).get("zdr"):
         return "zero data retention"
     if any(value is not None for name, value in read_object(body.get("provider")).items() if name not in _PREFERENCES):
-        return "provider preferences that a batch does not heed"
+        return "provider preferences that a batch ignores"
     if model.endswith(_VARIANTS) or model == "openrouter/auto":
         return "variant of a model without a batch form"
     if model in _DEARER:
@@ -261,7 +261,7 @@ _PREFERENCES = ("only", "allow_fallbacks", "zdr")
 
 
 def _media(value: JSON) -> Iterable[str]:
-    """What kinds of media the content of messages has, at whatever depth: `base64`, `url`, `input_audio`, `file`."""
+    """The kinds of media in the content of messages, at any depth: `base64`, `url`, `input_audio`, `file`."""
     if isinstance(value, list):
         for each in value:
             yield from _media(each)
@@ -280,7 +280,7 @@ def _unpack(body: bytes) -> bytes:
 
 
 def _sference(job: dict[str, JSON]) -> dict[str, JSON]:
-    """A job with its number of rows where OpenAI has it, and with OpenAI's words."""
+    """A job with its number of rows where OpenAI has it, and with OpenAI's names of statuses."""
     words = {"pending": "queued", "running": "in_progress"}
     status = job.get("status")
     counts = {"total": job.get("request_count"), **read_object(job.get("request_counts"))}
@@ -291,7 +291,7 @@ OPENROUTER = InlineDialect(
     name="openrouter",
     roots=tuple(f"https://{region}openrouter.ai/api/v1" for region in ("", "www.", "eu.", "us.")),
     endpoints=("/chat/completions", "/embeddings", "/responses", "/messages"),
-    # 5,000 rows are allowed; their answers come in one document, which is held in memory.
+    # 5,000 rows are allowed, but their answers come in one document, which is held in memory.
     limits=Limits(rows=2_000, bytes=60_000_000, price=None, window=345_600.0),
     facts=Facts(
         "OpenRouter",
@@ -300,7 +300,7 @@ OPENROUTER = InlineDialect(
         "30 days",
         ("OPENROUTER_API_KEY",),
         cancel="no",
-        discount="about 50 % off the tokens' price, where the provider behind gives one",
+        discount="about 50 % off the tokens' price, where the underlying provider gives a discount",
         quirks=("needs a batch variant of the model", "no media as data: URLs, no plugins, no zero data retention"),
         prices="openrouter",
         # session_id and trace group requests for its dashboards (request schema of its reference).

@@ -1,9 +1,9 @@
 """Mistral's batch API: rows inline for small batches, as an uploaded file for others; the model belongs to the job.
 
-Facts: mistralai 3.7, Mistral's batch guide, and recorded traffic of August 2026. Of limits that two pages state
-differently the strict ones are taken. The EU and US hosts have no batch API and are never redirected. UNSURE: how a
-list is searched by metadata (it is read from its newest job on instead), whether inline rows always come without being
-asked for (they are asked for), and whether a batch stores conversations (those that are to be stored go real time).
+Facts: mistralai 3.7, Mistral's batch guide, and recorded traffic of August 2026. Where two pages state different
+limits, the stricter ones are used. The EU and US hosts have no batch API and are never redirected. UNSURE: how to
+search a list by metadata (it is read from the newest job on instead), whether inline rows are always returned without
+being requested (they are requested), and whether a batch stores conversations (those to be stored go real time).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from batchling.providers.rows import read_row, rows_within
 from batchling.providers.samples import mistral as samples
 
 INLINE_ROWS = 500
-"""Rows above which a file is used; Mistral takes 10,000."""
+"""With more rows than this, a file is used; Mistral accepts 10,000 inline."""
 INLINE_BYTES = 10_000_000
 
 _RUNNING = frozenset({"queued", "running", "cancellation_requested"})
@@ -65,12 +65,12 @@ _ENDED = frozenset({"success", "timeout_exceeded", "cancelled"})
 
 @dataclass(frozen=True)
 class Mistral(FileDialect):
-    """OpenAI's rows and files; jobs of its own."""
+    """OpenAI's rows and files, with Mistral's own jobs."""
 
     def route(self, method: str, url: str, *, official: bool) -> Route | None:
         head, _, query = url.partition("?")
         root, conversations, _ = head.partition("/conversations/")
-        if method == "POST" and conversations:  # going on with one, which OpenAI's dialect takes for free
+        if method == "POST" and conversations:  # continues a conversation; OpenAI's dialect would treat it as free
             return Route(root, "", query, official)
         return super().route(method, url, official=official)
 
@@ -80,7 +80,7 @@ class Mistral(FileDialect):
         return super().target(route, request, body)
 
     def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
-        # `stream: false` is refused in a row as well as true; the model is the job's.
+        # Even `stream: false` is refused in a row; the model belongs to the job.
         for item in items:
             body = decode_body(item.request.body) or {}
             kept = {name: value for name, value in body.items() if name not in ("model", "stream")}
@@ -126,7 +126,7 @@ class Mistral(FileDialect):
             seen += len(jobs)
             if not jobs or seen >= read_count(page.get("total")) or oldest < since - CLOCK_SLACK:
                 return None
-        raise Garbled("a list of jobs that does not come to its end")
+        raise Garbled("a list of jobs that never ends")
 
     def row(self, line: bytes) -> Row:
         return read_row(line, _error)
@@ -151,7 +151,7 @@ def _status(job: dict[str, JSON]) -> Status:
     word = str(job.get("status") or "").lower()
     state = State.ENDED if word in _ENDED else State.FAILED if word == "failed" else State.RUNNING
     files = tuple(filter(None, map(read_text, (job.get("output_file"), job.get("error_file")))))
-    # A job whose rows came inline has them itself, and most times in a file as well.
+    # A job whose rows came inline contains its results, and usually has them in a file, too.
     inline = job.get("outputs") or (state is State.ENDED and not job.get("input_files"))
     outputs = files or (("",) if inline else ())
     faults = [job_fault(str(error.get("message") or "the job failed")) for error in read_objects(job.get("errors"))]

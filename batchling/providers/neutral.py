@@ -1,7 +1,7 @@
-"""What of a request body cannot change an answer, as far as several providers have it in common.
+"""The parts of a request body that cannot change an answer, as far as several providers share them.
 
 Facts: the request types of openai 3.57 and anthropic 2.14, Google's reference of `generateContent`, mistralai 3.7.
-What one provider adds stands with its own facts.
+What a single provider adds is listed with its own facts.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ OPENAI_LABELS = (
     "store",  # whether the answer can be retrieved later
     "user",
 )
-"""Labels, caching and storing of OpenAI's requests, for all that speak its dialect: a provider that does not know one
-of them refuses or ignores it. `seed`, `service_tier` and `n` change answers and are none."""
+"""Labels, caching and storage options of OpenAI's requests, for all that speak its dialect: a provider that does not
+know one of them refuses or ignores it. `seed`, `service_tier` and `n` change answers and are not among them."""
 
 CHAT_IDS = ("messages[].tool_calls[].id", "messages[].tool_call_id")
-"""Of chat completions."""
+"""Neutral ids of chat completions."""
 
 _WITH_ID = (
     "message",
@@ -40,8 +40,8 @@ _WITH_ID = (
     "mcp_approval_request",
     "mcp_approval_response",
 )
-"""Types of input items that are whole without what the provider stored. The `id` of an `item_reference`, a `reasoning`
-item or an `image_generation_call` says which content is meant, and counts."""
+"""Types of input items that are complete without anything the provider stored. The `id` of an `item_reference`, a
+`reasoning` item or an `image_generation_call` says which content is meant, so it counts."""
 
 RESPONSES_IDS = (
     f"input[{'|'.join(_WITH_ID)}].id",
@@ -49,20 +49,20 @@ RESPONSES_IDS = (
     "input[].approval_request_id",
     "input[].caller.caller_id",
 )
-"""Of responses. `call_id` of a local shell's output is its `id`: they share one numbering."""
+"""Neutral ids of responses. The `call_id` of a local shell's output is its `id`: they share one numbering."""
 
 MESSAGES_IDS = (
     "messages[].content[tool_use|server_tool_use|mcp_tool_use].id",
     "messages[].content[].tool_use_id",
     "messages[].content[].caller.tool_id",
 )
-"""Of Anthropic's messages."""
+"""Neutral ids of Anthropic's messages."""
 
 GEMINI_IDS = tuple(
     f"contents[].parts[].{part}.id"
     for part in ("functionCall", "function_call", "functionResponse", "function_response")
 )
-"""Of `generateContent`, whose REST API takes both spellings."""
+"""Neutral ids of `generateContent`, whose REST API accepts both spellings."""
 
 OPENAI_DIALECT = Neutral(OPENAI_LABELS, CHAT_IDS + RESPONSES_IDS + MESSAGES_IDS)
-"""Of all that speak OpenAI's dialect, some of them with Anthropic's messages beside it."""
+"""The neutral parts for all that speak OpenAI's dialect; some of them offer Anthropic's messages as well."""

@@ -23,7 +23,7 @@ OPENAI = FileDialect(
         "/responses",
         "/videos",
     ),
-    # The documented 200 MB; a little is kept back for the form around the file.
+    # The documented limit is 200 MB; a little is reserved for the form around the file.
     limits=Limits(rows=50_000, bytes=199_000_000, inputs=50_000, creates_per_hour=2_000),
     facts=Facts(
         "OpenAI",

@@ -1,4 +1,4 @@
-"""Lists that come in pages: where a lost job is looked for, by its tag or, where a provider keeps none, by its rows."""
+"""Paginated lists, in which a lost job is looked for: by its tag or, where a provider stores none, by its rows."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ Page = dict[str, JSON]
 
 
 def is_new(listed: list[Page], known: set[str]) -> bool:
-    """Whether a page has anything that no page before it had; one that has not is the end of a list that does not
-    advance (litellm#37150). Adds its ids to those that are `known`."""
+    """Whether a page contains anything that no earlier page had; if not, the list does not advance (litellm#37150), and
+    this counts as its end. Adds the page's ids to `known`."""
     ids = {read_id(each) for each in listed}
     new = ids - known
     known |= ids
@@ -41,10 +41,10 @@ def search(
     following: str = "nextPageToken",
     place: str = "pageToken",
 ) -> Flow[T | None]:
-    """What `found` says of the first page for which it says anything; None at the end of the list.
+    """The first result of `found` that is not None, page by page; None at the end of the list.
 
-    `request` makes the call for what follows a place, which is `&pageToken=...` or nothing. The list is read to its
-    end, since few providers say how they sort it: a job that is overlooked would be bought again.
+    `request` makes the call for what follows a place, which is `&pageToken=...` or empty. The list is read to its
+    end, since few providers document how it is sorted: an overlooked job would be paid for a second time.
     """
     after = ""
     places = {after}
@@ -58,7 +58,7 @@ def search(
         if (last := f"&{place}={segment(later)}") in places:
             return None
         places.add(after := last)
-    raise Garbled("a list that does not come to its end")
+    raise Garbled("a list that never ends")
 
 
 def find_untagged(
@@ -71,10 +71,10 @@ def find_untagged(
     since: float,
     taken: frozenset[str],
 ) -> Flow[Job | None]:
-    """A job without a tag, newest first in the list: by its time, its number of rows and, once it has ended, its keys.
+    """Find a job without a tag in a list, newest first: by its time, its number of rows and, once ended, its keys.
 
-    `read` says how a listed job stands, None for one that cannot be ours; `is_ours` looks at the results of one that
-    has ended. Raises `Unsettled` while running jobs could be it.
+    `read` returns the status of a listed job, None for one that cannot be ours; `is_ours` checks the results of one
+    that has ended. Raises `Unsettled` while one of the running jobs could be ours.
     """
     place, running = "", 0
     known: set[str] = set()
@@ -93,10 +93,10 @@ def find_untagged(
             elif status.state is State.ENDED and (yield from is_ours(job_id)):
                 return Job(job_id)
         if not jobs and page.get("has_more"):
-            raise Unlisted("its list has an empty page, and more after it")
+            raise Unlisted("its list has an empty page, with more pages after it")
         if not page.get("has_more") or len(recent) < len(jobs) or not is_new(jobs, known):
             if running:
                 raise Unsettled(f"{running} running jobs of {rows} rows could be ours; their results will tell")
             return None
         place = f"&{cursor}={segment(read_id(jobs[-1]))}"
-    raise Garbled("a list of jobs that does not come to its end")
+    raise Garbled("a list of jobs that never ends")

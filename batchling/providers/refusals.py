@@ -1,8 +1,8 @@
-"""What a refusal means, by its status, its code and its words, whichever provider it comes from.
+"""What a refusal means, by its status, code and wording, whichever provider it comes from.
 
 Facts: real texts of the providers, of LiteLLM and of other gateways, as quoted in public issues and captures of 2025
-and 2026; `tests/providers/test_refusals.py` has them with their sources. Providers word one thing in many ways, and
-copy each other: a list for all of them knows more than a list for each.
+and 2026; `tests/providers/test_refusals.py` has them with their sources. Providers word the same thing in many ways,
+and copy each other, so one list for all of them covers more than a list for each.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MODEL = frozenset(
         "zdr-retention",
     }
 )
-"""Codes for a model that is unknown, has no batch form, or is not open to this account. Real time tells which."""
+"""Codes for a model that is unknown, has no batch form, or is not available to this account. Real time shows which."""
 _NO_MONEY = frozenset(
     {
         "billing_hard_limit_reached",
@@ -40,7 +40,7 @@ _NO_MONEY = frozenset(
         "organization_on_hold",
     }
 )
-"""Codes of a 429 that no waiting mends."""
+"""Codes of a 429 that waiting does not resolve."""
 
 _STATUS_OF_CODE = {
     **dict.fromkeys(
@@ -95,7 +95,7 @@ _STATUS_OF_CODE = {
     ),
     "aborted": 409,
 }
-"""The HTTP status that a code of a failed job stands for, where the failure is the provider's own."""
+"""The HTTP status that the code of a failed job stands for, where the failure is the provider's own."""
 
 _STATUS_OF_TEXT = tuple(
     (re.compile(pattern, re.IGNORECASE), status)
@@ -115,9 +115,9 @@ _STATUS_OF_TEXT = tuple(
     )
 )
 _SENT = re.compile(r"failed to import data", re.IGNORECASE)
-"""What a job says of its rows, whatever else it says."""
+"""Wording of a job's failure that concerns its rows, whatever else the message says."""
 _WHAT_WAS_SENT = re.compile(r"invalid|duplicate|mismatch|missing|unsupported|empty|limit_exceeded|not_found|model|url")
-"""In the codes of faults that concern what was sent."""
+"""Parts of the codes of faults that concern what was sent."""
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
@@ -129,7 +129,7 @@ _PART = (
     r"(?:argument|audio|content|field|feature|file|format|image|input|messages?|option|output|parameter|property|role|"
     r"schema|stream\w*|temperature|tool\w*|value|video)s?"
 )
-"""What of a request a refusal may be about: then it is not about the model."""
+"""Parts of a request that a refusal may be about, in which case it is not about the model."""
 _UP_TO = rf"(?:(?!\b{_PART}\b).)"
 _WHERE = (
     r"(?=\s*(?:$|[.,;:!)\]]|or\b|(?:for|in|by|on|at|with|via|to|under)\b[^.]{0,60}?"
@@ -161,7 +161,7 @@ _NO_BATCH_OF_MODEL = _words(
     r"\bdeployment\b.{0,120}\b(?:global ?batch|data ?zone ?batch|batch deployment)",
 )
 _NO_UPSTREAM = _words(r"files_settings is not set|LiteLLM doesn't support .{1,80} for 'create_(?:file|batch)'")
-"""What a LiteLLM proxy says, with 500 or 400, when it has nobody to pass files and jobs on to."""
+"""What a LiteLLM proxy returns, with 500 or 400, when it has no provider to forward files and jobs to."""
 _NO_BATCHES = _words(
     r"\b(?:invalid|unsupported|unknown) (?:value )?(?:for )?[`'\"]?purpose\b",
     r"\bpurpose\b.{0,60}\b(?:invalid|not (?:one of|supported|valid|allowed))",
@@ -212,14 +212,14 @@ _TOO_MANY_FILES = _words(
 _ALLOWANCE = _words(
     r"\bcontains ([\d,]{1,12}) (?:\w+ )?(?:requests|tokens)\b.{0,60}?\bonly ([\d,]{1,12}) (?:\w+ )?(?:remaining|left)\b"
 )
-"""How many the batch has and how many the account has left of its rate limit (LiteLLM)."""
+"""How many requests or tokens the batch has, and how many are left of the account's rate limit (LiteLLM)."""
 
 _OF_A_REQUEST = (400, 403, 404, 413, 422, 429)
-"""Statuses that refuse what was asked for; the texts of others are not searched."""
+"""Statuses that refuse the request itself; the texts of other statuses are not searched."""
 
 
 def judge(status: int, fault: Fault) -> Verdict:
-    """What a refusal means for the batch. `status` is that of a call, of a row, or the one that a job's fault stands
+    """What a refusal means for the batch. `status` is that of a call or of a row, or the one that a job's fault stands
     for."""
     code = (fault.code or "").lower()
     if code in _FULL or (code == "resource_exhausted" and (status == 400 or fault.status == 429)):
@@ -261,7 +261,7 @@ def _number(digits: str) -> int:
 
 
 def job_fault(message: str, code: str | None = None, param: str | None = None, line: int | None = None) -> Fault:
-    """A complaint about a whole job, with the HTTP status that it stands for where the trouble is the provider's."""
+    """An error of a whole job, with the HTTP status that it stands for where the failure is the provider's own."""
     return Fault(message, code, param, line, _own_trouble(message, (code or "").lower()))
 
 

@@ -1,7 +1,7 @@
-"""Reads result lines of OpenAI's shape and of all the shapes that others make of it.
+"""Read result lines of OpenAI's shape and of all the variants that other providers make of it.
 
-Facts: the providers' documentation and recorded lines. A row has an answer with a status; or an error, from which one
-is derived; or it never ran.
+Facts: the providers' documentation and recorded lines. A row has an answer with a status; or an error, from which a
+status is derived; or it never ran.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from batchling.providers.base import JSON_TYPE, error_status, read_count, read_o
 NEVER_RAN = frozenset(
     {"batch_expired", "batch_cancelled", "request_timeout", "timeout", "expired", "cancelled", "canceled"}
 )
-"""Codes, and words for the status of a row, which say that a row can be asked again as if it had never been."""
+"""Error codes and row statuses which mean that a row never ran and can simply be sent again."""
 
 
 def rows_within(body: bytes, *places: str) -> list[bytes] | None:
-    """The rows of a document that has them in an array, at the first of these places (`response.rows`) that has one;
-    each as a line. None when no place has any. Raises `ValueError` for what is no such document."""
+    """The rows of a document, taken from the array in the first of these places (`response.rows`) that has one; each as
+    a line. None when no place has any. Raises `ValueError` for anything that is not such a document."""
     for place in places:
         raw: bytes | None = body
         for name in place.split("."):
@@ -42,11 +42,11 @@ def error_answer(status: int, message: str, code: str | None = None) -> Response
 
 
 Failed = Callable[[int, str], Response]
-"""Makes an error response, in the shape of a provider, of a status and a text."""
+"""Makes an error response in a provider's own shape from a status and a text."""
 
 
 def read_row(line: bytes, failed: Failed = error_answer) -> Row:
-    """What one result line says. Raises `ValueError` when it says nothing that can be read."""
+    """The content of one result line. Raises `ValueError` when it cannot be read."""
     said = fields(line)
     key = read_text(value(said.get("custom_id")))
     if key is None:
@@ -65,8 +65,8 @@ def read_row(line: bytes, failed: Failed = error_answer) -> Row:
 
 
 def answered(key: str, body: bytes, failed: Failed = error_answer) -> Row:
-    """The row of a success with this body, which may be no answer: nothing, an error, or the request come back (seen
-    at AIBrix, issues 1802 and 1645)."""
+    """The row of a success with this body, which may not be an answer but empty, an error, or the request sent back
+    (seen at AIBrix, issues 1802 and 1645)."""
     if body in (b"", b"null", b'""', b"{}", b"[]"):
         return Row(key, None, "no answer")
     try:
@@ -90,11 +90,11 @@ _ANSWERED = frozenset(
     {"id", "object", "choices", "output", "data", "content", "candidates", "results", "embeddings", "embedding"}
     | {"usage", "created", "text", "outputs", "promptFeedback", "usageMetadata", "pages"}
 )
-"""Keys of request bodies, and keys of which every answer has one."""
+"""Keys of request bodies, and keys of which every answer has at least one."""
 
 
 def _word(error: dict[str, JSON]) -> str:
-    """The word or number by which an error says what it is: of several, the first that has a meaning."""
+    """The word or number that identifies an error; of several, the first one with a known meaning."""
     names = ("code", "status_code", "error_type", "status", "type")
     words = [str(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]]
     known = (word for word in words if word in NEVER_RAN or error_status(word) or word.lower() in STATUS_OF_WORD)
@@ -124,7 +124,7 @@ _WORDS = {
     529: "overloaded_error",
 }
 STATUS_OF_WORD = {word: status for status, words in _WORDS.items() for word in words.split()}
-"""The HTTP status of the words for an error: OpenRouter's `error_type` (SDK 1.3.84, apierrortype.py), google.rpc.Code,
+"""The HTTP status of each word for an error: OpenRouter's `error_type` (SDK 1.3.84, apierrortype.py), google.rpc.Code,
 Anthropic's types, OpenAI's types and codes."""
 
 _SAID_STATUS = re.compile(r"\b(?:error code|status code|status|http)[: ]+([45]\d\d)\b", re.IGNORECASE)
@@ -132,7 +132,7 @@ _SAID_STATUS = re.compile(r"\b(?:error code|status code|status|http)[: ]+([45]\d
 
 
 def status_of(code: str, message: str) -> int:
-    """The HTTP status that an error without one stands for, by its code and its text."""
+    """The HTTP status for an error that has none, judged by its code and text."""
     words = f"{code} {message}".lower()
     if (status := error_status(code)) is not None:
         return status
@@ -154,14 +154,14 @@ def status_of(code: str, message: str) -> int:
 
 
 def _answer(said: dict[str, bytes], fault: JSON, failed: Failed) -> Response | None:
-    """The row's own answer; None when it has none."""
+    """The row's own answer; None if it has no answer."""
     raw = said.get("response", b"")
     if not raw.startswith(b"{"):
         return None
     answer = fields(raw)
     body = answer.get("body", b"")
     if "status_code" not in answer or answer["status_code"] == b"null":
-        # The answer stands there without a wrapping (Fireworks, Cerebras), or with half of one.
+        # The answer is not wrapped (Fireworks, Cerebras), or only half wrapped.
         return answered("", body or raw, failed).response
     status = read_count(value(answer["status_code"]))
     if not 200 <= status <= 599:
@@ -182,7 +182,7 @@ def _answer(said: dict[str, bytes], fault: JSON, failed: Failed) -> Response | N
 
 
 def _from_error(error: dict[str, JSON], code: str, message: str) -> Response:
-    """The answer that an error stands for; Doubleword puts the real one into the message, as JSON."""
+    """The response that an error stands for; Doubleword puts the real one into the message, as JSON."""
     try:
         inner = read_object(msgspec.json.decode(message))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

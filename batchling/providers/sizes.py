@@ -1,6 +1,6 @@
-"""How many tokens a request takes, before anybody has counted them. Pure.
+"""Estimate how many tokens a request takes before the provider has counted them. Pure.
 
-Input is estimated, output is bounded by the request's own maximum, where it sets one.
+Input is estimated; output is bounded by the request's own maximum, where it sets one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Google Vertex AI: rows as a file in Cloud Storage, a batch prediction job over it, results in a folder beside it.
+"""Google Vertex AI: rows as a file in Cloud Storage, a batch prediction job over it, results in a folder next to it.
 
 Facts: Vertex's batch guides for Gemini and for Claude, the reference of v1, Cloud Storage's JSON API, and saved rows
-of public samples. UNSURE: that `custom_id` comes back in Gemini's rows (the samples show it), whether Claude's rows
-take betas in their body (such calls go real time), and all that `bigquery` knows of the importer.
+of public samples. UNSURE: that `custom_id` is returned in Gemini's rows (the samples show it), whether Claude's rows
+accept betas in their body (such calls go real time), and everything that `bigquery` assumes about the importer.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ _STORAGE = "https://storage.googleapis.com"
 
 _IDENTITY = ("authorization", "x-goog-user-project")
 _PASSING = ("authorization", "x-goog-user-project")
-"""Headers that say nothing of who the tenant of a gateway is: the token is another one each hour."""
+"""Headers that do not identify a gateway's tenant: the token changes every hour."""
 
 _CAPACITY = "x-vertex-ai-llm-"
-"""How the headers begin that ask for a kind of capacity (provisioned, priority): no batch has it."""
+"""Beginning of the headers that request a kind of capacity (provisioned, priority), which no batch offers."""
 
 _RUNNING = frozenset({"unspecified", "queued", "pending", "running", "cancelling", "paused", "updating"})
 _ENDED = frozenset({"succeeded", "cancelled", "expired", "partially_succeeded"})
@@ -93,11 +93,11 @@ _LABEL = "batchling"
 
 @dataclass(frozen=True)
 class Vertex:
-    """Vertex AI. `gcs_prefix` is where inputs and results are kept: `gs://bucket/folder`, which the caller and Vertex's
-    service agent may read and write, for Claude in the region of its jobs. `storage` is the address of
-    Cloud Storage, "" for Google's own. For calls at a gateway it has to be given: that is where their credential goes.
+    """Vertex AI. `gcs_prefix` is where inputs and results are kept: a `gs://bucket/folder` that the caller and Vertex's
+    service agent can read and write; for Claude, it must be in the region of the jobs. `storage` is the address of
+    Cloud Storage, "" for Google's own. For calls at a gateway it is required: that is where their credential is sent.
 
-    `base_url` of its targets goes as far as the location.
+    The `base_url` of its targets ends with the location.
     """
 
     name: str = "vertex"
@@ -106,7 +106,7 @@ class Vertex:
     roots: tuple[str, ...] = tuple(
         f"https://{place}aiplatform.googleapis.com/{version}" for place in ("", "*-") for version in ("v1", "v1beta1")
     )
-    # 1 GB for a file of rows; it may be queued for 72 h and run for 24 h.
+    # A file of rows may have 1 GB; a job may be queued for 72 h and run for 24 h.
     limits: Limits = field(
         default_factory=lambda: Limits(rows=200_000, bytes=999_000_000, cached="kept", window=4 * 86_400.0)
     )
@@ -121,7 +121,7 @@ class Vertex:
             quirks=(
                 "needs a Cloud Storage folder: Vertex(gcs_prefix=...); at a gateway also Vertex(storage=...)",
                 "only bodies of one shape (the same keys, of the same types) share a batch",
-                "bodies that its importer cannot take go real time: JSON schemas with $ keys, empty objects",
+                "bodies that its importer cannot read go real time: JSON schemas with $ keys, empty objects",
                 "tokens are renewed by google-auth",
             ),
             prices="google",
@@ -130,7 +130,7 @@ class Vertex:
             more_headers=(("GOOGLE_CLOUD_QUOTA_PROJECT", "x-goog-user-project"),),
             quota_header="x-goog-user-project",
             cloud="google",
-            # labels: "to track billing usage" (google-genai). The shape of a body is read off the body.
+            # labels: "to track billing usage" (google-genai). The shape of a body is derived from the body.
             neutral=Neutral(("labels", *NEUTRAL.fields), GEMINI_IDS + NEUTRAL.ids, options=("shape",)),
         )
     )
@@ -196,7 +196,7 @@ class Vertex:
         )
 
     def _tenant(self, route: Route, request: Request) -> Headers:
-        """What besides the project tells the accounts of a gateway apart."""
+        """What tells the accounts of a gateway apart, in addition to the project."""
         return () if route.official else tuple(pair for pair in lasting(request.headers) if pair[0] not in _PASSING)
 
     def site(self, target: Target, route: Route, request: Request) -> Site:
@@ -205,7 +205,7 @@ class Vertex:
 
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
         source, output = f"{self._folder()}/in/{tag}.jsonl", self._output(tag)
-        # What looks like a number may come back as one: keys begin with a letter.
+        # A key that looks like a number may come back as a number, so keys begin with a letter.
         rows = tuple(row_pieces('{"custom_id":"r%s","request":', items, b"}\n"))
         yield from cloud_storage.upload(self.storage or _STORAGE, _stored(at), source, rows)
         order = {
@@ -247,7 +247,7 @@ class Vertex:
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         response = yield Call(request("POST", at, f"{_path(job)}:cancel", {}))
-        if not response.ok and read_fault(response).code != "FAILED_PRECONDITION":  # which says that it is over
+        if not response.ok and read_fault(response).code != "FAILED_PRECONDITION":  # that means it is over
             raise Refused(response)
 
     def judge(self, status: int, fault: Fault) -> Verdict:
@@ -268,7 +268,7 @@ class Vertex:
 
 
 def _stored(at: Site) -> Headers:
-    """The headers for Cloud Storage, which gets nothing of what else a gateway is told."""
+    """The headers for Cloud Storage, which gets none of the other headers meant for a gateway."""
     return chosen(at.headers, _IDENTITY)
 
 
@@ -279,7 +279,7 @@ def _unbatchable(route: Route, request: Request, publisher: str, location: str) 
     if route.official and not header(request.headers, "authorization"):
         return "no OAuth token: batches with an API key are not documented"
     if any(name.startswith(_CAPACITY) for name, _ in request.headers):
-        return "a kind of capacity is asked for"
+        return "a kind of capacity is requested"
     if publisher == "anthropic" and location == "global":
         return "Claude has no batches at the global location"
     if publisher == "anthropic" and header(request.headers, "anthropic-beta"):
@@ -288,7 +288,7 @@ def _unbatchable(route: Route, request: Request, publisher: str, location: str) 
 
 
 def _refuses(body: dict[str, JSON]) -> str | None:
-    """Why this body cannot be a row of a batch; None when it can. REST takes both spellings of a key."""
+    """Why this body cannot be a row of a batch; None when it can. REST accepts both spellings of a key."""
     if body.get("stream"):
         return "streaming"
     if body.get("anthropic_beta"):
@@ -312,7 +312,7 @@ def _status(job: dict[str, JSON], output: str | None) -> Status:
     good, bad, left = (
         max(0, read_count(counts.get(name))) for name in ("successfulCount", "failedCount", "incompleteCount")
     )
-    failed = word == "failed" and not good  # what ran has been paid for
+    failed = word == "failed" and not good  # the rows that ran have been paid for
     ended = word in _ENDED or (word == "failed" and not failed)
     folder = read_text(read_object(job.get("outputInfo")).get("gcsOutputDirectory")) or output or _destination(job)
     return Status(
@@ -327,13 +327,14 @@ def _status(job: dict[str, JSON], output: str | None) -> Status:
 
 
 def _destination(job: dict[str, JSON]) -> str | None:
-    """The folder that a job was told to write to."""
+    """The folder that a job writes to."""
     config = read_object(job.get("outputConfig"))
     return read_text(read_object(config.get("gcsDestination")).get("outputUriPrefix"))
 
 
 def _path(job: Job) -> str:
-    """A job's path below its location. Its name has the project's number, where the caller's URL has its id."""
+    """A job's path below its location. The job's name contains the project's number, the caller's URL the project's
+    id."""
     return f"/batchPredictionJobs/{segment(job.id.rpartition('/')[2])}"
 
 

@@ -21,7 +21,7 @@ _STATUS_OF_PHRASE = {status.phrase.lower(): status.value for status in HTTPStatu
 
 
 def read_row(line: bytes) -> Row:
-    """What one result line says. Raises `ValueError` when it says nothing that can be read."""
+    """The content of one result line. Raises `ValueError` when it cannot be read."""
     said = fields(line)
     name = read_text(value(said.get("custom_id"))) or ""
     if not name.startswith("r"):
@@ -39,7 +39,7 @@ def read_row(line: bytes) -> Row:
 
 
 def _failed(key: str, text: str) -> Row:
-    """What a row without an answer says: a few words and, in most, the body of the real-time answer."""
+    """A row without an answer. Its text is a few words and, in most cases, the body of the real-time response."""
     raw = text[text.find("{") : text.rfind("}") + 1] if "{" in text else ""
     try:
         said = read_object(msgspec.json.decode(raw))

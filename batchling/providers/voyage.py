@@ -1,4 +1,4 @@
-"""Voyage AI: OpenAI's file dialect, where a row holds the inputs only and all other parameters belong to the job.
+"""Voyage AI: OpenAI's file dialect, where a row contains only the inputs and all other parameters belong to the job.
 
 Facts: Voyage's batch documentation (public preview); its SDK has no batch methods.
 """
@@ -23,14 +23,14 @@ _INPUTS = {
     "/v1/contextualizedembeddings": ("inputs",),
     "/v1/rerank": ("query", "documents"),
 }
-"""What of a body stands in its row."""
+"""The keys of a body that go into its row."""
 
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
 @dataclass(frozen=True)
 class Voyage(FileDialect):
-    """Rows that share a job have all their parameters in common."""
+    """OpenAI's file dialect, with all parameters shared by the rows of a job."""
 
     def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
         if not route.endpoint:
@@ -70,7 +70,7 @@ class Voyage(FileDialect):
 
 
 def _detailed(status: int, message: str) -> Response:
-    """An error as Voyage's real-time API words it, which is the only form that its SDK reads."""
+    """An error as Voyage's real-time API returns it, which is the only form that its SDK reads."""
     return Response(status, (JSON_TYPE,), msgspec.json.encode({"detail": message}))
 
 

@@ -1,9 +1,9 @@
 """xAI's batch API: an uploaded file of OpenAI's rows, a job without a status, pages of results.
 
 Facts: xai-sdk 1.21, xAI's batch guide, and recorded traffic of August 2026. Rows could also be added to an open job
-one by one; with a file there is one call that creates it all. UNSURE: when the counters of a stopped job are final
-(once several looks find the same), how jobs are sorted in a list (it is read whole), and which status an error of a row
-stands for (its text tells). A row may stay pending for as long as xAI likes: there is no deadline to go by.
+one by one; with a file, one call creates everything. UNSURE: when the counters of a stopped job are final (assumed once
+several polls return the same), how jobs are sorted in a list (it is read to the end), and which status the error of a
+row stands for (its text decides). A row may stay pending indefinitely: there is no deadline to rely on.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ _NO_BATCH = ("grok-4.5", "grok-4.6", "grok-4.7", "grok-build")
 """Beginnings of the names of models that refuse batches."""
 
 _NOT_YET = "not yet visible"
-"""A row that its store does not show yet says so as an error."""
+"""Part of the error that stands in place of a row which xAI's store does not show yet."""
 
 _LOOKS = 12
-"""How often results that cannot be seen yet are asked for."""
+"""How many times results that are not visible yet are requested."""
 _ALIKE = 3
-"""How many looks must find a stopped job unchanged."""
+"""How many polls must find a stopped job unchanged."""
 _PAUSE = 10.0
 
 
 @dataclass(frozen=True)
 class Grok(FileDialect):
-    """OpenAI's rows and files; jobs of its own."""
+    """OpenAI's rows and files, with xAI's own jobs."""
 
     def target(self, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
         if str(body.get("model")).startswith(_NO_BATCH):
@@ -78,7 +78,7 @@ class Grok(FileDialect):
         if body.get("search_parameters") or any(
             tool.get("type") != "function" for tool in read_objects(body.get("tools"))
         ):
-            # Rows of such a call hold the whole run, and their first choice is not the answer (a capture of 2026).
+            # The row of such a call contains the whole run, and its first choice is not the answer (a capture of 2026).
             return Bypass("tools that xAI runs itself")
         return super().target(route, request, body)
 
@@ -107,7 +107,7 @@ class Grok(FileDialect):
             if (last := f"&pagination_token={segment(following)}") == token:
                 break
             token = last
-        raise Garbled("results that do not come to their end")
+        raise Garbled("results that never end")
 
     def row(self, line: bytes) -> Row:
         said = fields(line)
@@ -149,7 +149,8 @@ class Grok(FileDialect):
 
 
 def _page(at: Site, path: str, *, expected: bool) -> Flow[dict[str, JSON]]:
-    """A page of results, without the wait for its rows given up too early: they are not visible at once."""
+    """A page of results. Its rows are not visible at once, so it is requested again until they are, or `_LOOKS` is used
+    up."""
     for look in range(_LOOKS):
         page = read_json((yield Call(request("GET", at, path), unpack=_unpack, pause=_PAUSE if look else 0.0)))
         rows = read_objects(page.get("results"))
@@ -159,7 +160,8 @@ def _page(at: Site, path: str, *, expected: bool) -> Flow[dict[str, JSON]]:
 
 
 def _status(job: dict[str, JSON]) -> Status:
-    """There is no word for it: the counters tell. All are 0 before the file is read, and after it was refused."""
+    """The status, derived from the counters, since xAI returns none. All counters are 0 before the file is read, and
+    after it was refused."""
     counts = {name: read_count(count) for name, count in read_object(job.get("state")).items()}
     total = counts.get("num_requests", 0)
     refused = read_text(job.get("cancel_by_xai_message"))
@@ -169,7 +171,7 @@ def _status(job: dict[str, JSON]) -> Status:
     over = total > 0 and counts.get("num_pending", 0) == 0
     word = "done" if over else "running" if total else "reading"
     if refused is not None or job.get("cancel_time"):
-        # The counters change for a while.
+        # The counters keep changing for a while.
         settled = over and done + counts.get("num_cancelled", 0) >= total
         word = "cancelled" if settled else "cancelling" if counts.get("num_pending") else "stopped"
         over = settled
@@ -201,7 +203,7 @@ XAI = Grok(
     ),
     facts=Facts(
         "xAI",
-        "24 h aimed at, data kept 30 days",
+        "24 h as a target, data kept 30 days",
         "name",
         "30 days",
         ("XAI_API_KEY",),

@@ -1,4 +1,4 @@
-"""For tests of programs that use batchling: a real loopback server that speaks the providers' APIs.
+"""Testing programs that use batchling: a real loopback server that speaks the providers' APIs.
 
     from batchling import batchify
     from batchling.testing import ProviderServer
@@ -8,7 +8,7 @@
         ...
     assert len(server.billed(batch=True)) == 3
 
-`ProviderServer().at_real_hosts()` lets the providers' own host names lead to it, so that neither URL is needed.
+`ProviderServer().at_real_hosts()` makes the providers' own host names lead to it, so neither URL is needed.
 
 With pytest, the fixture `provider_server` gives a fresh server to each test, `provider_server_at_real_hosts` one at the
 providers' host names, and `batchling_cache` an empty cache.
@@ -26,7 +26,7 @@ __all__ = ["Bill", "ProviderServer", "Seen"]
 
 
 def __getattr__(name: str) -> object:
-    # Loaded when used: pytest imports this package in every project where batchling is installed.
+    # Imported on first use: pytest imports this package in every project where batchling is installed.
     if name == "ProviderServer":
         from batchling.testing.server import ProviderServer
 

@@ -1,7 +1,7 @@
 """Anthropic's Messages and Message Batches APIs at the embedded server, as strict as the original.
 
-Shapes: recorded traffic of 2025 and 2026. Only the envelope is checked when a batch is created; bad parameters make
-errored rows.
+Shapes: recorded traffic of 2025 and 2026. Only the envelope is checked when a batch is created; bad parameters result
+in errored rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class AnthropicApi:
         self.jobs: dict[str, Served] = {}
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
-        """Every call that this API answers."""
+        """The routes of every call that this API answers."""
         root = prefix + "/v1/messages"
         return [
             web.post(root, self._real_time),
@@ -49,7 +49,8 @@ class AnthropicApi:
         ]
 
     def account(self, request: web.Request) -> str:
-        """A digest of who asks. Raises the 401 of a missing, doubled or refused key, and the 400 of no version."""
+        """A digest of the caller's credential. Raises a 401 for a missing, doubled or refused key, and a 400 for a
+        missing version."""
         key = request.headers.get("x-api-key", "")
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         if bool(key) == bool(bearer) or (key or bearer).startswith("sk-bad"):
@@ -158,7 +159,7 @@ class AnthropicApi:
         return _json({"id": job.id, "type": "message_batch_deleted"})
 
     def _go_on(self, job: Served) -> None:
-        """Time passes whenever somebody looks."""
+        """Advance the job; called whenever a client looks at it."""
         job.polls += 1
         if not job.over and self._shared.ready(job):
             self._finish(job)

@@ -1,6 +1,6 @@
-"""How the embedded server speaks OpenAI's dialect where another provider does: as strictly as that one's documentation.
+"""Other providers' variants of OpenAI's dialect at the embedded server, as strict as their documentation.
 
-Each function turns what OpenAI would say into what the other says.
+Each function turns what OpenAI would return into what the other provider returns.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ def _same(said: Words) -> Words:
 
 @dataclass(frozen=True, slots=True)
 class ServerDialect:
-    """One provider's way of speaking. `base` is where its API begins, below the place where it is mounted; `endpoints`
-    the real-time paths below that; `prefix` stands before them in a batch."""
+    """One provider's variant. `base` is where its API begins, below the path where it is mounted; `endpoints` are the
+    real-time paths below that; `prefix` is put before them in a batch."""
 
     name: str
     base: str
     endpoints: tuple[str, ...]
     other_bases: tuple[str, ...] = ()
-    """Where its real-time calls are answered as well."""
+    """Further bases at which its real-time calls are answered."""
     prefix: str = "/v1"
     windows: tuple[str | None, ...] = ("24h",)
     order: frozenset[str] = frozenset({"input_file_id", "endpoint", "completion_window", "metadata"})
-    """What a create call may say."""
+    """The keys that a create call may have."""
     keyed: frozenset[str] = frozenset({"custom_id", "method", "url", "body"})
-    """What a row may say."""
+    """The keys that a row may have."""
     needs: frozenset[str] = frozenset({"custom_id", "method", "url", "body"})
     absent: frozenset[str] = frozenset()
     """Body keys that a row may not have."""
     uploads: str = "/files"
     purpose: str = "batch"
     needs_name: bool = False
-    """Whether an upload says its file's name in a part of its own."""
+    """Whether an upload gives its file's name in a separate part."""
     uploaded: int = 200
     """The status of a successful upload."""
     least: int = 1
@@ -51,28 +51,28 @@ class ServerDialect:
     row_bytes: int = 200 * 1024 * 1024
     file_bytes: int = 200 * 1024 * 1024
     last_turn: str = ""
-    """Whose the last message of a row must be."""
+    """The role that the last message of a row must have."""
     mixed: bool = False
     """Whether rows of several endpoints share a job."""
     once: str = ""
-    """The header with which a repeated create call gets the first one's job."""
+    """The header that makes a repeated create call return the first one's job."""
     trusting: bool = False
-    """Whether a create call takes any file id, and the job fails."""
+    """Whether a create call accepts any file id, and the job then fails."""
     elsewhere: bool = False
-    """Whether a file's content is at a signed link, which takes no credential."""
+    """Whether a file's content is behind a signed link, which accepts no credential."""
     first_line: int = 1
     created: int = 200
     """The status of a successful create call."""
     results: bool = False
-    """Whether a job has its rows itself, instead of files, and DELETE cancels it."""
+    """Whether a job returns its rows itself instead of in files, and DELETE cancels it."""
     bare: bool = False
-    """Whether a list is an array."""
+    """Whether a list is a bare array."""
     cursors: bool = False
     """Whether a list is paged with cursors."""
     pending: bool = False
-    """Whether a fresh file is pending until somebody looks, and no job takes it before."""
+    """Whether a new file is pending until a client looks at it, and no job accepts it before that."""
     complaint: Callable[[int, Words], Words | str] = lambda _, said: said
-    """What an error answer's body is, made of its status and OpenAI's body."""
+    """Makes the body of an error response from its status and OpenAI's body."""
     file: Callable[[Words], Words] = _same
     job: Callable[[Words], Words] = _same
     created_job: Callable[[Words], Words] = _same
@@ -100,7 +100,7 @@ def _in_words_401(status: int, said: Words) -> Words | str:
 
 
 def in_detail(status: int, said: Words) -> Words:
-    """The message, where Pydantic's servers have it."""
+    """The message, in the place where Pydantic's servers put it."""
     return {"detail": said["error"]["message"]}
 
 
@@ -109,13 +109,13 @@ def _in_error(status: int, said: Words) -> Words:
 
 
 def _files_from_the_start(said: Words) -> Words:
-    """Both files have their ids before they have any rows."""
+    """Both files get their ids before they have any rows."""
     ids = {name: said[name] or f"{said['id']}_{name[:-8]}" for name in ("output_file_id", "error_file_id")}
     return {**said, **(ids if said["status"] != "failed" or not said["errors"] else {})}
 
 
 def _doubleword(said: Words) -> Words:
-    """A job of which every row failed is failed, without a word why; none expires."""
+    """A job is failed when all of its rows failed, and gives no reason; no job expires."""
     counts = said["request_counts"]
     if said["status"] == "completed" and not counts["completed"]:
         said = {**said, "status": "failed"}
@@ -134,7 +134,7 @@ def _perplexity(said: Words) -> Words:
 
 
 def _voyage(said: Words) -> Words:
-    """At the end of its window a job is completed, as far as it has come."""
+    """At the end of its window, a job is completed, with the rows that have run."""
     return _iso({**said, "status": said["status"].replace("expired", "completed")})
 
 
@@ -164,7 +164,7 @@ def _together(said: Words) -> Words:
 
 
 def _error_of(line: Words) -> tuple[int, Words] | None:
-    """Status and error of a row that failed; None for one that did not, or never ran."""
+    """Status and error of a row that failed; None for one that did not fail or never ran."""
     said = line["response"]
     if said is None or said["status_code"] == 200:
         return None
@@ -252,7 +252,7 @@ def _cerebras_line(line: Words) -> Words:
 
 
 def _azure(said: Words) -> Words:
-    """The quirks of its preview versions: capitals, times as text, counts of null."""
+    """The quirks of its preview versions: capitals, times as text, null counts."""
     early = said["status"] == "validating"
     counts = dict.fromkeys(said["request_counts"]) if early else said["request_counts"]
     word = said["status"].capitalize() if early else said["status"]

@@ -1,4 +1,4 @@
-"""Fireworks' API at the embedded server: datasets, jobs with ids of the caller's, signed links.
+"""Fireworks' API at the embedded server: datasets, jobs with ids chosen by the caller, signed links.
 
 Shapes: its API reference.
 """
@@ -23,7 +23,7 @@ _ORDER = {"model", "inputDatasetId", "outputDatasetId", "displayName", "inferenc
 
 
 class FireworksApi:
-    """The handlers below its place."""
+    """The handlers below the path where Fireworks is mounted."""
 
     name = "fireworks"
 
@@ -34,7 +34,7 @@ class FireworksApi:
         self._looks: dict[str, int] = {}
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
-        """Every call that this API answers."""
+        """The routes of every call that this API answers."""
         own = prefix + "/v1/accounts/{account}"
         jobs = own + "/batchInferenceJobs"
         return [
@@ -55,7 +55,7 @@ class FireworksApi:
         return method == "POST" and path.endswith("/batchInferenceJobs")
 
     def account(self, request: web.Request) -> str:
-        """A digest of who asks. Raises the 403 of a missing or refused key."""
+        """A digest of the caller's credential. Raises a 403 for a missing or refused key."""
         credential = request.headers.get("authorization", "")
         if not credential.startswith("Bearer ") or credential.startswith("Bearer sk-bad"):
             body = {"error": {"message": "The API key you provided is invalid.", "code": "UNAUTHORIZED"}}
@@ -116,7 +116,7 @@ class FireworksApi:
         return reply({})
 
     async def _dataset(self, request: web.Request) -> web.Response:
-        """The first look finds it not ready yet."""
+        """The dataset. The first time it is requested, it is not ready yet."""
         name = f"{self._own(request)}/{request.match_info['id']}"
         if name not in self._datasets:
             raise _refusal(404, 5, "no such dataset")
@@ -158,7 +158,7 @@ class FireworksApi:
     async def _get(self, request: web.Request) -> web.Response:
         job = self._job(request)
         job.polls += 1
-        if job.cancelled:  # this is the last that anybody sees of it
+        if job.cancelled:  # the job is shown for the last time
             job.over = "CANCELLED"
             job.words["deleted"] = True
             return reply({**self._shown(job), "state": "JOB_STATE_DELETING_CLEANING_UP"})

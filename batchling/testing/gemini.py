@@ -1,4 +1,4 @@
-"""Gemini's APIs at the embedded server, its own and the OpenAI-compatible one, as strict as the originals.
+"""Gemini's APIs at the embedded server, both its own and the OpenAI-compatible one, as strict as the originals.
 
 Shapes: recorded traffic of 2025 and 2026: states are BATCH_STATE_*, counters are texts and left out when they are zero,
 `done` is absent until the end, and an empty list is `{}`.
@@ -40,7 +40,7 @@ _KINDS = {"batchGenerateContent": "generateContent", "asyncBatchEmbedContent": "
 
 
 class GeminiApi:
-    """The handlers below one of the two places; `name` says which, and both serve all."""
+    """The handlers below one of the two paths where Gemini is mounted; `name` says which, and both serve everything."""
 
     def __init__(self, shared: ServerState, name: str) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class GeminiApi:
         self.contents: dict[str, bytes] = {}
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
-        """Every call that this API answers."""
+        """The routes of every call that this API answers."""
         native, compatible = prefix + "/v1beta", prefix + "/v1beta/openai"
         return [
             web.post(prefix + "/{version:v1|v1beta|v1alpha}/models/{model}:{method}", self._call),
@@ -68,7 +68,7 @@ class GeminiApi:
         return method == "POST" and path.endswith(("/openai/batches", *(":" + kind for kind in _KINDS)))
 
     def account(self, request: web.Request) -> str:
-        """A digest of who asks. Raises the 400 of a missing or refused key."""
+        """A digest of the caller's credential. Raises a 400 for a missing or refused key."""
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         key = request.headers.get("x-goog-api-key") or request.query.get("key") or bearer
         if not key or key.startswith("sk-bad"):
@@ -138,7 +138,7 @@ class GeminiApi:
         return reply(self._shown(job))
 
     def check(self, rows: bytes | list[Row], stage: Stage) -> None:
-        """Refuse what the API objects to."""
+        """Refuse rows that the API objects to."""
         if objection := self._shared.objection(rows, stage):
             raise refused(objection.status, objection.message)
 
@@ -212,7 +212,7 @@ class GeminiApi:
         return reply({})
 
     def go_on(self, job: Served) -> None:
-        """Time passes whenever somebody looks."""
+        """Advance the job; called whenever a client looks at it."""
         job.polls += 1
         if not job.over and self._shared.ready(job):
             self._finish(job)
@@ -278,7 +278,7 @@ class GeminiApi:
 
 
 def _unanswered(contents: list[JSON]) -> str:
-    """Why the function responses of a conversation do not fit the calls before them; empty when they do."""
+    """Why the function responses of a conversation do not match the calls before them; empty when they do."""
     counts = [
         [sum(name in part for part in content.get("parts") or []) for name in ("functionCall", "functionResponse")]
         for content in contents
@@ -304,5 +304,5 @@ def _row(key: str, status: int, answer: dict[str, JSON], compatible: bool, echoe
 
 
 def _time(seconds: float) -> str:
-    """With nine decimals, as Google has them."""
+    """A time with nine decimals, as in Google's APIs."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")

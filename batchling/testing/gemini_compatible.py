@@ -1,4 +1,4 @@
-"""Gemini's OpenAI-compatible calls at the embedded server: the same jobs and files as its own."""
+"""Gemini's OpenAI-compatible calls at the embedded server, over the same jobs and files as its own API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COMPATIBLE = ServerDialect("gemini-openai", "/v1beta/openai", ("/chat/completio
 
 
 class Compatible:
-    """Handlers beside those of a `GeminiApi`."""
+    """Handlers in addition to those of a `GeminiApi`."""
 
     def __init__(self, api: GeminiApi, shared: ServerState) -> None:
         self._api = api
@@ -101,7 +101,7 @@ class Compatible:
 
 
 def answer(shared: ServerState, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
-    """What a compatible call is answered, in real time and in a batch."""
+    """The answer to a compatible call, in real time and in a batch."""
     if (fault := shared.row_fault_for(body)) is not None:
         return fault.status, fault.error
     return 200, openai.answer(endpoint, body)

@@ -8,12 +8,12 @@ from batchling.testing.state import Refusal
 
 
 def failure(status: int, message: str, reason: str = "") -> dict[str, JSON]:
-    """An error as Google writes it."""
+    """An error body as Google's APIs return it."""
     names = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND"}
     details = {"details": [{"reason": reason}]} if reason else {}
     return {"error": {"code": status, "message": message, "status": names.get(status, "UNKNOWN"), **details}}
 
 
 def refused(status: int, message: str, reason: str = "") -> Refusal:
-    """The same, as what ends a handler."""
+    """The same, as an exception that ends a handler."""
     return Refusal(reply(failure(status, message, reason), status))

@@ -1,4 +1,4 @@
-"""OpenRouter's and Sference's APIs at the embedded server: rows in the create call, results in the job."""
+"""OpenRouter's and Sference's APIs at the embedded server, with rows in the create call and results in the job."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_ROWS = 5_000
 
 
 class InlineApi:
-    """The handlers below one of the two places; `name` says which."""
+    """The handlers below the path of one of the two; `name` says which."""
 
     def __init__(self, shared: ServerState, name: str) -> None:
         self.name = name
@@ -31,7 +31,7 @@ class InlineApi:
         self.jobs: dict[str, Served] = {}
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
-        """Every call that this API answers."""
+        """The routes of every call that this API answers."""
         root = prefix + ("/api/v1" if self.name == "openrouter" else "/v1")
         own = root + "/batches/{id}"
         found = [web.post(root + path, self._real_time) for path in _PATHS[self.name]]
@@ -46,7 +46,7 @@ class InlineApi:
         return method == "POST" and path.endswith("/batches")
 
     def account(self, request: web.Request) -> str:
-        """A digest of who asks. Raises the 401 of a missing or refused key."""
+        """A digest of the caller's credential. Raises a 401 for a missing or refused key."""
         credential = request.headers.get("authorization", "")
         if not credential.startswith("Bearer ") or credential.startswith("Bearer sk-bad"):
             raise refusal(401, "No auth credentials found")
@@ -96,13 +96,13 @@ class InlineApi:
         job = Served(f"batch-{self._shared.number():08d}", account, endpoint, list(rows.items()), self._shared.now())
         job.words = {"model": order.get("model")}
         job.fault = self._shared.job_fault_for(job.rows, "job")
-        if job.fault is not None and not job.fault.done and self.name == "sference":  # which checks all rows at once
+        if job.fault is not None and not job.fault.done and self.name == "sference":  # it checks all rows at once
             raise refusal(400, job.fault.message)
         self.jobs[job.id] = job
         return reply(self._shown(job), 202 if self.name == "openrouter" else 200)
 
     def _check_order(self, order: dict[str, JSON]) -> None:
-        """OpenRouter reads the call as it comes in, so that the order of its keys matters."""
+        """Refuse a wrong order of keys: OpenRouter reads the call as it comes in, so the order matters."""
         allowed = ["endpoint", "model", "callback_url", "completion_window", "provider", "requests"]
         if set(order) - set(allowed) or list(order)[-1:] != ["requests"]:
             raise refusal(400, "endpoint, model and callback_url must come before requests")
@@ -151,7 +151,7 @@ class InlineApi:
         return reply(self._shown(job))
 
     def _go_on(self, job: Served) -> None:
-        """Time passes whenever somebody looks."""
+        """Advance the job; called whenever a client looks at it."""
         job.polls += 1
         if not job.over and self._shared.ready(job):
             self._finish(job)

@@ -1,4 +1,4 @@
-"""What the embedded server has seen and billed."""
+"""The calls that the embedded server has received, and what it has billed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One HTTP call that reached the server, with the status that it was answered with (0: with nothing)."""
+    """One HTTP call that reached the server, with the status of the answer (0: not answered)."""
 
     method: str
     path: str
@@ -33,7 +33,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Ledger:
-    """Written by the server's thread; reading it from others gives what has been written so far."""
+    """Written by the server's thread; other threads that read it get what has been written so far."""
 
     bills: list[Bill] = field(default_factory=list)
     calls: list[Seen] = field(default_factory=list)

@@ -1,4 +1,7 @@
-"""Mistral's API at the embedded server. Shapes: recorded traffic of August 2026; inline jobs name a file, too."""
+"""Mistral's API at the embedded server.
+
+Shapes: recorded traffic of August 2026; inline jobs name a file, too.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _WORDS = {"expired": "TIMEOUT_EXCEEDED", "cancelled": "CANCELLED", "failed": "FA
 
 
 class MistralApi:
-    """The handlers below its place."""
+    """The handlers below the path where Mistral is mounted."""
 
     name = "mistral"
 
@@ -40,7 +43,7 @@ class MistralApi:
         self._files = OpenAIFiles(shared, self.account, _FILES)
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
-        """Every call that this API answers."""
+        """The routes of every call that this API answers."""
         jobs = prefix + "/v1/batch/jobs"
         files = self._files.routes(prefix + "/v1")
         return [
@@ -57,7 +60,7 @@ class MistralApi:
         return method == "POST" and path.endswith("/batch/jobs")
 
     def account(self, request: web.Request) -> str:
-        """A digest of who asks. Raises the 401 of a missing or refused key."""
+        """A digest of the caller's credential. Raises a 401 for a missing or refused key."""
         credential = request.headers.get("authorization", "")
         if not credential.startswith("Bearer ") or credential.startswith("Bearer sk-bad"):
             raise Refusal(reply({"detail": "Unauthorized"}, 401))
@@ -136,7 +139,7 @@ class MistralApi:
         return reply(self._shown(job))
 
     def _go_on(self, job: Served) -> None:
-        """Time passes whenever somebody looks."""
+        """Advance the job; called whenever a client looks at it."""
         job.polls += 1
         if not job.over and self._shared.ready(job):
             self._finish(job)

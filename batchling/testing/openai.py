@@ -1,7 +1,7 @@
-"""OpenAI's real-time and batch APIs at the embedded server, as strict as the original; and those of the providers that
-speak its dialect, each with its dialect.
+"""OpenAI's real-time and batch APIs at the embedded server, as strict as the original; and the APIs of the providers
+that speak variants of its dialect.
 
-Shapes: recorded traffic of 2025 and 2026; absent ids are null, a job that failed validation has run no row.
+Shapes: recorded traffic of 2025 and 2026; absent ids are null, and a job that failed validation has run no rows.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OPENAI = ServerDialect(
 
 
 class OpenAIApi:
-    """The handlers below one provider's place."""
+    """The handlers below the path where one provider is mounted."""
 
     def __init__(self, shared: ServerState, dialect: ServerDialect = OPENAI) -> None:
         self.name: str = dialect.name
@@ -50,7 +50,7 @@ class OpenAIApi:
         self._files = OpenAIFiles(shared, self.account, dialect)
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
-        """Every call that this API answers."""
+        """The routes of every call that this API answers."""
         root = prefix + self._dialect.base
         found = [web.post(root + path, self._real_time) for path in self._dialect.endpoints]
         found += [web.get(root + "/models", self._models)]
@@ -81,7 +81,7 @@ class OpenAIApi:
         return method == "POST" and path.endswith("/batches")
 
     def account(self, request: web.Request) -> str:
-        """A digest of who asks. Raises the 401 of a missing or refused key."""
+        """A digest of the caller's credential. Raises a 401 for a missing or refused key."""
         credential = request.headers.get("authorization", "")
         if self.name == "azure" and "/openai/v1/" not in request.path and "api-version" not in request.query:
             raise refusal(404, "Resource not found", code="404")
@@ -92,7 +92,7 @@ class OpenAIApi:
             shown = credential[7:13] + "***" if credential else ""
             raise refusal(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
         if self.name == "azure" and credential.startswith("Bearer ey"):
-            credential = "a tenant"  # Entra tokens change, and their holder does not
+            credential = "a tenant"  # Entra tokens change, but their holder stays the same
         scope = [request.headers.get(name, "") for name in ("openai-organization", "openai-project")]
         return digest(credential, *scope)
 
@@ -166,13 +166,13 @@ class OpenAIApi:
         )
 
     def _made_before(self, request: web.Request, account: str) -> Served | None:
-        """The job that an earlier call with the same idempotency key has made."""
+        """The job created by an earlier call with the same idempotency key."""
         key = request.headers.get(self._dialect.once) if self._dialect.once else None
         mine = [job for job in self.jobs.values() if job.account == account and key is not None]
         return next((job for job in mine if job.words["once"] == key), None)
 
     def _validate(self, job: Served, content: bytes, shared: dict[str, JSON]) -> None:
-        """Read the file as OpenAI does after the create call: the first bad line fails the whole job."""
+        """Read the file as OpenAI does, after the create call: the first bad line fails the whole job."""
         job.fault = self._shared.job_fault_for(content, "job")
         if job.fault is not None and not job.fault.done:
             return
@@ -185,7 +185,7 @@ class OpenAIApi:
             job.rows = []
 
     def _count_enqueued(self, job: Served) -> None:
-        """Refuse a job with which too much of its model would be under way."""
+        """Refuse a job that would bring the rows in progress of its model above the limit."""
         model = job.rows[0][1]["model"]
         running = [other for other in self.jobs.values() if not other.over and other.account == job.account]
         enqueued = sum(len(other.rows) for other in running if other.rows and other.rows[0][1]["model"] == model)
@@ -205,7 +205,7 @@ class OpenAIApi:
         return reply(self._shown(job))
 
     def _go_on(self, job: Served) -> None:
-        """Time passes whenever somebody looks."""
+        """Advance the job; called whenever a client looks at it."""
         job.polls += 1
         if not job.over and self._shared.ready(job):
             self._finish(job)
@@ -240,7 +240,7 @@ class OpenAIApi:
         return reply(self._shown(job))
 
     def _finish(self, job: Served) -> None:
-        """Run the rows and end the job: completed, failed, expired or cancelled, with the files that this leaves."""
+        """Run the rows and end the job: completed, failed, expired or cancelled, with the resulting files."""
         ending, done = self._shared.ending(job)
         job.over = ending or "completed"
         row: dict[str, JSON]
@@ -277,7 +277,7 @@ class OpenAIApi:
 
 
 def _searched(request: web.Request, job: Served) -> bool:
-    """Whether a job is what a list call searches for, at those that can search."""
+    """Whether a job matches the search of a list call, at providers that offer one."""
     wanted = request.query.get("search") or request.query.get("ds_name")
     return not wanted or wanted in (job.words["metadata"] or {}).values()
 

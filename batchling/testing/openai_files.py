@@ -1,4 +1,4 @@
-"""OpenAI's Files API at the embedded server, and how that API words its answers."""
+"""OpenAI's Files API at the embedded server, and the wording of its errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class OpenAIFiles:
-    """The handlers below `/files`. `account` tells who asks, and refuses whom it does not know."""
+    """The handlers below `/files`. `account` identifies the caller, and refuses unknown ones."""
 
     def __init__(self, shared: ServerState, account: Callable[[web.Request], str], dialect: ServerDialect) -> None:
         self._shared = shared
@@ -29,7 +29,7 @@ class OpenAIFiles:
         self._contents: dict[str, bytes] = {}
 
     def routes(self, root: str) -> list[web.RouteDef]:
-        """Every call that this API answers."""
+        """The routes of every call that this API answers."""
         return [
             web.post(root + self._dialect.uploads, self._upload),
             web.get(root + "/files", self._list),
@@ -40,7 +40,7 @@ class OpenAIFiles:
         ]
 
     def content_of(self, file_id: str, account: str) -> bytes | None:
-        """What an account's file holds; None when it has none with this id."""
+        """The content of an account's file; None if it has no file with this id."""
         file = self._files.get(file_id)
         return self._contents[file_id] if file is not None and file["account"] == account else None
 
@@ -73,7 +73,7 @@ class OpenAIFiles:
         return reply(self._dialect.file(file), self._dialect.uploaded)
 
     def add(self, account: str, name: str, purpose: str, content: bytes, kind: str = "") -> dict[str, JSON]:
-        """Keep a new file, with an id that ends with its kind; what the API says of it."""
+        """Store a new file, with an id that ends with its kind, and return the API's description of it."""
         now = int(self._shared.now())
         file: dict[str, JSON] = {
             "object": "file",
@@ -115,7 +115,7 @@ class OpenAIFiles:
         file_id = request.match_info["id"]
         if file_id.endswith(("_output", "_error")) and file_id not in self._files:
             self._account(request)
-            return web.Response(body=b"", content_type="application/octet-stream")  # named before it has any rows
+            return web.Response(body=b"", content_type="application/octet-stream")  # has an id before any rows
         content = self._contents[self._file(request)["id"]]
         if self._dialect.elsewhere:
             place = outer_url(request, request.path.replace("/files/", "/signed/")[:-8], signed=True)
@@ -123,7 +123,7 @@ class OpenAIFiles:
         return web.Response(body=content, content_type="application/octet-stream")
 
     async def _signed(self, request: web.Request) -> web.Response:
-        """A link that carries its own right, and takes none beside it."""
+        """The file behind a signed link, which needs no credential and accepts none."""
         if "authorization" in request.headers:
             raise refusal(400, "Only one auth mechanism allowed")
         return web.Response(body=self._contents[request.match_info["id"]], content_type="application/octet-stream")
@@ -134,7 +134,7 @@ def _public(file: dict[str, JSON]) -> dict[str, JSON]:
 
 
 async def json_object(request: web.Request) -> dict[str, JSON]:
-    """The JSON object that a call carries. Raises the 400 of one that carries none."""
+    """The JSON object in a call's body. Raises a 400 if there is none."""
     try:
         body = msgspec.json.decode(await request.read())
     except msgspec.MsgspecError:
@@ -145,7 +145,7 @@ async def json_object(request: web.Request) -> dict[str, JSON]:
 
 
 def worded(dialect: ServerDialect, handler: Handler) -> Handler:
-    """The handler, with its refusals in the provider's own words."""
+    """The handler, with its refusals in the provider's own wording."""
 
     async def speaking(request: web.Request) -> web.StreamResponse:
         try:
@@ -168,7 +168,7 @@ def error(message: str, param: str | None = None, code: str | None = None) -> di
 
 
 def refusal(status: int, message: str, param: str | None = None, code: str | None = None) -> Refusal:
-    """A handler's no."""
+    """A refusal, for a handler to raise."""
     return Refusal(reply(error(message, param, code), status))
 
 

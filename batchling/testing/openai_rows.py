@@ -1,4 +1,4 @@
-"""The validation of an input file at the embedded server: the first bad line fails the whole job, as OpenAI does it."""
+"""The validation of an input file at the embedded server: the first bad line fails the whole job, as at OpenAI."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from batchling.testing.state import Body, JobFault
 
 
 class BadLine(Exception):
-    """The first line that the provider's validation refuses; `fault` is why its job fails."""
+    """The first line that the provider's validation refuses; `fault` is the reason why the job fails."""
 
     def __init__(self, code: str, message: str, param: str | None, line: int | None) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ def read_rows(dialect: ServerDialect, endpoint: str, content: bytes, shared: Bod
 
 
 def urls_of(content: bytes) -> dict[str, str]:
-    """The endpoint of each row, by its key, where rows of several endpoints share a job."""
+    """The endpoint of each row, by its key, for jobs whose rows may have several endpoints."""
     rows = [msgspec.json.decode(line) for line in content.split(b"\n") if line]
     return {row["custom_id"]: row["url"] for row in rows}
 

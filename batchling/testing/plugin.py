@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def batchling_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder, which batchify() uses for the time of the test."""
+    """An empty cache folder, which batchify() uses during the test."""
     folder = tmp_path / "batchling-cache"
     monkeypatch.setenv("BATCHLING_CACHE_DIR", str(folder))
     return folder
@@ -31,7 +31,7 @@ def provider_server(batchling_cache: Path) -> Iterator[ProviderServer]:
 
 @pytest.fixture
 def provider_server_at_real_hosts(provider_server: ProviderServer) -> Iterator[ProviderServer]:
-    """The test's `provider_server`, to which the providers' own host names lead for the time of the test: clients need
-    no `base_url`, and batchify() no `gateways`. See `ProviderServer.at_real_hosts`; needs `batchling[testing]`."""
+    """The test's `provider_server`, to which the providers' own host names lead during the test: clients need no
+    `base_url`, and batchify() no `gateways`. See `ProviderServer.at_real_hosts`; needs `batchling[testing]`."""
     with provider_server.at_real_hosts():
         yield provider_server

@@ -1,7 +1,7 @@
 """`ProviderServer.at_real_hosts()`: the providers' own host names lead to the embedded server, over TLS.
 
-What is changed for the time of a block: name resolution and connecting (see `redirection`), the certificates that
-clients trust, proxies, and what child processes do at their start.
+During a block, the following is changed: name resolution and connecting (see `redirection`), the certificates that
+clients trust, proxies, and what child processes do when they start.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ TRUST_VARIABLES = (
     "NODE_EXTRA_CA_CERTS",
     "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
 )
-"""What programs read to learn which file holds the certificates that they trust."""
+"""The variables from which programs learn which file contains the certificates that they trust."""
 
 _one_block = threading.Lock()
-"""Held as long as a block is open: its changes are of the whole process."""
+"""Held while a block is open, since its changes affect the whole process."""
 
 _SITECUSTOMIZE = '''\
 """Written by batchling.testing: this process reaches the providers' host names at the embedded server of a test."""
@@ -60,21 +60,21 @@ if _next is not None and _next.loader is not None:
 
 
 def server_context() -> ssl.SSLContext:
-    """TLS for a server that has all the host names. Raises `RuntimeError` when trustme is not installed."""
+    """The TLS context of a server that has all the host names. Raises `RuntimeError` when trustme is not installed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _authority()[1].configure_cert(context)
     return context
 
 
 def fresh_address() -> str:
-    """An address of loopback that nobody else uses, most likely."""
+    """A loopback address that most likely nothing else uses."""
     return f"127.{random.randint(16, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
 
 
 @contextmanager
 def real_hosts(address: str, port: int) -> Iterator[None]:
-    """Let the host names have `address`, and lead to `port` of 127.0.0.1, in this process and in children that are
-    started meanwhile. Raises `RuntimeError` inside another such block."""
+    """Make the host names resolve to `address` and lead to `port` of 127.0.0.1, in this process and in child processes
+    started inside the block. Raises `RuntimeError` inside another such block."""
     if not _one_block.acquire(blocking=False):
         raise RuntimeError(
             "at_real_hosts() is in use already: the host names of a process lead to one server at a time. "
@@ -99,8 +99,8 @@ def real_hosts(address: str, port: int) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _authority() -> tuple[trustme.CA, trustme.LeafCert]:
-    """The authority of this process and the server's certificate. One for all blocks, so that a client which an SDK
-    keeps from one block to the next still trusts the server."""
+    """The certificate authority of this process and the server's certificate. All blocks share them, so a client that
+    an SDK keeps from one block to the next still trusts the server."""
     try:
         import trustme
     except ImportError as missing:
@@ -112,18 +112,18 @@ def _authority() -> tuple[trustme.CA, trustme.LeafCert]:
 
 
 _REGIONS = ("us-east-1", "us-east-2", "us-west-2", "eu-west-1", "eu-central-1", "ap-northeast-1", "ap-southeast-2")
-"""Those of AWS that the certificate has."""
+"""The AWS regions that the certificate covers."""
 
 
 def _as_certified(host: str) -> list[str]:
-    """In a certificate a `*` stands for a whole label, and only for the first."""
+    """The names of a host in a certificate, where a `*` stands for a whole label, and only for the first."""
     if host.startswith("*"):
         return ["*" + host[host.index(".") :]]
     return [host.replace("*", region) for region in _REGIONS] if "*" in host else [host]
 
 
 def _trusted_so_far() -> bytes:
-    """The certificates of every file that a variable names; of certifi or the system where none does."""
+    """The certificates of every file that a variable names; if none does, those of certifi or the system."""
     named = dict.fromkeys(os.environ.get(name, "") for name in TRUST_VARIABLES)
     files = [Path(name) for name in named if name and Path(name).is_file()]
     if not any(os.environ.get(name) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")):
@@ -159,13 +159,13 @@ def _environment(bundle: Path, children: Path) -> Iterator[None]:
 
 
 def _past_proxies() -> list[str]:
-    """The host names as NO_PROXY has them, where a name stands for all hosts below it."""
+    """The host names in the format of NO_PROXY, where a name stands for all hosts below it."""
     return sorted({host.rpartition("*")[2].partition(".")[2] if "*" in host else host for host in HOSTS})
 
 
 @contextmanager
 def _aiohttp_trusts() -> Iterator[None]:
-    """Give aiohttp the certificates, which it has read already when it was imported."""
+    """Give aiohttp the certificates, since it already read its own when it was imported."""
     module = sys.modules.get("aiohttp.connector")
     settings = vars(module) if module is not None else {}
     before = settings.get("_SSL_CONTEXT_VERIFIED")
@@ -184,7 +184,7 @@ def _aiohttp_trusts() -> Iterator[None]:
 
 @contextmanager
 def _urllib_begins_anew() -> Iterator[None]:
-    """Let `urlopen` read the environment again, which its first call does. An opener of the program's own stays."""
+    """Let `urlopen` read the environment again, as its first call does. The program's own opener stays in place."""
     module = sys.modules.get("urllib.request")
     settings = vars(module) if module is not None else {}
     before = settings.get("_opener")
@@ -204,8 +204,8 @@ def _usual_handlers(settings: dict[str, Any]) -> set[type]:
 
 @lru_cache(maxsize=2)
 def _client_context(authority: str, *environment: str | None) -> ssl.SSLContext:
-    """Whom the environment trusts, and our authority. Made once for all blocks: reading a hundred certificates takes
-    most of the time of entering one."""
+    """A context that trusts what the environment trusts, and our authority. Made once for all blocks: reading a hundred
+    certificates takes most of the time of entering a block."""
     context = ssl.create_default_context()
     context.load_verify_locations(cadata=authority)
     context.set_alpn_protocols(("http/1.1",))

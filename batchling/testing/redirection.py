@@ -1,7 +1,7 @@
-"""Sends connections that are meant for the providers' host names to a server on loopback, in this process.
+"""Redirect this process's connections to the providers' host names to a server on loopback.
 
-The names are given an address of 127.0.0.0/8 wherever Python resolves them, and connections to port 443 of that address
-go to the server's port. Imports the standard library alone: child processes run a copy of this file when they start.
+The names get an address of 127.0.0.0/8 wherever Python resolves them, and connections to port 443 of that address
+go to the server's port. Imports only the standard library: child processes run a copy of this file when they start.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ _HTTPS = 443
 
 
 class Redirection:
-    """From the host names `hosts` (one with a `*` stands for all that begin and end as it does), which get the address
-    `address`, to `port` of 127.0.0.1. Works between `install` and `uninstall`, for all threads of the process."""
+    """Redirect the host names `hosts` (one with a `*` stands for all names with the same beginning and end), which get
+    the address `address`, to `port` of 127.0.0.1. Active between `install` and `uninstall`, for all threads of the
+    process."""
 
     def __init__(self, address: str, port: int, hosts: Iterable[str]) -> None:
         self._address = address
@@ -32,7 +33,7 @@ class Redirection:
         self._active = False
 
     def install(self) -> None:
-        """Begin to redirect."""
+        """Start redirecting."""
         self._active = True
         self._patch_resolving()
         self._patch_connecting()
@@ -40,7 +41,8 @@ class Redirection:
         self._finder.install()
 
     def uninstall(self) -> None:
-        """Put back what was there. What somebody else has wrapped in the meantime stays, without effect."""
+        """Restore the original functions. A patch that something else has wrapped in the meantime stays, without
+        effect."""
         self._active = False
         if self._finder is not None and self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
@@ -110,7 +112,7 @@ class Redirection:
         self._patch(socket.socket, "connect_ex", redirected_ex)
 
     def _patch_aiohttp(self, module: Any) -> None:
-        """aiodns, which aiohttp prefers where it is installed, resolves in C."""
+        """Patch aiohttp's resolver: aiodns, which aiohttp prefers where it is installed, resolves in C."""
         resolve = module.AsyncResolver.resolve
 
         async def resolved(
@@ -124,7 +126,7 @@ class Redirection:
         self._patch(module.AsyncResolver, "resolve", resolved)
 
     def _patch_uvloop(self, module: Any) -> None:
-        """Its loops resolve and connect in C."""
+        """Patch uvloop, whose loops resolve and connect in C."""
         getaddrinfo, create_connection = module.Loop.getaddrinfo, module.Loop.create_connection
 
         async def get_address_info(loop: Any, host: Any, port: Any, **options: Any) -> Any:
@@ -143,13 +145,13 @@ class Redirection:
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Calls an action with each of these modules: those imported already at once, the others after their import."""
+    """Call an action with each of these modules: at once if already imported, otherwise after the import."""
 
     def __init__(self, actions: dict[str, Callable[[Any], None]]) -> None:
         self._actions = actions
 
     def install(self) -> None:
-        """Act on what is imported, and watch for the rest."""
+        """Act on the modules already imported, and wait for the rest."""
         for name in [name for name in self._actions if name in sys.modules]:
             self._actions.pop(name)(sys.modules[name])
         sys.meta_path.insert(0, self)
@@ -157,7 +159,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec that the other finders have, with a loader that acts after it has run the module."""
+        """The spec from the other finders, with a loader that acts after it has run the module."""
         if fullname not in self._actions:
             return None
         others = (finder for finder in sys.meta_path if finder is not self)

@@ -1,4 +1,4 @@
-"""`ProviderServer`: a loopback server in a thread of its own, and the controls that make it misbehave."""
+"""`ProviderServer`: a loopback server in its own thread, and the controls that make it misbehave."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Api(Protocol):
     jobs: dict[str, Served]
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
-        """Every call that it answers, below `prefix`."""
+        """All routes of this API, below `prefix`."""
 
     def account(self, request: web.Request) -> str:
-        """A digest of who asks. Raises `Refusal` of a missing or refused key."""
+        """A digest of the caller's credential. Raises `Refusal` for a missing or refused key."""
 
     def creates(self, method: str, path: str) -> bool:
         """Whether this call creates a job."""
@@ -78,9 +78,9 @@ class ProviderServer(Controls):
     what they would have billed. Keys that begin with `sk-bad` are refused. Controls and readings may be used from any
     thread.
 
-    - `delay`: seconds that a job runs; `polls_to_finish`: how often it has to be asked for before it ends.
+    - `delay`: seconds that a job runs; `polls_to_finish`: how many times it has to be polled before it ends.
     - `latency`: seconds before each call is answered.
-    - `retry_after`: what a running Anthropic job's answer says in its Retry-After header, None for nothing.
+    - `retry_after`: the Retry-After header in the status of a running Anthropic job, None for no header.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class ProviderServer(Controls):
         self.stop()
 
     def start(self) -> Self:
-        """Begin to serve; `url` is known when this returns."""
+        """Start serving; `url` is known when this returns."""
         outside().run(self._thread.start)
         self._await(self._serve())
         return self
@@ -124,29 +124,29 @@ class ProviderServer(Controls):
 
     @contextmanager
     def at_real_hosts(self) -> Iterator[Self]:
-        """For the time of a block, let the providers' own host names lead to this server, over TLS on port 443.
+        """Make the providers' own host names lead to this server during a block, over TLS on port 443.
 
             with ProviderServer().at_real_hosts() as server, batchify():
                 OpenAI(api_key="test").chat.completions.create(...)  # no base_url, and no gateways
             assert len(server.billed(batch=True)) == 1
 
-        `https://api.groq.com/openai/v1` is then what `server.url + "/groq/openai/v1"` is, and so on for each provider.
-        The server is started and stopped if it is not running. Everything below is restored at the end:
+        `https://api.groq.com/openai/v1` then leads to the same place as `server.url + "/groq/openai/v1"`, and so on for
+        each provider. The server is started and stopped if it is not running. Everything below is restored at the end:
 
         - The names resolve to an address of 127.0.0.0/8, in all threads of this process and in Python processes that
-          are started inside the block (through PYTHONPATH and a `sitecustomize` of ours, which runs yours after it).
-          Reached are the resolvers and connections of Python's `socket`, asyncio, trio, anyio and uvloop, and aiodns
-          below aiohttp. Other host names resolve as before; other ports than 443 refuse.
+          are started inside the block (through PYTHONPATH and our own `sitecustomize`, which then runs yours). This
+          covers the resolvers and connections of Python's `socket`, asyncio, trio, anyio and uvloop, and of aiodns
+          below aiohttp. Other host names resolve as before; ports other than 443 refuse connections.
         - SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, AWS_CA_BUNDLE, NODE_EXTRA_CA_CERTS and
-          GRPC_DEFAULT_SSL_ROOTS_FILE_PATH name a file that holds a certificate authority made for this process, and
-          what was trusted before; aiohttp, which reads them when it is imported, is told.
-        - NO_PROXY has the host names, so no proxy of the environment gets these calls.
+          GRPC_DEFAULT_SSL_ROOTS_FILE_PATH name a file that contains a certificate authority made for this process, and
+          what was trusted before; aiohttp, which reads them when it is imported, is updated.
+        - NO_PROXY contains the host names, so no proxy of the environment receives these calls.
 
-        Not reached: clients made before the block, which have read their certificates already; clients that ignore the
-        environment (`trust_env=False`, `verify=` of your own); processes that run already, such as a forkserver, or
-        that ignore PYTHONPATH (`python -I`); programs and extension modules that resolve names without Python.
+        Not covered: clients made before the block, which have already read their certificates; clients that ignore the
+        environment (`trust_env=False`, your own `verify=`); processes that are already running, such as a forkserver,
+        or that ignore PYTHONPATH (`python -I`); programs and extension modules that resolve names without Python.
 
-        Safe with threads. Raises `RuntimeError` inside another such block in the same process, and without trustme
+        Thread-safe. Raises `RuntimeError` inside another such block in the same process, and without trustme
         (`pip install 'batchling[testing]'`).
         """
         with self if self._runner is None else nullcontext():
@@ -161,32 +161,32 @@ class ProviderServer(Controls):
 
     @property
     def openai_url(self) -> str:
-        """What an OpenAI client takes as its `base_url`."""
+        """The `base_url` for an OpenAI client."""
         return f"{self.url}/openai/v1"
 
     @property
     def anthropic_url(self) -> str:
-        """What an Anthropic client takes as its `base_url`."""
+        """The `base_url` for an Anthropic client."""
         return f"{self.url}/anthropic"
 
     @property
     def gateways(self) -> dict[str, str]:
-        """What batchify() takes as `gateways`: each provider's API is mounted below its name."""
+        """The `gateways` for batchify(): each provider's API is mounted under its own name."""
         return {f"{self.url}/{name}": name for name in self._apis}
 
     # Readings.
 
     def billed(self, *, batch: bool | None = None) -> list[Bill]:
-        """What was charged so far: in batches, in real time, or both."""
+        """The requests charged so far: in batches, in real time, or both."""
         return [bill for bill in list(self._shared.ledger.bills) if batch is None or (bill.job is not None) == batch]
 
     def calls(self, method: str = "", part: str = "") -> list[Seen]:
-        """The HTTP calls received so far, of one method and with a part of the path if these are given."""
+        """The HTTP calls received so far, filtered by method and by a part of the path if these are given."""
         calls = list(self._shared.ledger.calls)
         return [call for call in calls if method in ("", call.method) and part in call.path]
 
     def creates(self) -> list[Seen]:
-        """The calls that were to create a job."""
+        """The calls that were meant to create a job."""
         seen = [call for call in self.calls() if call.path.split("/", 2)[1] in self._apis]
         return [call for call in seen if self._api_of(call.path).creates(call.method, call.path)]
 
@@ -195,11 +195,11 @@ class ProviderServer(Controls):
         return {job.id: len(job.rows) for api in self._apis.values() for job in list(api.jobs.values())}
 
     def over(self) -> int:
-        """How many jobs have come to their end."""
+        """The number of jobs that have ended."""
         return sum(bool(job.over) for api in self._apis.values() for job in list(api.jobs.values()))
 
     def forget_bills(self) -> None:
-        """Begin a new ledger."""
+        """Start a new ledger."""
         self._shared.ledger.bills.clear()
 
     async def _serve(self) -> None:
@@ -225,7 +225,7 @@ class ProviderServer(Controls):
             await asyncio.sleep(0)
 
     def _route_by_host(self, runner: web.AppRunner) -> None:
-        """Let calls to a provider's host name find what is mounted for it, before anything looks at their path."""
+        """Route calls to a provider's host name to what is mounted for it, before anything looks at their path."""
         server = runner.server
         assert server is not None
         make = server.request_factory
@@ -241,7 +241,7 @@ class ProviderServer(Controls):
 
     async def _listen(self, context: ssl.SSLContext, address: str) -> tuple[int, list[web.TCPSite]]:
         """Serve TLS as well, on a free port of 127.0.0.1, which is returned; and on port 443 of `address`, where the
-        system permits it, for those who connect without Python."""
+        system permits it, for programs that connect without Python."""
         assert self._runner is not None
         sites = [web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context)]
         await sites[0].start()
@@ -253,12 +253,12 @@ class ProviderServer(Controls):
         return port, sites
 
     def _await(self, work: Coroutine[Any, Any, T]) -> T:
-        """What comes of work on the server's loop."""
+        """The result of work done on the server's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_START_SECONDS)
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Every call passes here: faults, latency, and the list of calls."""
+        """Handle every call: faults, latency, and the list of calls."""
         api = self._apis.get(request.path.split("/", 2)[1])
         creates = api is not None and api.creates(request.method, request.path)
         moved = request.raw_path.partition("?")[0].endswith("/") or request.host.startswith("localhost:")
@@ -284,7 +284,7 @@ class ProviderServer(Controls):
         return answer
 
     async def _spoil(self, request: web.Request, fault: Fault, answer: web.StreamResponse) -> web.StreamResponse:
-        """Let a call suffer its fault; `answer` is what it would have got."""
+        """Apply a call's fault; `answer` is what it would have got."""
         body = answer.body if isinstance(answer, web.Response) else b""
         whole = body if isinstance(body, bytes) else b""
         if fault.change is not None:
@@ -317,13 +317,13 @@ class ProviderServer(Controls):
 
 
 def _without_slash(path: str) -> str:
-    """A path, with its query, without a slash at its end."""
+    """A path, with its query, but without a slash at the end of the path."""
     path, mark, query = path.partition("?")
     return path.rstrip("/") + mark + query
 
 
 def _moved(request: web.Request, to: str) -> str:
-    """Where a call is redirected to."""
+    """The address to which a call is redirected."""
     url = (
         request.url.with_path(request.path + "/", encoded=True) if to == "slash" else request.url.with_host("localhost")
     )

@@ -20,7 +20,7 @@ Row = tuple[str, Body]
 """A key and the JSON body of its request."""
 Predicate = Callable[[Body], bool]
 Stage = Literal["upload", "create", "job"]
-"""Where a provider looks at the rows of a batch: when they are uploaded, when a job is created, after that."""
+"""When a provider looks at the rows of a batch: when they are uploaded, when a job is created, or after that."""
 
 
 GRPC = {
@@ -39,7 +39,7 @@ GRPC = {
 
 
 class Refusal(Exception):
-    """A handler refuses the call with this response."""
+    """Raised by a handler to refuse the call with this response."""
 
     def __init__(self, response: web.Response) -> None:
         super().__init__(response.status)
@@ -48,7 +48,7 @@ class Refusal(Exception):
 
 @dataclass(slots=True)
 class Fault:
-    """Something to go wrong with the next `times` calls whose method matches and whose path holds `part`."""
+    """A fault for the next `times` calls whose method matches and whose path contains `part`."""
 
     method: str
     part: str
@@ -58,22 +58,22 @@ class Fault:
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     acts: bool = False
-    """Whether the server does its work before things go wrong."""
+    """Whether the server does its work before the fault happens."""
     stalls: bool = False
     """Whether the connection stays open and silent."""
     cuts: bool = False
-    """Whether the connection ends after half of the body."""
+    """Whether the connection is closed after half of the body."""
     creates: bool = False
-    """Whether it waits for a call that creates a job."""
+    """Whether it applies only to calls that create a job."""
     moved: Literal["", "slash", "host"] = ""
-    """Where the call is redirected to: the same path with a slash behind it, or another host."""
+    """Where the call is redirected to: the same path with a slash at its end, or another host."""
     change: Callable[[bytes], bytes] | None = None
-    """What is made of the body of the true answer, which is otherwise whole."""
+    """Changes the body of the real answer, which is otherwise left as it is."""
 
 
 @dataclass(slots=True)
 class RowFault:
-    """Rows whose body the predicate picks fail with this status and error, at most `times` times."""
+    """Rows whose body matches the predicate fail with this status and error, at most `times` times."""
 
     predicate: Predicate
     status: int
@@ -83,7 +83,7 @@ class RowFault:
 
 @dataclass(slots=True)
 class RowLoss:
-    """Rows whose body the predicate picks run and are missing from the results, at most `times` times."""
+    """Rows whose body matches the predicate run but are missing from the results, at most `times` times."""
 
     predicate: Predicate
     times: float
@@ -91,7 +91,7 @@ class RowLoss:
 
 @dataclass(slots=True)
 class ListFault:
-    """What the next `times` lists of jobs are instead of right."""
+    """How the next `times` lists of jobs are wrong."""
 
     shows: Literal["nothing", "unreadable", "repeating"]
     times: float
@@ -99,7 +99,7 @@ class ListFault:
 
 @dataclass(frozen=True, slots=True)
 class JobFault:
-    """Why a job fails as a whole, after which share of its rows. Without words it says nothing about it."""
+    """Why a job fails as a whole, and after which share of its rows. Without code and message, it gives no reason."""
 
     code: str | int
     message: str
@@ -108,13 +108,13 @@ class JobFault:
     done: float = 0.0
 
     def words(self) -> Body:
-        """As OpenAI says it."""
+        """The fault as OpenAI words it."""
         return {"code": self.code, "message": self.message, "param": self.param, "line": self.line}
 
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """What a provider has against a batch as a whole. `blames` returns what the message's placeholders stand for, None
+    """A provider's objection to a batch as a whole. `blames` returns the values of the message's placeholders, None
     when there is nothing to object to."""
 
     at: Stage
@@ -127,7 +127,7 @@ class Objection:
 
 @dataclass(slots=True)
 class Served:
-    """A job at the embedded server. `rows` are (key, body); `words` what the API says besides."""
+    """A job at the embedded server. `rows` are (key, body); `words` are the other values that the API returns."""
 
     id: str
     account: str
@@ -145,14 +145,14 @@ class Served:
 
     @property
     def reason(self) -> JobFault | None:
-        """Why the job has failed; None while it runs, and for one that does not say."""
+        """Why the job has failed; None while it runs, and for a job that gives no reason."""
         fault = self.fault if self.over else None
         return fault if fault is not None and (fault.code or fault.message) else None
 
 
 @dataclass(slots=True)
 class ServerState:
-    """Owned by the server's loop thread; the controls are set by tests from any thread."""
+    """Owned by the server's loop thread; tests set the controls from any thread."""
 
     ledger: Ledger = field(default_factory=Ledger)
     delay: float = 0.0
@@ -168,28 +168,28 @@ class ServerState:
     losses: list[RowLoss] = field(default_factory=list)
     list_faults: list[ListFault] = field(default_factory=list)
     end_word: str = ""
-    """What jobs that end well call it, instead of the provider's own word."""
+    """The status that successful jobs report, instead of the provider's own word."""
     clock_error: float = 0.0
     slashes: bool = False
     """Whether a path may have a slash at its end."""
     endings: list[tuple[str, float]] = field(default_factory=list)
-    """How the next jobs end instead of well: "expired" or "cancelled", after which share of their rows."""
+    """How the next jobs end instead of succeeding: "expired" or "cancelled", and after which share of their rows."""
     most_rows_enqueued: float = float("inf")
     most_per_page: int = 1_000_000
     revoked: set[str] = field(default_factory=set)
     counter: int = 0
 
     def number(self) -> int:
-        """A number never given before, for ids."""
+        """A number that has not been returned before, for ids."""
         self.counter += 1
         return self.counter
 
     def now(self) -> float:
-        """The time by the server's clock."""
+        """The current time of the server's clock."""
         return clock.time() + self.clock_error
 
     def fault_for(self, method: str, path: str, *, creates: bool = False, moved: bool = False) -> Fault | None:
-        """The fault that this call is to suffer, which is thereby used up once. A call that was `moved` here by a
+        """The fault that applies to this call, of which one use is thereby spent. A call that was `moved` here by a
         redirect is not redirected again."""
         for fault in self.faults:
             if (fault.creates and not creates) or (fault.moved and moved):
@@ -200,7 +200,7 @@ class ServerState:
         return None
 
     def row_fault_for(self, body: dict[str, JSON]) -> RowFault | None:
-        """The fault that a request with this body is to suffer."""
+        """The fault that applies to a request with this body."""
         for fault in self.row_faults:
             if fault.times > 0 and fault.predicate(body):
                 fault.times -= 1
@@ -208,7 +208,7 @@ class ServerState:
         return None
 
     def objection(self, rows: bytes | Sequence[Row], *stages: Stage) -> Objection | None:
-        """What the provider has against a batch of these rows at one of these stages, with its message filled in.
+        """The provider's objection to a batch of these rows at one of these stages, with its message filled in.
         `rows` may be an input file."""
         for objection in [each for each in self.objections if each.at in stages]:
             rows = rows_of(rows) if isinstance(rows, bytes) else rows
@@ -217,14 +217,14 @@ class ServerState:
         return None
 
     def job_fault_for(self, rows: bytes | Sequence[Row], *stages: Stage) -> JobFault | None:
-        """Why a job that is created now is to fail as a whole."""
+        """The fault with which a job that is created now will fail as a whole."""
         if self.job_faults:
             return self.job_faults.pop(0)
         objection = self.objection(rows, *stages)
         return JobFault(objection.code or "invalid_request", objection.message, objection.param) if objection else None
 
     def written(self, job: Served, lines: list[tuple[str, bytes]]) -> list[bytes]:
-        """The lines of a result file, shuffled, without those that are to be lost."""
+        """The lines of a result file, shuffled, without those that should be lost."""
         if self.losses:
             bodies = dict(job.rows)
             lines = [line for line in lines if not self._loses(bodies[line[0]])]
@@ -245,18 +245,18 @@ class ServerState:
         return (jobs[:size], True) if fault.shows == "repeating" else ([], fault.shows == "unreadable")
 
     def ended(self, word: str) -> str:
-        """What a job that ended well calls it, of which the provider's word is `word`."""
+        """The status that a successful job reports; `word` is the provider's own."""
         return self.end_word or word
 
     def ready(self, job: Served) -> bool:
-        """Whether a running job has run long enough, by polls and by time, and is not held. One that failed as a whole
-        or was cancelled has nothing to run."""
+        """Whether a running job has run long enough, by polls and by time, and is not held. A job that failed as a
+        whole or was cancelled has nothing to run."""
         if job.cancelled or job.fault is not None:
             return True
         return not self.held and job.polls >= self.polls_to_finish and self.now() >= job.created_at + self.delay
 
     def ending(self, job: Served) -> tuple[str, int]:
-        """How a job that is ready ends, "" for well, and how many of its rows have run by then."""
+        """How a job that is ready ends, "" for success, and how many of its rows have run by then."""
         if job.fault is not None:
             return "failed", round(len(job.rows) * job.fault.done)
         word, share = ("cancelled", 0.0) if job.cancelled else self.endings.pop(0) if self.endings else ("", 1.0)
@@ -271,7 +271,7 @@ class ServerState:
         answer: dict[str, JSON],
         row: tuple[str, str] | None,
     ) -> None:
-        """Note one charged request; `row` is its (key, job), None when it was asked in real time."""
+        """Record one charged request; `row` is its (key, job), None when it was sent in real time."""
         usage = answer.get("usage") or answer.get("usageMetadata") or {}
         self.ledger.bills.append(
             Bill(
@@ -289,7 +289,7 @@ class ServerState:
 
 
 def rows_of(content: bytes) -> list[Row]:
-    """The rows of an input file, of whatever provider, as far as they can be read."""
+    """The rows of an input file of any provider, as far as they can be read."""
     rows: list[Row] = []
     for line in filter(None, content.split(b"\n")):
         try:
@@ -302,12 +302,12 @@ def rows_of(content: bytes) -> list[Row]:
 
 
 def shuffled(rows: list[tuple[str, bytes]]) -> list[bytes]:
-    """Result lines in an order that has nothing to do with the input's, the same each time."""
+    """Result lines in an order that is unrelated to the input's, but the same each time."""
     return [line for _, line in sorted(rows, key=lambda row: sha256(row[0].encode()).digest())]
 
 
 def grpc_code(code: str | int) -> int:
-    """The number of a gRPC code; INVALID_ARGUMENT's for what is none."""
+    """The number of a gRPC code; that of INVALID_ARGUMENT for anything else."""
     return code if isinstance(code, int) else GRPC.get(code, 3)
 
 
@@ -317,15 +317,15 @@ def encode(value: JSON) -> bytes:
 
 
 def place_after(jobs: Sequence[Served], job_id: str | None) -> int:
-    """The place in a list behind the job with this id: 0 without an id, the end if it is unknown."""
+    """The position in a list after the job with this id: 0 without an id, the end if the id is unknown."""
     return next((place for place, job in enumerate(jobs, 1) if job.id == job_id), len(jobs) if job_id else 0)
 
 
 def page_size(request: web.Request, name: str = "limit") -> int:
-    """How many items a list call asked for, under this name; 20 when it said nothing that makes sense."""
+    """The number of items that a list call requests under this name; 20 if it gives no usable number."""
     asked = request.query.get(name, "")
     return min(int(asked) if asked.isdecimal() and int(asked) > 0 else 20, request.app[WORLD].most_per_page)
 
 
 WORLD = web.AppKey("shared", ServerState)
-"""Where the server's application keeps its shared."""
+"""The key under which the server's application keeps its shared state."""

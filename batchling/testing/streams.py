@@ -1,6 +1,6 @@
 """Real-time answers as server-sent events, in the order and the shapes in which the providers send them.
 
-Each text comes in one piece or two; what matters to a client is which events there are.
+Each text comes in one piece or two; what matters to a client is which events occur.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from batchling.testing.state import encode
 async def openai_stream(
     request: web.Request, endpoint: str, body: dict[str, JSON], answer: dict[str, JSON]
 ) -> web.StreamResponse:
-    """What a call of this endpoint in OpenAI's dialect gets that asked for a stream."""
+    """The response to a call of this endpoint in OpenAI's dialect that requests a stream."""
     if endpoint.endswith("/responses"):
         return await _send(request, map(_named, _response_events(answer)))
     if endpoint.endswith("/messages"):
@@ -26,7 +26,7 @@ async def openai_stream(
 
 
 async def mistral_stream(request: web.Request, endpoint: str, answer: dict[str, JSON]) -> web.StreamResponse:
-    """What a call to Mistral gets that asked for a stream; the usage is in the last piece."""
+    """The response to a call to Mistral that requests a stream; the usage is in the last piece."""
     if endpoint.endswith("/conversations"):
         return await _send(request, map(_named, _conversation_events(answer)))
     chunks = list(_chunks(answer, include_usage=False))
@@ -40,7 +40,7 @@ async def claude_stream(request: web.Request, message: dict[str, JSON]) -> web.S
 
 
 async def gemini_stream(request: web.Request, answer: dict[str, JSON]) -> web.StreamResponse:
-    """What `streamGenerateContent` answers: events with `alt=sse`, else one JSON array that grows."""
+    """The response of `streamGenerateContent`: events with `alt=sse`, else one JSON array that grows."""
     pieces = list(map(encode, _parts(answer)))
     if request.query.get("alt") == "sse":
         return await _send(request, (b"data: " + piece + b"\r\n\r\n" for piece in pieces))
@@ -68,7 +68,7 @@ def _unnamed(event: dict[str, JSON]) -> bytes:
 
 
 def _chunks(answer: dict[str, JSON], include_usage: bool) -> Iterator[dict[str, JSON]]:
-    """Of a chat completion or of a completion: the contents, the ends, and the usage where it is asked for."""
+    """The chunks of a chat completion or a completion: the contents, the ends, and the usage if requested."""
     chat = "message" in answer["choices"][0]
     chunk = {**answer, "object": "chat.completion.chunk"} if chat else dict(answer)
     chunk["usage"] = None
@@ -86,7 +86,7 @@ def _chunks(answer: dict[str, JSON], include_usage: bool) -> Iterator[dict[str, 
 
 
 def _delta(message: dict[str, JSON]) -> dict[str, JSON]:
-    """A whole message as one piece of a stream, where tool calls are numbered."""
+    """A complete message as one piece of a stream, in which tool calls are numbered."""
     if "tool_calls" not in message:
         return message
     return {**message, "tool_calls": [{**call, "index": n} for n, call in enumerate(message["tool_calls"])]}
@@ -145,7 +145,7 @@ def _conversation_events(conversation: dict[str, JSON]) -> Iterator[dict[str, JS
 
 
 def _parts(answer: dict[str, JSON]) -> Iterator[dict[str, JSON]]:
-    """Of a Gemini answer: its first half without an end, and the rest. A function call is never cut."""
+    """The parts of a Gemini answer: its first half without an end, and the rest. A function call is never split."""
     texts = [each["content"]["parts"][0].get("text", "") for each in answer["candidates"]]
     if all(texts):
         first = []

@@ -1,8 +1,8 @@
 """Vertex AI's generateContent, rawPredict and batch prediction jobs at the embedded server, with Cloud Storage below
 `/storage`, as strict as the originals.
 
-Shapes: Vertex's reference of v1, its batch guides, and saved rows of public samples. What a job cannot import makes it
-fail after its creation, as does an input that is not there.
+Shapes: Vertex's reference of v1, its batch guides, and saved rows of public samples. Rows that a job cannot import make
+it fail after its creation, as does a missing input.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class VertexApi:
         self._objects: dict[tuple[str, str], bytes] = {}
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
-        """Every call that this API answers."""
+        """The routes of every call that this API answers."""
         root = prefix + "/{version:v1|v1beta1}/projects/{project}/locations/{location}"
         jobs = root + "/batchPredictionJobs"
         models = root + "/publishers/{publisher:google|anthropic}/models"
@@ -62,7 +62,7 @@ class VertexApi:
         ]
 
     def account(self, request: web.Request) -> str:
-        """A digest of who asks. Raises the 401 of a missing or refused token."""
+        """A digest of the account. Raises a 401 for a missing or refused token."""
         token = request.headers.get("authorization", "")
         if not token.startswith("Bearer ") or token.startswith("Bearer sk-bad"):
             raise _refusal(401, "Request had invalid authentication credentials. Expected OAuth 2 access token.")
@@ -130,7 +130,7 @@ class VertexApi:
         return _json(self._shown(job))
 
     def _why_not(self, job: Served, content: bytes | None) -> JobFault | None:
-        """Read the rows of a job; why they cannot be."""
+        """Read the rows of a job; returns why they cannot be read."""
         if content is None:
             return JobFault("FAILED_PRECONDITION", "Cannot read the input")
         try:
@@ -183,7 +183,7 @@ class VertexApi:
         return _json({})
 
     def _go_on(self, job: Served) -> None:
-        """Time passes whenever somebody looks."""
+        """Advance the job; called whenever a client looks at it."""
         job.polls += 1
         if not job.over and self._shared.ready(job):
             self._finish(job)
@@ -269,11 +269,11 @@ class VertexApi:
 
 
 class _NotImported(Exception):
-    """The importer cannot make columns of a row."""
+    """The importer cannot turn a row into columns."""
 
 
 def _import(columns: dict[str, str], path: str, value: JSON, level: int) -> None:
-    """Make columns of a row, as a table with one type for each has them."""
+    """Turn a row into columns, as for a table in which each column has one type."""
     if value is None:
         return
     kind = "number" if type(value) in (int, float) else type(value).__name__
@@ -308,7 +308,7 @@ def _claude_error(message: str) -> dict[str, JSON]:
 
 
 def _uris(order: dict[str, JSON]) -> tuple[str, str]:
-    """Where a job's rows come from and where its results go. Raises the 400 of anything but JSONL in Cloud Storage."""
+    """Where a job's rows come from and where its results go. Raises a 400 for anything but JSONL in Cloud Storage."""
     try:
         (source,) = order["inputConfig"]["gcsSource"]["uris"]
         output = order["outputConfig"]["gcsDestination"]["outputUriPrefix"]
@@ -335,7 +335,7 @@ def _start(request: web.Request) -> int:
 
 
 def _page(request: web.Request, found: list[JSON], size: str) -> tuple[list[JSON], dict[str, str]]:
-    """The part of a list that a call asks for, and the token of what follows."""
+    """The part of a list that a call requests, and the token of the next part."""
     begin = _start(request)
     end = begin + page_size(request, size)
     return found[begin:end], {"nextPageToken": str(end)} if end < len(found) else {}

@@ -1,4 +1,4 @@
-"""xAI's API at the embedded server: no status, dates alone, pages of results.
+"""xAI's API at the embedded server: no status, only dates; pages of results.
 
 Shapes: recorded traffic of August 2026.
 """
@@ -21,7 +21,7 @@ from batchling.testing.streams import openai_stream
 
 
 def _in_words(status: int, said: Body) -> Body:
-    error = said["error"]  # in xAI's own words already, where its API refuses a key
+    error = said["error"]  # already in xAI's own wording, where its API refuses a key
     return said if isinstance(error, str) else {"code": "Some error", "error": error["message"]}
 
 
@@ -29,7 +29,7 @@ _ACCENT = ServerDialect("xai", "/v1", ("/chat/completions",), complaint=_in_word
 
 
 class XaiApi:
-    """The handlers below its place."""
+    """The handlers below the path where xAI is mounted."""
 
     name = "xai"
 
@@ -39,7 +39,7 @@ class XaiApi:
         self._files = OpenAIFiles(shared, self.account, _ACCENT)
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
-        """Every call that this API answers."""
+        """The routes of every call that this API answers."""
         jobs = prefix + "/v1/batches"
         files = self._files.routes(prefix + "/v1")
         return [
@@ -57,7 +57,7 @@ class XaiApi:
         return method == "POST" and path.endswith("/batches")
 
     def account(self, request: web.Request) -> str:
-        """A digest of who asks. Raises the 400 of a missing or refused key."""
+        """A digest of the caller's credential. Raises a 400 for a missing or refused key."""
         credential = request.headers.get("authorization", "")
         if not credential.startswith("Bearer ") or credential.startswith("Bearer sk-bad"):
             raise _refusal(400, "Incorrect API key provided")
@@ -122,7 +122,7 @@ class XaiApi:
 
     async def _results(self, request: web.Request) -> web.Response:
         job = self._job(request)
-        if not job.words.get("looked"):  # its store shows them a little later
+        if not job.words.get("looked"):  # its store shows the results a little later
             job.words["looked"] = True
             return reply({"results": [], "pagination_token": None})
         page, token = _page(request, job.lines)
@@ -134,7 +134,7 @@ class XaiApi:
         return reply(self._shown(job))
 
     def _go_on(self, job: Served) -> None:
-        """Time passes whenever somebody looks."""
+        """Advance the job; called whenever a client looks at it."""
         job.polls += 1
         if not job.over and self._shared.ready(job):
             self._finish(job)
@@ -166,7 +166,7 @@ class XaiApi:
         counts = {"num_requests": known, "num_pending": known, "num_success": 0, "num_error": 0, "num_cancelled": 0}
         if job.over:
             counts |= {"num_pending": 0, **job.counts}
-        if job.counts.get("num_cancelled") and not job.words.get("counted"):  # the counters follow
+        if job.counts.get("num_cancelled") and not job.words.get("counted"):  # the counters change later
             job.words["counted"] = True
             counts |= {"num_success": 0, "num_cancelled": 0}
         day = time.strftime("%Y-%m-%d", time.gmtime(job.created_at))

@@ -192,7 +192,7 @@ PROVIDER_CASES = [
         EMBEDDING,
         RESPONSE,
         MESSAGE,
-        refuses={"partial_expiry": "its jobs do not expire: late rows still come"},
+        refuses={"partial_expiry": "its jobs do not expire: late rows still arrive"},
     ),
     compatible("deepinfra", "/v1/openai", CHAT, COMPLETION, EMBEDDING),
     compatible("parasail", "/v1", CHAT, EMBEDDING),

@@ -141,7 +141,7 @@ def test_a_failed_job_whose_rows_ran_has_their_answers() -> None:
         (
             "https://api.groq.com/openai/v1/audio/translations",
             {"url": "https://example.org/a.mp3", "response_format": "text"},
-            "audio as text, which is no JSON",
+            "audio as text, which is not JSON",
         ),
         ("https://api.together.ai/v1/audio/transcriptions", {"file": "file-1"}, "audio without"),
         ("https://api.parasail.io/v1/chat/completions", {"max_tokens": 16_385}, "max_tokens above 16,384"),

@@ -10,7 +10,7 @@ from batchling.providers.samples.text import asked_seed, next_tool, reply, said,
 
 
 def answer(body: dict[str, JSON]) -> dict[str, JSON]:
-    """The message that a call with this body could have got."""
+    """A message that a call with this body could have returned."""
     seed = asked_seed(body)
     block, reason = _content(body, seed)
     usage = {

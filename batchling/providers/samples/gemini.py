@@ -11,13 +11,13 @@ from batchling.providers.samples.text import next_tool, number, reply, said, see
 _OPEN = frozenset({"args", "response", "responseJsonSchema", "parametersJsonSchema", "labels", "default", "example"})
 """Fields whose value is the caller's own JSON."""
 _MAPS = frozenset({"properties"})
-"""Fields whose value has names of the caller's own, and messages behind them."""
+"""Fields whose value maps the caller's own names to messages."""
 _COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
-"""Of a schema, 64-bit integers, which JSON may have as texts."""
+"""Keys of a schema that are 64-bit integers, which JSON may represent as strings."""
 
 
 def answer(method: str, model: str, body: dict[str, JSON]) -> dict[str, JSON]:
-    """The JSON that a call of this method (`generateContent` ...) with this body could have got."""
+    """The JSON that a call of this method (`generateContent` ...) with this body could have returned."""
     body = lower_camel(body)
     if method == "embedContent":
         return {"embedding": _embedding(body)}
@@ -58,7 +58,7 @@ def _generated(model: str, body: dict[str, JSON]) -> dict[str, JSON]:
 
 
 def _forced_call(body: dict[str, JSON]) -> dict[str, JSON] | None:
-    """The declaration of the function that has to be called; None where text will do."""
+    """The declaration of the function that must be called; None where text is allowed."""
     config = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
     if str(config.get("mode")).upper() != "ANY":
         return None
@@ -72,8 +72,9 @@ def _forced_call(body: dict[str, JSON]) -> dict[str, JSON] | None:
 
 
 def lower_camel(value: JSON, *, deep: bool = True) -> JSON:
-    """A message in the spelling of proto3 JSON's own, of which it takes both: `system_instruction` is
-    `systemInstruction`. Names that the caller chose stay as they are; not `deep`: the outermost names only."""
+    """A message in proto3 JSON's standard spelling, of the two that it accepts: `system_instruction` becomes
+    `systemInstruction`. Names that the caller chose stay as they are. Without `deep`, only the outermost names are
+    changed."""
     if isinstance(value, list):
         return [lower_camel(each) for each in value]
     if not isinstance(value, dict):
@@ -90,7 +91,7 @@ def lower_camel(value: JSON, *, deep: bool = True) -> JSON:
 
 
 def _lowered(schema: JSON) -> JSON:
-    """A schema of Gemini's own kind, with types in capitals and numbers as texts, as JSON Schema."""
+    """A schema in Gemini's own format, with types in capitals and numbers as strings, converted to JSON Schema."""
     if isinstance(schema, dict):
         lowered: dict[str, JSON] = {}
         for name, value in schema.items():

@@ -1,4 +1,4 @@
-"""Sample answers of Mistral's endpoints, in the shapes of the mistralai SDK 3.7, which takes no others."""
+"""Sample answers of Mistral's endpoints, in the shapes of the mistralai SDK 3.7, which accepts no others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HARMS = (
 
 
 def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
-    """The JSON that a call of this endpoint (`/v1/chat/completions` ...) with this body could have got."""
+    """The JSON that a call of this endpoint (`/v1/chat/completions` ...) with this body could have returned."""
     seed = asked_seed(body)
     if endpoint == "/v1/ocr":
         page = {"index": 0, "markdown": sentence(seed), "images": [], "dimensions": None}
@@ -28,7 +28,7 @@ def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
     if endpoint.endswith(("/moderations", "/classifications")):
         judge = _moderated if endpoint.endswith("/moderations") else _classified
         given = body.get("input")
-        # One conversation is a list of messages, several are a list of such lists; one text is a text.
+        # One conversation is a list of messages, several are a list of such lists; a single text is a string.
         several = isinstance(given, list) and ("chat" not in endpoint or (given and isinstance(given[0], list)))
         results = [judge(seed_of(each)) for each in (given if isinstance(given, list) and several else [given])]
         return {"id": f"mod-{seed[:24]}", "model": body.get("model"), "results": results}

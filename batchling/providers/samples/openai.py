@@ -13,16 +13,16 @@ from batchling.providers.samples.schema import instance
 from batchling.providers.samples.text import asked_seed, next_tool, number, reply, said, seed_of, tokens
 
 CREATED = 1_795_000_000
-"""A fixed Unix time, so that equal requests get equal answers."""
+"""A fixed Unix time, so equal requests get equal answers."""
 
 _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
-"""A PNG of one pixel, base64."""
+"""A one-pixel PNG in base64."""
 
 _DIMENSIONS = {"text-embedding-3-large": 3072}
 
 
 def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
-    """The JSON that a call of this endpoint (`/v1/chat/completions` ...) with this body could have got."""
+    """The JSON that a call of this endpoint (`/v1/chat/completions` ...) with this body could have returned."""
     return _MAKERS[endpoint](body, asked_seed(body))
 
 
@@ -63,7 +63,7 @@ def _chat(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
 
 
 def _forced_tool(body: dict[str, JSON], tools: list[dict[str, JSON]]) -> dict[str, JSON] | None:
-    """The tool that has to be called: a named one, the first where any must be; None where text will do."""
+    """The tool that must be called: the named one, or the first where any will do; None where text is allowed."""
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
         name = choice.get("name") or (choice.get("function") or {}).get("name")
@@ -72,7 +72,7 @@ def _forced_tool(body: dict[str, JSON], tools: list[dict[str, JSON]]) -> dict[st
 
 
 def _called(body: dict[str, JSON]) -> set[JSON]:
-    """The names of the functions that the conversation has called so far, in chat's form and in that of responses."""
+    """The names of the functions that the conversation has called so far, in the format of chat and of responses."""
     given = body.get("input")
     turns = [*(body.get("messages") or []), *(given if isinstance(given, list) else [])]
     turns = [turn for turn in turns if isinstance(turn, dict)]
@@ -82,7 +82,7 @@ def _called(body: dict[str, JSON]) -> set[JSON]:
 
 
 def _formatted(form: JSON, prompt: str, seed: str, name: str = "") -> str:
-    """The text of an answer in the asked format: JSON for a schema, JSON of any kind, or prose."""
+    """The text of an answer in the requested format: JSON for a schema, any JSON, or prose."""
     kind = form.get("type") if isinstance(form, dict) else None
     if kind == "json_schema":
         schema = (form.get("json_schema") or form).get("schema") or {}

@@ -9,7 +9,7 @@ from hashlib import sha256
 from batchling.core.model import JSON
 
 _DEPTH = 12
-"""Nesting below which optional parts of a recursive schema are left out."""
+"""Nesting depth beyond which optional parts of a recursive schema are left out."""
 
 _WORDS = (
     "amber",
@@ -41,9 +41,9 @@ _FORMATS = {
 
 
 def instance(schema: JSON, seed: str = "") -> JSON:
-    """A value that the schema accepts, as far as its keywords are these: type, enum, const, properties, required,
+    """A value that the schema accepts, as long as it uses only these keywords: type, enum, const, properties, required,
     items, prefixItems, minItems, uniqueItems, bounds of numbers and strings, multipleOf, format, simple patterns,
-    $ref within the document, allOf, anyOf, oneOf. Recursion ends."""
+    $ref within the document, allOf, anyOf, oneOf. Recursion always ends."""
     return _Maker(schema, seed).make(schema, "", 0)
 
 
@@ -101,7 +101,7 @@ class _Maker:
         return schema
 
     def _choose(self, schema: JSON, word: str, path: str, depth: int) -> JSON:
-        """The first alternative that ends; deep down, null where it is allowed."""
+        """The first alternative whose recursion ends; deep down, null where it is allowed."""
         rest = {name: value for name, value in schema.items() if name != word}
         options = [self._resolve(option) if isinstance(option, dict) else {} for option in schema[word]]
         nulls = [option for option in options if option.get("type") == "null"]
@@ -194,7 +194,7 @@ def _between(low: float, high: float | None) -> float:
 
 
 def _merged(parts: list[JSON]) -> JSON:
-    """One schema that says what all parts say, where they do not contradict each other."""
+    """One schema that combines all parts, where they do not contradict each other."""
     merged: dict[str, JSON] = {}
     for part in parts:
         for name, value in part.items():
@@ -208,7 +208,7 @@ def _merged(parts: list[JSON]) -> JSON:
 
 
 def _matching(pattern: str) -> str:
-    """A string for a simple pattern: literals, classes and counts in a row; the pattern's own words otherwise."""
+    """A string for a simple pattern, a sequence of literals, classes and counts; for any other, the pattern's words."""
     made = ""
     for literal, group, least in re.findall(r"(\\?[^\[\]{}()^$|+*?])?(\[[^\]]+\])?(?:\{(\d+)[^}]*\})?", pattern):
         one = _one_of(group) if group else {"\\d": "1", "\\w": "a", "\\s": " ", ".": "a"}.get(literal, literal[-1:])

@@ -1,4 +1,4 @@
-"""Short texts and small numbers that depend on a prompt and on nothing else."""
+"""Short texts and small numbers that depend only on a prompt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchling.core.model import JSON
 _canonical = msgspec.json.Encoder(order="sorted")
 
 _FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]")
-"""dspy asks for its output fields between such marks."""
+"""dspy requests its output fields between such marks."""
 
 _OPENINGS = ("In short:", "Briefly put:", "The answer:", "As a rule:", "Most likely:", "On balance:")
 _SUBJECTS = ("the first option", "a careful yes", "a plain no", "the second half", "a middle way", "the usual case")
@@ -20,17 +20,17 @@ _REASONS = ("it is simplest", "the facts agree", "time is short", "nothing speak
 
 
 def seed_of(body: JSON) -> str:
-    """64 hex digits that stand for a request body."""
+    """64 hex digits that identify a request body."""
     return sha256(_canonical.encode(body)).hexdigest()
 
 
 def asked_seed(body: dict[str, JSON]) -> str:
-    """What stands for a request however its answer is sent: a stream has the text of the answer that is not one."""
+    """A seed that identifies a request however its answer is sent: a stream has the same text as a plain answer."""
     return seed_of({name: value for name, value in body.items() if name not in ("stream", "stream_options")})
 
 
 def number(seed: str, name: str, count: int) -> int:
-    """A whole number in [0, count) that depends on the seed and the name."""
+    """An integer in [0, count) that depends on the seed and the name."""
     return int.from_bytes(sha256(f"{seed}\0{name}".encode()).digest()[:8], "big") % count
 
 
@@ -43,10 +43,10 @@ def sentence(seed: str, name: str = "") -> str:
 
 
 def reply(prompt: str, seed: str, name: str = "") -> str:
-    """The text of an answer. Where the prompt asks for marked fields, each of them is there."""
+    """The text of an answer. If the prompt asks for marked fields, it contains all of them."""
     fields = [field for field in dict.fromkeys(_FIELD.findall(prompt)) if field != "completed"]
     if not fields or "completed" not in prompt:
-        # What some take for the end of a line comes back, as a model that quotes would give it.
+        # Characters that some take for line ends are repeated, as a model that quotes the prompt would do.
         return sentence(seed, name) + "".join(mark for mark in "\u2028\u2029\x85" if mark in prompt)
     asked = prompt.rpartition("[[ ## completed ## ]]")[0]
     marked = [field for field in fields if f"[[ ## {field} ## ]]" in asked]
@@ -55,19 +55,19 @@ def reply(prompt: str, seed: str, name: str = "") -> str:
 
 
 def next_tool(tools: list[dict[str, JSON]], called: set[JSON]) -> dict[str, JSON] | None:
-    """Which of the tools is called where one has to be: the first that the conversation has not called yet, so that an
-    agent comes to its end; the last after all of them; None of none."""
+    """The tool to call where one must be called: the first that the conversation has not called yet, so agents finish;
+    the last one once all have been called; None if there are no tools."""
     return next((tool for tool in tools if tool.get("name") not in called), tools[-1] if tools else None)
 
 
 def tokens(value: JSON) -> int:
-    """About as many tokens as a value has: four characters each, at least one."""
+    """The approximate number of tokens of a value: four characters each, at least one."""
     text = value if isinstance(value, str) else _canonical.encode(value).decode()
     return max(1, len(text) // 4)
 
 
 def said(content: JSON) -> str:
-    """All text in a message's content, however it is nested."""
+    """All text in a message's content, at any depth."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):

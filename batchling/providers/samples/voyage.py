@@ -8,7 +8,7 @@ from batchling.providers.samples.text import number, seed_of, tokens
 
 
 def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
-    """The JSON that a call of this endpoint (`/v1/embeddings` ...) with this body could have got."""
+    """The JSON that a call of this endpoint (`/v1/embeddings` ...) with this body could have returned."""
     if endpoint == "/v1/rerank":
         return _reranked(body)
     if endpoint == "/v1/contextualizedembeddings":
