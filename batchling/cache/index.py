@@ -9,14 +9,14 @@ from batchling.core.model import Target
 
 
 class Index:
-    """Maps each held key to the id of its batch. Changed in the disk thread, read in the loop thread: each
-    operation on the dictionary is atomic, and a claim decides under the store's lock anyway."""
+    """Maps each held key to the id of its batch. Changed in the disk thread, read in the loop thread: each operation on
+    the dictionary is atomic, and the decision is made by a claim under the store's lock anyway."""
 
     def __init__(self) -> None:
         self._holders: dict[str, str] = {}
 
     def divide(self, keys: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The keys that nobody holds, in order, and the holder of each of the others."""
+        """The keys that nobody holds, in order, and the batch that holds each of the others."""
         mine: list[str] = []
         theirs: dict[str, str] = {}
         for key in keys:
@@ -27,7 +27,7 @@ class Index:
         return tuple(mine), theirs
 
     def take_in(self, record: Record) -> None:
-        """Learn what a record holds now; the keys it no longer holds are free."""
+        """Update what a record holds now; keys that it no longer holds are free."""
         held = record.holds
         if len(held) < len(record.members):
             for key in record.members:
@@ -36,7 +36,7 @@ class Index:
         self._holders.update(dict.fromkeys(held, record.id))
 
     def forget(self, batch_id: str, keys: Iterable[str]) -> None:
-        """A record is gone: its keys are free."""
+        """Free the keys of a record that is gone."""
         for key in keys:
             if self._holders.get(key) == batch_id:
                 del self._holders[key]
