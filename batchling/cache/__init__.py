@@ -1,9 +1,8 @@
-"""The only door to the disk: what a store promises, and how one is opened.
+"""The only access to the disk: what a store promises, and how one is opened.
 
-A store keeps one record per batch and the result rows of ended batches. It guarantees that a key is held by
-at most one live record (`Record.holds`), whatever the number of processes. Stores know nothing of the network
-and nothing of asyncio. Every method may block on the disk or on a lock for a short while, and is called from one worker
-thread at a time.
+A store keeps one record per batch and the result rows of ended batches. It guarantees that at most one live record
+holds a key (`Record.holds`), however many processes there are. Stores know nothing about the network or asyncio. Every
+method may block on the disk or on a lock for a short while, and is called from one worker thread at a time.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The outcome of a claim: `record` holds the keys that are ours now (None when there are none);
-    `theirs` maps each other key to the id of the batch that already holds it."""
+    """The outcome of a claim: `record` holds the keys that are ours now (None if there are none); `theirs` maps every
+    other key to the id of the batch that already holds it."""
 
     record: Record | None
     theirs: dict[str, str]
@@ -41,77 +40,78 @@ class Sink(Protocol):
 
 
 class Store(Protocol):
-    """One cache. See the module's docstring for the promises that hold for every method."""
+    """One cache. See the module's docstring for the promises that apply to every method."""
 
     @property
     def seal(self) -> Seal:
-        """What this cache seals with, made when it is first asked for, which may block on the disk. Any thread."""
+        """The seal of this cache. It is made on first use, which may block on the disk. Any thread."""
 
     def lookup(self, keys: Iterable[str]) -> dict[str, str]:
-        """The ids of the live batches that hold these keys, by key, as far as this process has heard of them; a key
-        that nobody holds is left out. Asked about many keys at once, since a store may be far away."""
+        """The ids of the live batches that hold these keys, by key, as far as this process knows them; a key that
+        nobody holds is left out. Takes many keys at once, since a store may be far away."""
 
     def claim(self, draft: Record) -> Claim:
-        """Under the store's lock: take in what other processes wrote, write `draft` with those of its members
-        that no live record holds, and take its drive lock before anyone can see it."""
+        """Under the store's lock: read what other processes wrote, write `draft` with those of its members that no live
+        record holds, and take its drive lock before anyone can see it."""
 
     def load(self, batch_id: str) -> Record | None:
-        """The record as it is stored now, which `lookup` knows from then on; None when there is none."""
+        """The record as it is stored now, which `lookup` uses from then on; None if there is none."""
 
     def save(self, record: Record) -> None:
         """Replace the stored record, durably, and update what `lookup` knows."""
 
     def jobs(self) -> frozenset[str]:
-        """The ids of all jobs that records name; takes in first what other processes wrote."""
+        """The ids of all jobs that records name. First reads what other processes wrote."""
 
     def in_flight(self, target: Target, but: str = "") -> frozenset[str]:
-        """The batches of this account and model that may be under way at the provider, save `but`; takes in first what
+        """The batches of this account and model that may be under way at the provider, except `but`. First reads what
         other processes wrote."""
 
     def note(self, batch_id: str, progress: Progress) -> None:
-        """Keep what the provider said of a job, for people to see. Never raises `CacheError`: nothing depends on it."""
+        """Store the status that the provider reported for a job, to be shown to people. Never raises `CacheError`:
+        nothing depends on it."""
 
     def drive(self, batch_id: str) -> bool:
-        """Try to become the one process that drives this batch; True when we are (or already were)."""
+        """Try to become the one process that drives this batch; True if we are (or already were)."""
 
     def release(self, batch_id: str) -> None:
-        """Stop driving this batch; no-op when we do not."""
+        """Stop driving this batch; a no-op if we are not driving it."""
 
     def sink(self, batch_id: str) -> AbstractContextManager[Sink]:
-        """A place for the rows of this batch; leaving the block without `commit` throws them away."""
+        """A place for the rows of this batch; leaving the block without `commit` discards them."""
 
     def has_rows(self, batch_id: str) -> bool:
         """Whether the rows of this batch are stored."""
 
     def keeps(self, batch_id: str) -> bool:
-        """Whether everybody who may ask for this batch finds its rows here, and none has to ask its provider."""
+        """Whether every process that may need this batch finds its rows here, without going to the provider."""
 
     def rows(self, batch_id: str) -> Iterator[bytes]:
         """All stored rows, without their newline, in the order the provider sent them; split at newline bytes only."""
 
     def find_rows(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
         """The stored rows of these keys, in the order of the file; a key without a row is left out. Reads the whole
-        file the first time only: `key_of` tells the key of a row, and offsets are remembered."""
+        file only the first time: `key_of` returns the key of a row, and offsets are remembered."""
 
     def drop_rows(self, batch_id: str) -> None:
-        """Stored rows have turned out to be damaged: set them aside, to be downloaded again."""
+        """Set stored rows aside that have turned out to be damaged, so they are downloaded again."""
 
     def after_fork(self) -> None:
-        """In a forked child: the parent's drive locks are the parent's."""
+        """In a forked child: give up the drive locks, which belong to the parent."""
 
     def stop_waiting(self) -> None:
-        """Let no method wait for a lock any longer; one that would raises `CacheError`. Any thread."""
+        """From now on, let a method that would wait for a lock raise `CacheError` instead. Any thread."""
 
     def close(self) -> None:
         """Release every lock. Idempotent."""
 
 
 def open_store(cache: bool | Literal["no-results"], *, look: bool = False) -> Store:
-    """The store that `batchify(cache=...)` asks for: files when true, files for records alone with "no-results", this
-    process's memory when false. With `look`, the disk is read alone until something is claimed.
+    """The store that `batchify(cache=...)` asks for: files if true, files for records only with "no-results", this
+    process's memory if false. With `look`, the disk is only read until something is claimed.
 
-    Raises `CacheError` when the folder is none of ours. Whatever else is wrong with it is told in a warning, and what
-    cannot be written is kept in memory.
+    Raises `CacheError` if the folder is not ours. Any other problem with it is logged as a warning, and what cannot be
+    written is kept in memory.
     """
     from batchling.cache.memory import MemoryStore
 
@@ -131,14 +131,14 @@ def open_store(cache: bool | Literal["no-results"], *, look: bool = False) -> St
 
 
 def open_footprints(cache: bool | Literal["no-results"], program: str) -> Footprints | None:
-    """Where what a program asked is remembered for its next run; None when nothing may touch the disk."""
+    """The place that remembers a program's requests for its next run; None if nothing may be written to disk."""
     from batchling.cache.footprints import Footprints
 
     return Footprints(cache_folder(), program) if cache else None
 
 
 def cache_folder() -> str:
-    """`BATCHLING_CACHE_DIR` when it is set, else the platform's folder for caches."""
+    """`BATCHLING_CACHE_DIR` if it is set, else the platform's folder for caches."""
     import os
 
     from platformdirs import user_cache_dir

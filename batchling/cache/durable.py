@@ -14,8 +14,8 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def written(path: Path, content: bytes) -> Iterator[Path]:
-    """A file beside `path` with this content, durable, which the block makes what it is to be. What is left of it is
-    removed."""
+    """A durable file beside `path` with this content, for the block to rename or link. It is removed afterwards if it
+    is still there."""
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -30,7 +30,7 @@ def written(path: Path, content: bytes) -> Iterator[Path]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole and durably: readers see the old or the new one, also after a power cut."""
+    """Write a file as a whole and durably: readers see either the old or the new one, even after a power cut."""
     with written(path, content) as temporary:
         temporary.replace(path)
     sync_folder(path.parent)
@@ -46,11 +46,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Close a folder of ours that somebody opened to others. The cache folder itself may be one that the user
-    chose and shares on purpose, and is not asked about."""
+    """Make a folder of ours private again if somebody opened it to others. Not used for the cache folder itself, which
+    the user may have chosen and shared on purpose."""
     if not folder.stat().st_mode & 0o077:
         return
     try:
         folder.chmod(0o700)
     except PermissionError as fault:
-        _log.warning("cache folder %s can be read by others, and stays so: %s", folder, fault)
+        _log.warning("cache folder %s can be read by other users, and this cannot be changed: %s", folder, fault)

@@ -1,7 +1,7 @@
-"""Files as long as the disk does its part, memory for what it refuses: a broken cache never breaks a run.
+"""Files as long as the disk works, memory for what it refuses: a broken cache never breaks a run.
 
-What is kept in memory alone is lost with the process, as with `cache=False`; a warning says so, once for each kind of
-trouble. A batch that was claimed on the disk stays claimed there, so that no other process buys its requests.
+What is kept only in memory is lost when the process ends, as with `cache=False`; a warning says so, once for each kind
+of problem. A batch that was claimed on disk stays claimed there, so that no other process pays for its requests.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ _log = logging.getLogger(__name__)
 
 
 class FallbackStore:
-    """A `FileStore` with a `MemoryStore` behind it. `load` and `rows` raise `CacheError` still: what the disk holds and
-    cannot show now must not be taken for nothing. So does a sink; the next one takes the rows into memory."""
+    """A `FileStore` with a `MemoryStore` behind it. `load` and `rows` still raise `CacheError`: if the disk cannot be
+    read now, that must not be taken to mean that there is nothing on it. So does a sink; the next one keeps the rows in
+    memory."""
 
     def __init__(self, files: FileStore) -> None:
         self._files = files
@@ -67,7 +68,7 @@ class FallbackStore:
                 self._files.save(record)
                 return
             except CacheError as fault:
-                self._tell(fault, "what becomes of its batch is kept in memory; a later run finds out by itself")
+                self._tell(fault, "what becomes of its batch is kept in memory; a later run will find out by itself")
         self._memory.save(record)
 
     def jobs(self) -> frozenset[str]:
@@ -99,8 +100,8 @@ class FallbackStore:
             if record is None or record.phase not in (Phase.RUNNING, Phase.ENDED):
                 self._tell(fault, "batches that may be under way are left to other processes")
                 return False
-            # Its job exists: asking for it without success buys nothing.
-            self._tell(fault, "jobs are watched without a lock, and their answers kept in memory")
+            # Its job exists: polling it costs nothing, even if that fails.
+            self._tell(fault, "jobs are watched without a lock, and their answers are kept in memory")
             self._memory.save(record)
             return True
 
@@ -115,7 +116,7 @@ class FallbackStore:
                     yield sink
                 return
             except CacheError as fault:
-                # The download starts again, and then goes where there is room.
+                # The download starts again, and then goes to where there is room.
                 self._tell(fault, "answers are kept in memory")
                 self._rows_in_memory.add(batch_id)
                 raise

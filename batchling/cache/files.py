@@ -1,18 +1,18 @@
-"""The cache as JSON files under a file lock: what `cache=True` uses, shared by all processes on one folder.
+"""The cache as JSON files under a file lock: used for `cache=True`, shared by all processes with the same folder.
 
-    index.lock                 held for short sections only, never over the network
-    index.spare.lock           stands in for it while a frozen process holds it
+    index.lock                 held for short sections only, never during network calls
+    index.spare.lock           replaces it while a suspended process holds it
     CACHEDIR.TAG, secret       whose the folder is, and what seals its records (see `folder`)
     batches/<id>.json          the record of one batch, sealed
-    batches/<id>.lock          held, as long as it lives, by the process that drives the batch
-    batches/<id>.note          what the provider said of its job when it was asked last
+    batches/<id>.lock          held by the process that drives the batch, as long as that process lives
+    batches/<id>.note          the status of its job as the provider last reported it
     results/<id>.jsonl         the provider's result lines, once downloaded
-    programs/<digest>.json     what a program asked when it ran last, as digests (see `footprints`)
+    programs/<digest>.json     the requests of a program's last run, as digests (see `footprints`)
 
-A file is replaced whole (temporary file, fsync, rename), so that a reader never sees a torn one. One damaged or
-foreign file costs one batch: the next claim sets it aside with a warning, and it is never deleted. Folders are 0700
-and files 0600 whatever the umask. Nothing is written before the first claim, but for the mark and the secret, which
-the first call needs. No network, no asyncio.
+A file is always replaced as a whole (temporary file, fsync, rename), so a reader never sees a partial one. A damaged or
+foreign file costs one batch: the next claim sets it aside with a warning, and it is never deleted. Folders are 0700 and
+files 0600 whatever the umask. Nothing is written before the first claim, except the mark and the secret, which the
+first call needs. No network, no asyncio.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _log = logging.getLogger(__name__)
 
 
 class FileStore:
-    """See the module. `folder` need not exist: it is made when it is first needed. Without `keep_rows`, result rows
-    are spooled. With `look`, nothing is made or set aside before a claim. Raises `CacheError` whenever the folder
-    cannot be read or written, and `RefusedFolder` when it is not ours."""
+    """See the module. `folder` need not exist: it is created when it is first needed. Without `keep_rows`, result rows
+    are spooled. With `look`, nothing is created or set aside before a claim. Raises `CacheError` whenever the folder
+    cannot be read or written, and `RefusedFolder` if it is not ours."""
 
     def __init__(self, folder: str, *, keep_rows: bool = True, look: bool = False) -> None:
         self._place = Folder(folder)
@@ -83,7 +83,7 @@ class FileStore:
             while True:
                 with self._index_lock.held() as lease:
                     claim = self._claim(draft)
-                    # Frozen for long in here, we have lost the lock's protection: what was seen above may be old.
+                    # If we were suspended here for long, the lock no longer protects us: what we read may be outdated.
                     if claim.record is None or lease.holds():
                         return claim
                     self._take_back(claim.record)
@@ -154,7 +154,7 @@ class FileStore:
             with self._trouble():
                 self._prepare()
                 sink = stack.enter_context(self._results.sink(checked(batch_id)))
-            # Not around the block: a fault of the network there may be an OSError, too.
+            # Not around the block: a network fault in there may be an OSError, too.
             yield _NamedFaults(sink, self._trouble)
 
     def has_rows(self, batch_id: str) -> bool:
@@ -191,7 +191,7 @@ class FileStore:
 
     @contextmanager
     def _trouble(self) -> Iterator[None]:
-        """Turns what the operating system says into `CacheError`."""
+        """Turn errors of the operating system into `CacheError`."""
         try:
             yield
         except Timeout as fault:
@@ -202,7 +202,7 @@ class FileStore:
             raise CacheError(str(self._folder), fault.strerror or type(fault).__name__) from fault
 
     def _prepare(self) -> None:
-        """Make the folder what it is to be, again if somebody has removed it in the meantime."""
+        """Set up the folder, again if somebody has removed it in the meantime."""
         if self._prepared and self._batches.is_dir() and (self._folder / "results").is_dir():
             return
         self._place.prepare("batches", "results")
@@ -211,7 +211,7 @@ class FileStore:
         self._prepared = self._records.may_change = True
 
     def _take_back(self, record: Record) -> None:
-        """Undo a claim that failed half-way, so that its keys are not held by a batch that nobody drives."""
+        """Undo a claim that failed halfway, so that its keys are not held by a batch that nobody drives."""
         with suppress(OSError):
             self._records.path(record.id).unlink()
         self._records.forget(record.id)

@@ -1,11 +1,11 @@
 """Whose a cache folder is, and which of its files are ours.
 
-A folder is a cache by the mark that is put into it when it is made, never by its name or by what lies in it:
-BATCHLING_CACHE_DIR may name a project's folder by mistake. Only files whose names we make are touched. A link, a pipe,
-or a file of somebody else is none of ours, whatever it is called.
+A folder is recognised as a cache by the mark that is put into it when it is created, never by its name or its contents:
+BATCHLING_CACHE_DIR may name a project's folder by mistake. Only files with names that we generate are touched. A link,
+a pipe, or another user's file is not ours, whatever its name.
 
-    CACHEDIR.TAG    the mark: backups leave such folders out (bford.info/cachedir)
-    secret          32 bytes that seal the records (see `core.seal`), read by their owner alone
+    CACHEDIR.TAG    the mark: backups skip such folders (bford.info/cachedir)
+    secret          32 bytes that seal the records (see `core.seal`), readable only by their owner
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BELOW = {
     "results": re.compile(r"[0-9a-f]{24}\.jsonl(\.[0-9a-f]{8}\.tmp|\.damaged)?"),
     "programs": re.compile(r"[0-9a-f]{32}\.json(\.[0-9a-f]{8}\.tmp)?"),
 }
-"""The names that we make, by folder."""
+"""The names that we generate, by folder."""
 
 _SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n"
 _VERSION = re.compile(rb"^# batchling cache, version (\d{1,9})$", re.MULTILINE)
@@ -48,7 +48,7 @@ _MARKED = (
 _SECRET_BYTES = 32
 _SMALL = 4_096
 _OF_SYSTEMS = frozenset({"lost+found", ".DS_Store", "Thumbs.db", "desktop.ini", ".gitignore", ".gitkeep", ".keep"})
-"""What a folder may hold and be empty all the same."""
+"""Files that a folder may contain and still count as empty."""
 
 
 class RefusedFolder(CacheError):
@@ -56,7 +56,7 @@ class RefusedFolder(CacheError):
 
 
 class NotOurs(OSError):
-    """A file that has one of our names and is none of ours."""
+    """A file that has one of our names but is not ours."""
 
     def __init__(self, path: Path, why: str) -> None:
         self.why: str = f"{path.name} {why}"
@@ -64,7 +64,7 @@ class NotOurs(OSError):
 
 
 class Folder:
-    """A cache folder, which need not be there yet. Any thread."""
+    """A cache folder, which need not exist yet. Any thread."""
 
     def __init__(self, path: str) -> None:
         self.path: Path = Path(path).expanduser()
@@ -76,17 +76,17 @@ class Folder:
         except FileNotFoundError:
             return
         except NotADirectoryError as fault:
-            raise self._refused("it lies below a file") from fault
+            raise self._refused("a part of its path is a file") from fault
         if not stat.S_ISDIR(found.st_mode):
             raise self._refused("it is a file")
         if (whose := _owner(found)) is not None:
-            raise self._refused(f"it belongs to {whose}; a new one below it would do")
-        # A sticky folder lets others add files and take none of ours away.
+            raise self._refused(f"it belongs to {whose}; use a new folder inside it")
+        # A sticky folder lets others add files, but not remove ours.
         if os.name == "posix" and found.st_mode & 0o002 and not found.st_mode & stat.S_ISVTX:
-            raise self._refused("everybody may write to it; chmod o-w mends that, and a new one below it would do")
+            raise self._refused("everybody may write to it; chmod o-w fixes that, or use a new folder inside it")
         if not self._is_marked() and (name := self._first_of_others()) is not None:
             raise self._refused(
-                f"it is not empty ({name!r:.60}), and no cache that batchling has made; a new one below it would do"
+                f"it is not empty ({name!r:.60}), and not a cache made by batchling; use a new folder inside it"
             )
         self._check_below("batches", "results")
 
@@ -100,7 +100,7 @@ class Folder:
                     raise self._refused(f"{name} in it belongs to {whose}")
 
     def prepare(self, *names: str) -> None:
-        """Make and mark the folder, and these below it. Raises `RefusedFolder`, or `OSError`."""
+        """Create and mark the folder, and create these inside it. Raises `RefusedFolder` or `OSError`."""
         self.check()
         self._check_below(*names)
         if not self.path.is_dir():
@@ -116,7 +116,7 @@ class Folder:
                 below.chmod(0o700)
 
     def secret(self) -> bytes | None:
-        """The secret; None when there is none yet. Raises `RefusedFolder`, or `OSError`."""
+        """The secret; None if there is none yet. Raises `RefusedFolder` or `OSError`."""
         path = self.path / SECRET
         try:
             found = read_ours(path, _SMALL)
@@ -126,13 +126,14 @@ class Folder:
             raise self._refused(fault.why) from fault
         if len(found) != _SECRET_BYTES:
             raise self._refused(
-                "its secret is damaged. Without it nothing here can be trusted: restore the file, or remove the folder "
-                "once no job is under way"
+                "its secret is damaged. Without it, nothing here can be trusted: restore the file, or remove the "
+                "folder once no job is under way"
             )
         return found
 
     def keep_secret(self, ours: bytes | None = None) -> bytes:
-        """The secret, made (or set to `ours`) when there is none. Two processes at once get the same one."""
+        """The secret, created (or set to `ours`) if there is none. Two processes that do this at once get the same
+        one."""
         found = self.secret()
         if found is None:
             self.prepare()
@@ -145,7 +146,7 @@ class Folder:
         return found
 
     def files(self, *names: str) -> Iterator[os.DirEntry[str]]:
-        """Every file that is ours, by its name and its kind; with `names`, those in these folders below it. Raises
+        """Every file that is ours, judged by name and kind; with `names`, only those in these folders inside it. Raises
         `OSError`."""
         for name in names or ("", *_BELOW):
             ours = _BELOW.get(name, _TOP)
@@ -157,19 +158,19 @@ class Folder:
                         yield entry
 
     def _is_marked(self) -> bool:
-        """Whether it has our mark. Raises `RefusedFolder` when a newer batchling has made it."""
+        """Whether it has our mark. Raises `RefusedFolder` if it was made by a newer batchling."""
         try:
             said = read_ours(self.path / MARK, _SMALL)
         except OSError:
             return False
         version = _VERSION.search(said) if said.startswith(_SIGNATURE) else None
         if version is not None and int(version[1]) > 1:
-            raise self._refused("a newer batchling has made it")
+            raise self._refused("it was made by a newer batchling")
         return version is not None
 
     def _first_of_others(self) -> str | None:
-        """The name of something in it that we did not make. A folder without any is empty, or was a cache before there
-        were marks."""
+        """The name of something in it that we did not make. If there is nothing like that, the folder is empty, or is a
+        cache from before there were marks."""
         for name in sorted(os.listdir(self.path)):
             if name in _BELOW:
                 with suppress(NotADirectoryError):
@@ -181,7 +182,7 @@ class Folder:
         return None
 
     def _place(self, name: str, content: bytes) -> None:
-        """Write a file whole and durably, unless there is one already: the first writer wins."""
+        """Write a file as a whole and durably, unless it already exists: the first writer wins."""
         path = self.path / name
         with written(path, content) as temporary:
             try:
@@ -198,8 +199,8 @@ class Folder:
 
 
 def open_ours(path: Path) -> BinaryIO:
-    """A file of ours, to be read. Raises `NotOurs` for what is no regular file of this user: links are not followed,
-    pipes not waited for. Raises `OSError` otherwise."""
+    """A file of ours, opened for reading. Raises `NotOurs` for anything but a regular file of this user: links are not
+    followed, and pipes are not waited for. Raises `OSError` for other problems."""
     flags = os.O_RDONLY
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
         flags |= getattr(os, name, 0)
@@ -214,7 +215,7 @@ def open_ours(path: Path) -> BinaryIO:
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise NotOurs(path, "is no file")
+            raise NotOurs(path, "is not a regular file")
         if (whose := _owner(found)) is not None:
             raise NotOurs(path, f"belongs to {whose}")
         return os.fdopen(descriptor, "rb")
@@ -224,22 +225,23 @@ def open_ours(path: Path) -> BinaryIO:
 
 
 def check_ours(path: Path) -> None:
-    """Raise `NotOurs` for what is no regular file of this user, or has another name elsewhere; `FileNotFoundError`."""
+    """Raise `NotOurs` for anything but a regular file of this user, or if it has another name elsewhere. Raises
+    `FileNotFoundError`, too."""
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-        raise NotOurs(path, "is a link or no file")
+        raise NotOurs(path, "is a link, or not a regular file")
     if (whose := _owner(found)) is not None:
         raise NotOurs(path, f"belongs to {whose}")
 
 
 def read_ours(path: Path, most: int) -> bytes:
-    """What a file of ours holds. Raises `NotOurs` for more than `most` bytes, and as `open_ours`."""
+    """The content of a file of ours. Raises `NotOurs` for more than `most` bytes, and whatever `open_ours` raises."""
     with open_ours(path) as file:
         return read_all(file, path, most)
 
 
 def read_all(file: BinaryIO, path: Path, most: int) -> bytes:
-    """What an open file holds. Raises `NotOurs` for more than `most` bytes."""
+    """The content of an open file. Raises `NotOurs` for more than `most` bytes."""
     found = file.read(most + 1)
     if len(found) > most:
         raise NotOurs(path, f"is larger than {most:,} bytes")
@@ -247,7 +249,7 @@ def read_all(file: BinaryIO, path: Path, most: int) -> bytes:
 
 
 def _owner(found: os.stat_result) -> str | None:
-    """Whose a file is, if it is somebody else's."""
+    """The owner of a file, if that is another user."""
     if not hasattr(os, "geteuid") or found.st_uid == os.geteuid():
         return None
     return f"user {found.st_uid}"

@@ -1,9 +1,9 @@
-"""What a program's last run asked, as footprints: one small file for each kind of call that a program makes.
+"""The requests of a program's last run, as footprints: one small file for each kind of call that the program makes.
 
     programs/<digest of program, provider, endpoint and model>.json
 
-Digests, never text. Nothing depends on these files: one that cannot be read or written is passed over. A file is
-replaced whole, and not flushed: the next run writes it again.
+They contain digests, never text. Nothing depends on these files: one that cannot be read or written is skipped. A file
+is replaced as a whole but not flushed, since the next run writes it again.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from batchling.errors import CacheError
 
 FOLDER = "programs"
 MOST_FILES = 256
-"""Files that are kept, the newest ones."""
+"""Number of files that are kept, the newest ones."""
 MOST_BYTES = 1_000_000
-"""Bytes of a file that is read."""
+"""The most bytes of a file that are read."""
 
 
 class _Document(msgspec.Struct):
-    """Footprints as a table, since most have the same paths. A later batchling may write another `version`."""
+    """Footprints as a table, since most of them have the same paths. A later batchling may write another `version`."""
 
     version: int
     paths: list[str]
@@ -37,7 +37,7 @@ class _Document(msgspec.Struct):
 
 
 class Footprints:
-    """Those of one `program` in a cache folder. Thread-safe, as far as files are; never raises."""
+    """The footprints of one `program` in a cache folder. As thread-safe as files are; never raises."""
 
     def __init__(self, folder: str, program: str) -> None:
         self._place = Folder(folder)
@@ -48,7 +48,7 @@ class Footprints:
         return self._folder / f"{digest(self._program, *queue)}.json"
 
     def read(self, queue: tuple[str, str, str]) -> list[Footprint]:
-        """The footprints of the last run's calls of one queue key; empty when there are none that can be read."""
+        """The footprints of the last run's calls of one queue; empty if there are none that can be read."""
         try:
             with open_ours(self._path(queue)) as file:
                 found = msgspec.json.decode(file.read(MOST_BYTES), type=_Document)
@@ -60,7 +60,7 @@ class Footprints:
         return [{path: value for path, value in row.items() if value is not None} for row in rows]
 
     def write(self, queue: tuple[str, str, str], footprints: Sequence[Footprint]) -> None:
-        """Replace what is known of a queue key."""
+        """Replace the footprints of a queue."""
         paths = list(dict.fromkeys(path for each in footprints for path in each))
         rows: list[list[str | None]] = [[each.get(path) for path in paths] for each in footprints]
         path = self._path(queue)

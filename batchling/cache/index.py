@@ -16,16 +16,16 @@ class Index:
         self._holders: dict[str, str] = {}
 
     def holders(self, keys: Iterable[str]) -> dict[str, str]:
-        """The holder of each of these keys that has one."""
+        """The batch that holds each of these keys, for those that have one."""
         return {key: holder for key in keys if (holder := self._holders.get(key)) is not None}
 
     def divide(self, keys: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The keys that nobody holds, in order, and the holder of each of the others."""
+        """The keys that nobody holds, in order, and the batch that holds each of the others."""
         theirs = self.holders(keys)
         return tuple(key for key in keys if key not in theirs), theirs
 
     def take_in(self, record: Record) -> None:
-        """Learn what a record holds now; the keys it no longer holds are free."""
+        """Update what a record holds now; keys that it no longer holds are free."""
         held = record.holds
         if len(held) < len(record.members):
             for key in record.members:
@@ -34,7 +34,7 @@ class Index:
         self._holders.update(dict.fromkeys(held, record.id))
 
     def forget(self, batch_id: str, keys: Iterable[str]) -> None:
-        """A record is gone: its keys are free."""
+        """Free the keys of a record that is gone."""
         for key in keys:
             if self._holders.get(key) == batch_id:
                 del self._holders[key]

@@ -1,4 +1,4 @@
-"""Locks between processes: what must be known of filelock. Never waits longer than it is told to."""
+"""Locks between processes, and what must be known about filelock. Never waits longer than requested."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from batchling.system import clock
 _log = logging.getLogger(__name__)
 
 PATIENCE = 60.0
-"""How long the index lock is waited for, in seconds; its sections take milliseconds."""
+"""Seconds to wait for the index lock; the sections under it take milliseconds."""
 LEASE = 30.0
-"""How long a holder may rely on it: shorter, so that who wakes up later than others waited does nothing."""
+"""Seconds for which a holder may rely on the lock. Less than others wait, so a holder that wakes up too late does
+nothing."""
 _STEP = 0.5
-"""How long it is waited for when its holder was found to be stopped a moment ago."""
+"""Seconds to wait for the lock if its holder was found to be suspended a moment ago."""
 _PAUSE = 0.05
 _WORTH_A_WARNING = 5.0
 
 
 def file_lock(path: Path, timeout: float) -> BaseFileLock:
-    """A lock on this file, not yet taken; to take it waits `timeout` seconds and then raises `filelock.Timeout`. Raises
-    `NotOurs` for what is no file of ours: filelock would truncate what a link leads to."""
+    """A lock on this file, not acquired yet; acquiring it waits `timeout` seconds and then raises `filelock.Timeout`.
+    Raises `NotOurs` for what is not our file: filelock would truncate the target of a link."""
     with suppress(FileNotFoundError):
         check_ours(path)
     # Not bound to a thread: the disk work of one scope may run in any.
@@ -36,10 +37,10 @@ def file_lock(path: Path, timeout: float) -> BaseFileLock:
 
 
 def abandon(lock: BaseFileLock) -> None:
-    """Let go of a lock that was inherited by fork, without unlocking it: that would take it from the parent."""
-    # filelock 3.12 knows nothing of fork: its finalizer would unlock in the child, and the open descriptor would
-    # keep the lock taken when the parent dies. 4.2 resets inherited locks itself; where its hook runs after ours,
-    # it passes over a descriptor that is closed already. Neither has a public way to do this.
+    """Drop a lock that was inherited by fork without unlocking it, which would take it from the parent."""
+    # filelock 3.12 does not handle fork: its finalizer would unlock in the child, and the open descriptor would keep
+    # the lock taken after the parent dies. 4.2 resets inherited locks itself; if its hook runs after ours, it skips a
+    # descriptor that is already closed. Neither has a public way to do this.
     context = lock._context
     descriptor, context.lock_file_fd = context.lock_file_fd, None
     if descriptor is not None:
@@ -48,18 +49,18 @@ def abandon(lock: BaseFileLock) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The index lock as its holder has it."""
+    """The index lock from its holder's point of view."""
 
     since: float
 
     def holds(self) -> bool:
-        """Whether nobody can have lost patience with us yet."""
+        """Whether no other process can have stopped waiting for us yet."""
         return clock.monotonic() - self.since < LEASE
 
 
 class IndexLock:
-    """The lock of a whole cache folder. While a process that was stopped (SIGSTOP) in the middle of a section holds
-    it, a spare lock takes its place. Belongs to the disk thread, but for `close`."""
+    """The lock of a whole cache folder. If a process that was suspended (SIGSTOP) in the middle of a section holds it,
+    a spare lock takes its place. Belongs to the disk thread, except for `close`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -68,8 +69,8 @@ class IndexLock:
 
     @contextmanager
     def held(self) -> Iterator[Lease]:
-        """The lock, for the time of the block. Raises `filelock.Timeout` when it cannot be had."""
-        # A process that was suspended a moment ago most likely still is: it is not waited for like this again.
+        """Hold the lock during the block. Raises `filelock.Timeout` if it cannot be acquired."""
+        # A process that was suspended a moment ago most likely still is, so the next wait is short.
         lock = self._acquired("index.lock", _STEP if self._frozen else PATIENCE)
         self._frozen = lock is None
         lock = lock or self._acquired("index.spare.lock", PATIENCE)
@@ -81,7 +82,7 @@ class IndexLock:
             lock.release()
 
     def close(self) -> None:
-        """Let nobody wait any longer. Any thread."""
+        """End all waiting. Any thread."""
         self._closed = True
 
     def _acquired(self, name: str, patience: float) -> BaseFileLock | None:
@@ -91,7 +92,7 @@ class IndexLock:
         while not self._closed:
             waited = clock.monotonic() - began
             try:
-                # filelock would wait by the program's clock.
+                # filelock's own waiting would use the program's clock.
                 lock.acquire(timeout=0)
             except Timeout:
                 if waited >= patience:

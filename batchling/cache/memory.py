@@ -1,5 +1,5 @@
-"""The store's contract in this process's memory: what `cache=False` uses. On the disk there is no more than answers
-that memory has no room for, in files without a name (see `spool`)."""
+"""A store in this process's memory: used for `cache=False`. The only things on disk are answers for which there is no
+room in memory, in files without a name (see `spool`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from batchling.core.seal import Seal
 
 
 class MemoryStore:
-    """Records in a dictionary, rows in spools; gone with the process. One scope's own, so nothing to lock."""
+    """Records in a dictionary, rows in spools; lost when the process ends. It belongs to one scope, so nothing is
+    locked."""
 
     def __init__(self) -> None:
         self._index = Index()
@@ -68,7 +69,7 @@ class MemoryStore:
         return self._rows.exist(batch_id)
 
     def keeps(self, batch_id: str) -> bool:
-        return self.has_rows(batch_id)  # nobody else asks
+        return self.has_rows(batch_id)  # nobody else needs them
 
     def rows(self, batch_id: str) -> Iterator[bytes]:
         return self._rows.read(batch_id)

@@ -1,4 +1,4 @@
-"""What providers said of running jobs, one small file each beside the records: for people in other processes to see."""
+"""The last reported status of running jobs, one small file each beside the records, for display in other processes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from batchling.cache.folder import read_ours
 from batchling.core.lifecycle import Progress
 
 _MOST_BYTES = 65_536
-"""Of a note, which has a few hundred."""
+"""Limit for a note, which has a few hundred bytes."""
 
 
 class Notes:
-    """`folder/<batch id>.note`; the caller checks the id. Written whole, not flushed: the next poll writes it again."""
+    """`folder/<batch id>.note`; the caller checks the id. Written as a whole but not flushed, since the next poll
+    writes it again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -26,7 +27,7 @@ class Notes:
         return self._folder / f"{batch_id}.note"
 
     def write(self, batch_id: str, progress: Progress) -> None:
-        """Replace the note of a batch; one that cannot be written is let go."""
+        """Replace the note of a batch; if it cannot be written, it is dropped."""
         path = self._path(batch_id)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
         with suppress(OSError):
@@ -38,7 +39,7 @@ class Notes:
                 temporary.unlink(missing_ok=True)
 
     def read(self, batch_id: str) -> Progress | None:
-        """The note of a batch; None when there is none that can be read."""
+        """The note of a batch; None if there is none that can be read."""
         try:
             return msgspec.json.decode(read_ours(self._path(batch_id), _MOST_BYTES), type=Progress)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""The record files of a cache: reads those that are new or were replaced, and trusts those that are sealed.
+"""The record files of a cache. Reads those that are new or were replaced, and trusts only those that are sealed.
 
 Every method may raise `OSError`. Not thread-safe: the store that owns it calls from one thread at a time.
 """
@@ -23,25 +23,25 @@ from batchling.system import clock
 _log = logging.getLogger(__name__)
 
 _LEFT_BEHIND = 3_600.0
-"""Seconds after which a temporary file is taken for one of a writer that was killed."""
+"""Seconds after which the writer of a temporary file is assumed to have been killed."""
 
 _MOST_BYTES = 1 << 28
-"""Of a record: 200,000 keys are 10 MB."""
+"""Limit for a record: 200,000 keys are 10 MB."""
 
 Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What is known of a record file: `stamp` tells whether it was replaced since. `record` is None for one that
-    is not ours to read."""
+    """What is known about a record file: `stamp` shows whether it has been replaced since. `record` is None if the file
+    is not for us to read."""
 
     stamp: Stamp
     record: Record | None
 
 
 class Unfit(Exception):
-    """A record file that cannot be read, or trusted."""
+    """A record file that cannot be read or trusted."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(path, why)
@@ -50,8 +50,8 @@ class Unfit(Exception):
 
 
 class RecordFiles:
-    """See the module. `seal` is None until the cache has a secret; nothing is removed or set aside before
-    `may_change`."""
+    """See the module. `seal` is None until the cache has a secret; nothing is removed or set aside unless `may_change`
+    is set."""
 
     def __init__(self, place: Folder, index: Index) -> None:
         self._place = place
@@ -63,11 +63,11 @@ class RecordFiles:
         self.may_change = False
 
     def path(self, batch_id: str) -> Path:
-        """Where the record of a batch is. Raises `ValueError` for what is not an id."""
+        """The path of a batch's record. Raises `ValueError` for what is not an id."""
         return self._folder / f"{checked(batch_id)}.json"
 
     def all(self) -> list[Record]:
-        """What was read last."""
+        """The records as last read."""
         return [seen.record for seen in tuple(self._seen.values()) if seen.record is not None]
 
     def write(self, record: Record, seal: Seal) -> None:
@@ -78,7 +78,7 @@ class RecordFiles:
         self._index.take_in(record)
 
     def refresh(self) -> None:
-        """Take in what other processes wrote: only files that are new or were replaced are read."""
+        """Read what other processes wrote: only files that are new or were replaced are read."""
         try:
             entries = list(os.scandir(self._folder))
         except FileNotFoundError:
@@ -98,7 +98,7 @@ class RecordFiles:
             try:
                 if seen is None or seen.stamp != _stamp(entry.stat(follow_symlinks=False)):
                     self.read(batch_id)
-            except FileNotFoundError:  # gone since the folder was listed
+            except FileNotFoundError:  # removed since the folder was listed
                 present.discard(batch_id)
             except Unfit as fault:
                 unfit.append(fault)
@@ -107,7 +107,7 @@ class RecordFiles:
             self.forget(batch_id)
 
     def read(self, batch_id: str) -> Record | None:
-        """Take in a record. Raises `Unfit` for one that cannot be trusted, or read."""
+        """Read a record into the index. Raises `Unfit` for one that cannot be trusted or read."""
         path = self.path(batch_id)
         stamp = None
         try:
@@ -136,20 +136,20 @@ class RecordFiles:
         return record
 
     def _stored_seal(self) -> Seal:
-        """The seal of what is stored, which another process may have made a moment ago."""
+        """The seal of the stored records, whose secret another process may have made a moment ago."""
         if self.seal is None and (secret := self._place.secret()) is not None:
             self.seal = Seal(secret)
         if self.seal is None:
-            raise ValueError("its cache has no secret: somebody has removed that, or has put this record here")
+            raise ValueError("its cache has no secret: somebody removed the secret, or put this record here")
         return self.seal
 
     def forget(self, batch_id: str) -> None:
-        """A record is gone, or cannot be trusted: its keys are free."""
+        """Free the keys of a record that is gone or cannot be trusted."""
         if (seen := self._seen.pop(batch_id, None)) is not None and seen.record is not None:
             self._index.forget(batch_id, seen.record.members)
 
     def refuse(self, unfit: Sequence[Unfit]) -> None:
-        """Pass records over that cannot be trusted; once something is written here, set them aside. Say so once."""
+        """Skip records that cannot be trusted; once something is written here, set them aside. Log this once."""
         told: dict[tuple[str, bool], list[Path]] = {}
         for each in unfit:
             aside = self.may_change and _set_aside(each.path)
@@ -159,11 +159,11 @@ class RecordFiles:
         for (why, aside), paths in told.items():
             more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
             _log.warning(
-                "cache file %s%s: %s. Its requests will be asked, and billed, again; the file is %s",
+                "cache file %s%s: %s. Its requests will be sent, and billed, again; the file is %s",
                 paths[0],
                 more,
                 why,
-                "set aside as .damaged" if aside else "passed over",
+                "set aside as .damaged" if aside else "ignored",
             )
 
 
@@ -175,21 +175,21 @@ def _sweep(entry: os.DirEntry[str]) -> None:
 
 
 def _set_aside(path: Path) -> bool:
-    """Rename a file, so that it costs nobody a look any more. False in a folder that may only be read."""
+    """Rename a file so that nobody reads it again. False if the folder is read-only."""
     aside = path.with_suffix(".json.damaged")
     if os.path.lexists(aside):
         aside = path.with_suffix(f".json.{secrets.token_hex(4)}.damaged")
     try:
         path.rename(aside)
     except FileNotFoundError:
-        pass  # another process has just done it
+        pass  # another process has just renamed it
     except OSError:
         return False
     return True
 
 
 def checked(batch_id: str) -> str:
-    """An id, as it may be part of a file's name. Raises `ValueError` for anything else."""
+    """The id itself if it is valid as part of a file name. Raises `ValueError` for anything else."""
     if not ID.fullmatch(batch_id):
         raise ValueError(f"not a batch id: {batch_id!r}")
     return batch_id

@@ -1,5 +1,5 @@
-"""The result rows of ended batches: one JSONL file each, or a spool. Split at the newline byte only: other line
-separators may stand inside a JSON string."""
+"""The result rows of ended batches: one JSONL file each, or a spool. Split only at the newline byte: other line
+separators may occur inside a JSON string."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from batchling.cache.folder import TEMPORARY, open_ours
 from batchling.cache.spool import Spool
 
 _REMEMBERED = 64
-"""Of how many files the offsets are kept."""
+"""Number of files whose offsets are kept."""
 
 _LONGEST = 1024 * 1024 * 1024
-"""Bytes of a line at most; more is not a row."""
+"""The most bytes of a line; anything longer is not a row."""
 
 _BLANK = b" \t\r\n"
 
 Offsets = dict[str, tuple[tuple[int, int], ...]]
-"""Where the lines of a key begin, and how long they are."""
+"""Where the lines of each key begin, and how long they are."""
 
 
 class RowFiles:
@@ -48,14 +48,14 @@ class RowFiles:
             yield from _rows(file)
 
     def find(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
-        """All lines of these keys. The file is read through once; then offsets are remembered."""
+        """All lines of these keys. The whole file is read once; after that, the offsets are remembered."""
         with open_ours(self._path(batch_id)) as file:
             stat = os.fstat(file.fileno())
             stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             return _pick(file, self._offsets.of(batch_id, stamp, file, key_of), keys)
 
     def drop(self, batch_id: str) -> None:
-        """Set the file of a batch aside."""
+        """Set aside the file of a batch."""
         path = self._path(batch_id)
         with suppress(FileNotFoundError):
             path.replace(path.with_suffix(".jsonl.damaged"))
@@ -65,8 +65,8 @@ class RowFiles:
 
     @contextmanager
     def sink(self, batch_id: str) -> Iterator[Sink]:
-        """A temporary file that `commit` makes the file of the batch. Only its driver asks for one: what lies there
-        half-written is of a driver that was killed."""
+        """A temporary file that `commit` turns into the file of the batch. Only the driver of a batch calls this, so a
+        half-written file found here was left by a driver that was killed."""
         path = self._path(batch_id)
         for left in self.folder.glob(f"{path.name}.*.tmp"):
             if TEMPORARY.fullmatch(left.name):
@@ -77,7 +77,7 @@ class RowFiles:
             os.fchmod(file.fileno(), 0o600)
             yield _FileSink(file, temporary, path)
         finally:
-            # What is kept is on the disk since `commit`; that the rest cannot be flushed is no fault.
+            # What is kept has been on disk since `commit`; it does not matter if the rest cannot be flushed.
             with suppress(OSError):
                 file.close()
             with suppress(OSError):
@@ -101,8 +101,8 @@ class _FileSink:
 
 
 class SpooledRows:
-    """The same where no answer may be on the disk, or there is no room for it: in memory as long as they are few, then
-    in a file of the system's temporary folder that has no name, and is gone with the process."""
+    """The same if answers must not be on disk, or there is no room for them: in memory as long as they are few, then in
+    a file without a name in the system's temporary folder, which disappears with the process."""
 
     def __init__(self) -> None:
         self._spools: dict[str, Spool] = {}
@@ -117,7 +117,8 @@ class SpooledRows:
             yield from _rows(file)
 
     def find(self, batch_id: str, keys: Iterable[str], key_of: Callable[[bytes], str]) -> Sequence[bytes]:
-        """All lines of these keys, in their order. The first time all are read; then offsets are remembered."""
+        """All lines of these keys, in their order. The first time, everything is read; after that, the offsets are
+        remembered."""
         spool = self._spools[batch_id]
         with spool.open() as file:
             return _pick(file, self._offsets.of(batch_id, (id(spool), spool.size, 0), file, key_of), keys)
@@ -129,7 +130,7 @@ class SpooledRows:
 
     @contextmanager
     def sink(self, batch_id: str) -> Iterator[Sink]:
-        """Takes what `commit` makes the rows of the batch."""
+        """Takes the bytes that `commit` turns into the rows of the batch."""
         sink = _SpoolSink(self, batch_id)
         try:
             yield sink
@@ -138,7 +139,7 @@ class SpooledRows:
                 sink.spool.close()
 
     def keep(self, batch_id: str, spool: Spool) -> None:
-        """Make this the rows of a batch."""
+        """Make this spool the rows of a batch."""
         self.drop(batch_id)
         self._spools[batch_id] = spool
 
@@ -164,7 +165,7 @@ class _SpoolSink:
 
 
 class _Offsets:
-    """Where the lines begin, for the files that were used last. One whose stamp has changed is read again."""
+    """Where the lines begin, for the most recently used files. A file whose stamp has changed is read again."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[tuple[int, int, int], Offsets]] = OrderedDict()
@@ -204,8 +205,8 @@ def _rows(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file, split at newline bytes alone. Raises `OSError` for one that is no row by its length."""
+    """The lines of a file, split only at newline bytes. Raises `OSError` for a line that is too long to be a row."""
     while line := file.readline(_LONGEST):
         if len(line) == _LONGEST:
-            raise OSError(errno.EFBIG, "a result row of over a gigabyte")
+            raise OSError(errno.EFBIG, "a result row of more than a gigabyte")
         yield line

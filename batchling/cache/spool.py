@@ -1,4 +1,4 @@
-"""Bytes for which there is no file: in memory as long as they are few, then in a temporary file without a name."""
+"""Bytes that have no file of their own: in memory as long as they are few, then in a temporary file without a name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchling.errors import CacheError
 MOST_IN_MEMORY = 1024 * 1024
 """Bytes of a spool that are held in memory."""
 MOST_WITHOUT_DISK = 64 * 1024 * 1024
-"""The same when the temporary folder takes nothing."""
+"""The same if nothing can be written to the temporary folder."""
 
 
 class NoRoom(CacheError):
@@ -22,13 +22,13 @@ class NoRoom(CacheError):
     def __str__(self) -> str:
         return (
             f"no room for the answers of a batch in the temporary folder {self.path} ({self.problem}). Free some "
-            "space, or set TMPDIR to a folder that has it. The provider keeps the answers: run again."
+            "space, or set TMPDIR to a folder that has some. The provider still has the answers: run again."
         )
 
 
 class Spool:
-    """Bytes that are written once, and read when all are there. Belongs to one thread at a time; a forked child may
-    read what it has inherited, since no reader has a place in the file but its own."""
+    """Bytes that are written once, and read when all of them are there. Belongs to one thread at a time; a forked child
+    may read what it has inherited, since each reader keeps its own position in the file."""
 
     def __init__(self) -> None:
         self._memory = bytearray()
@@ -38,7 +38,7 @@ class Spool:
         """Bytes written."""
 
     def write(self, chunk: bytes) -> None:
-        """Take some more. Raises `NoRoom`."""
+        """Append some bytes. Raises `NoRoom`."""
         self.size += len(chunk)
         if self._file is not None:
             try:
@@ -68,11 +68,11 @@ class Spool:
             self._file, self._memory = file, bytearray()
 
     def open(self) -> BinaryIO:
-        """The bytes from their beginning, for one reader."""
+        """The bytes from the beginning, for one reader."""
         return cast(BinaryIO, io.BufferedReader(_Reader(self), 262_144))
 
     def read(self, start: int, size: int) -> bytes:
-        """At most so many bytes from this place on; none at the end."""
+        """At most `size` bytes from `start` on; none at the end."""
         if self._file is None:
             return bytes(self._memory[start : start + size])
         if hasattr(os, "pread"):
@@ -81,7 +81,7 @@ class Spool:
         return self._file.read(size)
 
     def close(self) -> None:
-        """Let go of all. Idempotent."""
+        """Discard everything. Idempotent."""
         self._memory.clear()
         if self._file is not None:
             with suppress(OSError):

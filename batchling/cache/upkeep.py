@@ -1,7 +1,7 @@
-"""Looking at a cache folder and clearing it up, while other processes work on it.
+"""Inspects a cache folder and cleans it up while other processes use it.
 
-Nothing that is planned or running is removed, and nothing whose driver lives: a record goes while its drive lock and
-the lock of the folder are ours. A process that waits for a removed batch finds no record and sends its requests again.
+Nothing is removed that is planned or running, or whose driver is alive: a record is removed while we hold its drive
+lock and the lock of the folder. A process that waits for a removed batch finds no record and sends its requests again.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.errors import CacheError
 
 _LEFT_BEHIND = 3_600.0
-"""Seconds after which a temporary file or a lock without a record is taken for that of a process that was killed."""
+"""Seconds after which a temporary file, or a lock without a record, is assumed to be from a process that was killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was cleared up: `records` and `results` of batches, `damaged` files that had been set aside, `leftovers` of
-    processes that were killed; and how many `bytes` that freed. `kept` is how many batches were old enough, but in use.
+    """What was cleaned up: `records` and `results` of batches, `damaged` files that had been set aside, `leftovers` of
+    killed processes, and how many `bytes` that freed. `kept` is how many batches were old enough, but in use.
     """
 
     records: int = 0
@@ -42,7 +42,8 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a cache folder holds. `bytes` counts all of it, `newer` the records that only a newer batchling can read."""
+    """What a cache folder contains. `bytes` counts all of it, `newer` the records that only a newer batchling can
+    read."""
 
     path: str
     bytes: int = 0
@@ -55,7 +56,7 @@ class Contents:
 
 
 class Upkeep:
-    """See the module. Writes nothing into a folder that is not there yet. Raises `CacheError` for one that cannot be
+    """See the module. Does not create a folder that does not exist yet. Raises `CacheError` for one that cannot be
     used."""
 
     def __init__(self, folder: str, now: Callable[[], float]) -> None:
@@ -76,7 +77,7 @@ class Upkeep:
         return self._store.records()
 
     def progress(self, batch_id: str) -> Progress | None:
-        """What the provider said of a batch's job when it was asked last, by whichever process."""
+        """The status of a batch's job as the provider last reported it, to whichever process."""
         return self._notes.read(batch_id)
 
     def has_rows(self, batch_id: str) -> bool:
@@ -84,7 +85,7 @@ class Upkeep:
         return self._store.has_rows(batch_id)
 
     def is_driven(self, batch_id: str) -> bool:
-        """Whether a process that lives drives this batch. True where that cannot be told."""
+        """Whether a live process drives this batch. True if that cannot be determined."""
         path = self._batches / f"{batch_id}.lock"
         if not path.exists():
             return False
@@ -95,7 +96,7 @@ class Upkeep:
             return True
 
     def contents(self) -> Contents:
-        """Count what there is."""
+        """Count what is there."""
         phases = Counter(record.phase for record in self.records())
         files = [(path, size) for path, _, size in self._files()]
         results = [size for path, size in files if path.parent == self._results and path.suffix == ".jsonl"]
@@ -112,7 +113,8 @@ class Upkeep:
         )
 
     def prune(self, older_than: float) -> Removed:
-        """Remove what ended, died or was set aside more than these seconds ago, and what killed processes left."""
+        """Remove what ended, died or was set aside more than `older_than` seconds ago, and what killed processes left
+        behind."""
         before = self._now() - older_than
         found: Counter[str] = Counter()
         for record in self.records():
@@ -127,7 +129,7 @@ class Upkeep:
 
     @contextmanager
     def _locked(self) -> Iterator[Callable[[], bool]]:
-        """The lock of the folder; what it yields tells whether it still is ours."""
+        """Hold the lock of the folder; the function that is yielded returns whether it is still ours."""
         try:
             with IndexLock(self._folder).held() as lease:
                 yield lease.holds
@@ -135,7 +137,7 @@ class Upkeep:
             raise CacheError(str(self._folder), "index.lock is held by another process (is it suspended?)") from fault
 
     def _touched(self, record: Record) -> float:
-        """When a record or its results were written last, at most."""
+        """The latest time at which a record or its results may have been written."""
         times = [record.created_at]
         for path in (self._batches / f"{record.id}.json", self._results / f"{record.id}.jsonl"):
             with suppress(OSError):
@@ -143,20 +145,20 @@ class Upkeep:
         return max(times)
 
     def _remove(self, batch_id: str, before: float, found: Counter[str]) -> None:
-        """Remove a batch, unless it has moved or is in use."""
+        """Remove a batch, unless its record has moved or it is in use."""
         with self._locked() as holds:
             if self.is_driven(batch_id) or not self._store.drive(batch_id):
                 found["kept"] += 1
                 return
             try:
-                # Read again: it may have moved before the locks were ours.
+                # Read again: it may have moved before we had the locks.
                 record = self._store.load(batch_id)
                 if record is None or record.phase not in (Phase.ENDED, Phase.DEAD) or self._touched(record) >= before:
                     return
                 results, document = self._results / f"{batch_id}.jsonl", self._batches / f"{batch_id}.json"
                 found["bytes"] += _size(results) + _size(document)
                 if holds():
-                    # The record first: without its results it would promise what is not there.
+                    # The record first: without its results, it would promise what is not there.
                     found["records"] += _unlink(document)
                     found["results"] += _unlink(results)
                     _unlink(self._batches / f"{batch_id}.note")
@@ -165,8 +167,8 @@ class Upkeep:
             _unlink(self._batches / f"{batch_id}.lock")
 
     def _is_rubbish(self, path: Path, touched: float, before: float) -> bool:
-        """Whether a file is nobody's any more: a temporary file of a writer that was killed, what was set aside, and
-        what belongs to a record that is gone."""
+        """Whether a file is no longer needed: the temporary file of a writer that was killed, a file that was set
+        aside, or one that belongs to a record that is gone."""
         if path.suffix == ".damaged":
             return touched < before
         if path.parent == self._programs:
@@ -183,7 +185,7 @@ class Upkeep:
         return not self.is_driven(batch_id) and (path.suffix != ".jsonl" or touched < before)
 
     def _files(self) -> Iterator[tuple[Path, float, int]]:
-        """Every file of ours, when it was written, and its size."""
+        """Every file of ours, with its time of writing and its size."""
         for entry in self._place.files():
             with suppress(FileNotFoundError):
                 stat = entry.stat(follow_symlinks=False)
@@ -191,7 +193,7 @@ class Upkeep:
 
 
 def _unlink(path: Path) -> bool:
-    """Remove a file; false when it cannot be, or is gone already."""
+    """Remove a file; false if that fails, or it is already gone."""
     try:
         path.unlink()
     except OSError:

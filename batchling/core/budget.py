@@ -1,4 +1,4 @@
-"""What a scope may still spend: reserved before a batch leaves, corrected when its true cost is known. Pure.
+"""What a scope may still spend: reserved before a batch is submitted, corrected when its true cost is known. Pure.
 
 Belongs to the engine's loop thread.
 """
@@ -11,13 +11,13 @@ from decimal import Decimal
 from batchling.core.model import Item, Target
 
 Quote = Decimal | str
-"""The most that a request costs in a batch, in US dollars; or why that cannot be told."""
+"""The most that a request can cost in a batch, in US dollars; or why that is not known."""
 Quoting = Callable[[Target, Sequence[Item]], Mapping[str, Quote]]
-"""Quotes for items, by their keys. May block: it loads a list of prices."""
+"""Returns quotes for items, by key. May block: it loads a list of prices."""
 
 
 class Budget:
-    """`limit` US dollars for what one scope submits. `quote` tells what requests cost."""
+    """`limit` US dollars for what one scope submits. `quote` returns what requests cost."""
 
     def __init__(self, limit: float, quote: Quoting) -> None:
         self.limit: Decimal = Decimal(str(limit))
@@ -31,27 +31,27 @@ class Budget:
         return self._spent + sum((sum(each.values()) for each in self._reserved.values()), Decimal(0))
 
     def reserve(self, batch_id: str, quotes: Mapping[str, Quote]) -> dict[str, str]:
-        """Reserve for a batch, in this order, what there is room for; the others, with the reason why not."""
+        """Reserve for a batch, in this order, the requests that fit the budget; return the others with the reason."""
         refused: dict[str, str] = {}
         room = self.limit - self.taken
         mine = self._reserved.setdefault(batch_id, {})
         for key, quote in quotes.items():
             if isinstance(quote, str):
-                refused[key] = f"{quote}, so that it cannot be held to the budget"
+                refused[key] = f"{quote}, so it cannot be held to the budget"
             elif quote > room:
-                left = f"${room.normalize():f} are left"
-                refused[key] = f"it could cost ${quote.normalize():f}, and {left} of the budget of ${self.limit:f}"
+                left = f"${room.normalize():f} of the ${self.limit:f} budget is left"
+                refused[key] = f"it could cost ${quote.normalize():f}, and {left}"
             else:
                 mine[key] = quote
                 room -= quote
         return refused
 
     def take(self, batch_id: str, amounts: Mapping[str, Decimal]) -> None:
-        """What another process has reserved for a batch of its own."""
+        """Take in what another process has reserved for its own batch."""
         self._reserved.setdefault(batch_id, {}).update(amounts)
 
     def give_back(self, batch_id: str, keys: Iterable[str] | None = None) -> None:
-        """Free what was reserved for these keys of a batch, or for all of it: they cost nothing."""
+        """Release what was reserved for these keys of a batch, or for the whole batch: they cost nothing."""
         if keys is None:
             self._reserved.pop(batch_id, None)
         elif (mine := self._reserved.get(batch_id)) is not None:
@@ -59,8 +59,8 @@ class Budget:
                 mine.pop(key, None)
 
     def pay(self, batch_id: str, paid: str | None) -> None:
-        """Put what a batch has cost, in US dollars, in the place of what was reserved for it; None is not known, and
-        stays what was reserved."""
+        """Replace what was reserved for a batch by what it has cost, in US dollars. None means that the cost is not
+        known: the reserved amount counts as spent."""
         if batch_id in self._reserved:
             reserved = sum(self._reserved.pop(batch_id).values(), Decimal(0))
             self._spent += reserved if paid is None else Decimal(paid)

@@ -1,4 +1,4 @@
-"""What answers cost: tokens as the provider counted them, and dollars as far as the price is known."""
+"""What answers cost: tokens as the provider counted them, and dollars where the price is known."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from batchling.core.model import Response
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of a number of answers. `input` tokens include the `cached` ones, which were read from the provider's prompt
-    cache, and the `written` ones, which were put into it; `output` tokens include those of reasoning.
+    """The cost of a number of answers. `input` tokens include the `cached` ones, which were read from the provider's
+    prompt cache, and the `written` ones, which were put into it; `output` tokens include those of reasoning.
 
-    `full` are US dollars at real-time prices, `paid` at batch prices; None when the price of one of the answers is not
-    known. A sum of costs is known where all its parts are.
+    `full` is in US dollars at real-time prices, `paid` at batch prices; None if the price of any of the answers is not
+    known. A sum of costs is known if all its parts are.
     """
 
     answers: int = 0
     silent: int = 0
-    """Of the answers, those that do not tell their tokens."""
+    """How many of the answers do not report their tokens."""
     input: int = 0
     cached: int = 0
     written: int = 0
@@ -41,7 +41,7 @@ class Cost:
 
     @property
     def saved(self) -> float | None:
-        """US dollars less than at real-time prices; None when that is not known."""
+        """US dollars saved compared with real-time prices; None if that is not known."""
         return None if self.full is None or self.paid is None else self.full - self.paid
 
 
@@ -52,7 +52,7 @@ class Meter(Protocol):
         """Count one answer; never raises."""
 
     def cost(self) -> Cost | None:
-        """Of all that were added; None when nobody counts."""
+        """The cost of all answers added; None if nothing is counted."""
 
 
 class NoMeter:

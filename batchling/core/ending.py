@@ -1,4 +1,4 @@
-"""What became of a batch that was looked after although nobody waits for it."""
+"""What became of a batch that was handled although no caller waits for it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from batchling.core.lifecycle import Record
 
 
 class Ending(StrEnum):
-    """How looking after a batch ended."""
+    """How the handling of such a batch ended."""
 
     COLLECTED = "collected"
     DEAD = "dead"
     CANCELLED = "cancelled"
     RUNNING = "running"
     DRIVEN = "driven"
-    """A living process drives it."""
+    """A live process drives it."""
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a batch that was looked after: `what` in one word (a string, too), `why` in words for people."""
+    """What became of such a batch: `what` in one word (also a string), `why` in words for people."""
 
     record: Record
     what: Ending
@@ -30,5 +30,5 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing needs anybody's attention."""
+        """Whether nothing here needs attention."""
         return self.what is not Ending.FAILED

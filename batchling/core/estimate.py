@@ -1,17 +1,18 @@
-"""How large a request is, as far as its cost depends on that."""
+"""How large a request is, as far as that affects its cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 METHOD = "UTF-8 bytes of the request's text / 4"
-"""How input tokens are estimated: about right for English, code and Chinese alike, and never exact."""
+"""How input tokens are estimated: roughly right for English, code and Chinese alike, never exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of one request. `output` is at most so many tokens, None without a bound; `media` says that it holds pictures,
-    sound or files, which `input` does not count; `caches` that it wants its prompt cached, `long` that for an hour."""
+    """The size of one request. `output` is the maximum number of tokens, None if there is no limit. `media`: it
+    contains images, audio or files, which `input` does not count. `caches`: it asks for its prompt to be cached;
+    `long`: for an hour."""
 
     input: int
     output: int | None

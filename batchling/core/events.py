@@ -1,4 +1,4 @@
-"""Things that happened: the closed union that everything a person sees is folded from.
+"""Things that happened: a closed union. Everything that is shown to people is computed from these events.
 
 Events carry counts, names and reasons; never a prompt, an answer or a credential.
 """
@@ -17,11 +17,11 @@ _WORTH_SAYING = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A request was accepted and waits for its window; `again` when it was counted before, and its batch ended without
-    it.
+    """A request was accepted and waits for its window. `again`: it was counted before, and its batch ended without
+    running it.
 
-    `limit` are the seconds for which its caller waits at most, and None where no limit can be seen.
-    `has_short_cache_mark` says that it marks a part of its prompt to be cached for no more than five minutes.
+    `limit` is how long its caller waits at most, in seconds; None if no limit is visible. `has_short_cache_mark`: it
+    marks part of its prompt to be cached for no more than five minutes.
     """
 
     target: Target
@@ -32,7 +32,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A request was found in the cache: its batch runs or has ended already. `again` when it was counted before."""
+    """A request was found in the cache: its batch is running or has already ended. `again`: it was counted before."""
 
     target: Target
     batch: str
@@ -40,16 +40,16 @@ class Hit:
 
 
 OUTSIDE = "the task or thread started outside the scope"
-"""The reason of a `Bypassed` call that belongs to no scope, while one was open."""
+"""The reason for a `Bypassed` call that belongs to no scope, made while a scope was open."""
 
 
 LOCAL = "a local server (if it leads to a provider, name it in gateways=)"
-"""The reason of a `Bypassed` call to this machine or network, which need not cost anything."""
+"""The reason for a `Bypassed` call to this machine or network, which does not necessarily cost anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bypassed:
-    """A call inside the scope went real time, at full price. `target` is that of one which had been queued before."""
+    """A call inside the scope went real time, at full price. `target` is that of a call that had been queued before."""
 
     host: str
     path: str
@@ -59,7 +59,8 @@ class Bypassed:
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """A process was started inside the scope that has none of it. `method` is multiprocessing's, "spawn" for one."""
+    """A process was started inside the scope but does not inherit it. `method` is multiprocessing's, such as
+    "spawn"."""
 
     method: str
 
@@ -90,7 +91,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A batch has to wait before it may be submitted: why, and whether the scope's own options wanted that."""
+    """A batch has to wait before it may be submitted: why, and whether the scope's own options asked for that."""
 
     target: Target
     why: str
@@ -99,7 +100,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """Dry run: `rows` requests would have left as one batch now, of these sizes."""
+    """Dry run: `rows` requests of these sizes would have been submitted as one batch now."""
 
     target: Target
     rows: int
@@ -108,7 +109,7 @@ class Rehearsed:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A batch that an earlier run or another process submitted is waited for."""
+    """The scope waits for a batch that an earlier run or another process submitted."""
 
     target: Target
     batch: str
@@ -117,7 +118,8 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """The provider was asked how a job stands. `expires_at` is Unix seconds, None when it does not say."""
+    """The provider returned the status of a job. `expires_at` is in Unix seconds, None if the provider does not report
+    it."""
 
     batch: str
     word: str
@@ -128,8 +130,8 @@ class Polled:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job is over and its rows were read. `cost` is that of all its rows, and None where another run or process
-    has counted it before."""
+    """A job is over and its rows were read. `cost` covers all its rows; None if another run or process has already
+    counted it."""
 
     batch: str
     answered: int
@@ -139,15 +141,15 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Nobody in this scope waits for a batch any more: all were answered, or wait for another. The display needs it;
-    listeners are not told."""
+    """No caller in this scope waits for a batch any more: all were answered, or wait for another batch. For the display
+    only; it is not sent to listeners."""
 
     batch: str
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One caller has its answer; `ok` is false when it is an error response."""
+    """One caller has its answer; `ok` is false if that is an error response."""
 
     target: Target
     ok: bool
@@ -156,7 +158,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """A request was not sent because it was over budget, and its caller gets 402."""
+    """A request was not sent because it was over budget; its caller gets a 402."""
 
     target: Target
     why: str
@@ -164,8 +166,8 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Delayed:
-    """Something did not work and is tried again: what, why, and in how many seconds. `attempt` counts the failures in a
-    row; `unreached` says that the call did not get to the provider: its name, port or certificate is wrong, or a proxy.
+    """Something failed and will be tried again: what, why, and in how many seconds. `attempt` counts consecutive
+    failures. `unreached`: the call did not reach the provider, because of its name, port or certificate, or a proxy.
     """
 
     batch: str
@@ -177,8 +179,8 @@ class Delayed:
 
     @property
     def is_noise(self) -> bool:
-        """Whether it is nothing to tell people: networks have short delays all the time. A provider that is not reached
-        at all is told at once, and then when the pauses grow."""
+        """Whether this is not worth reporting to people: networks have short delays all the time. If the provider
+        cannot be reached at all, that is reported at once, and again when the pauses grow."""
         return self.seconds < _WORTH_SAYING and not (self.unreached and self.attempt == 1)
 
 
@@ -200,7 +202,7 @@ class Cancelling:
 
 @dataclass(frozen=True, slots=True)
 class HeaderLeftOut:
-    """At a gateway, `header` was different in each of `calls` calls, so it does not tell accounts apart any more."""
+    """At a gateway, `header` was different in each of `calls` calls, so it no longer distinguishes accounts."""
 
     provider: str
     host: str
@@ -210,8 +212,8 @@ class HeaderLeftOut:
 
 @dataclass(frozen=True, slots=True)
 class PaidAgain:
-    """`missed` of `asked` calls of a queue are not in the cache, although this program ran before and asked the same
-    but for `fields`, which have other values now. Told before they are submitted."""
+    """`missed` of `asked` calls of a queue are not in the cache, although this program ran before and sent the same
+    requests except for `fields`, which have different values now. Emitted before they are submitted."""
 
     target: Target
     missed: int
@@ -221,7 +223,7 @@ class PaidAgain:
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """The scope was left early: `jobs` go on at the provider, `unsent` requests were never submitted."""
+    """The scope was left early: `jobs` keep running at the provider, `unsent` requests were never submitted."""
 
     jobs: int
     unsent: int

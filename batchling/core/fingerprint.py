@@ -1,8 +1,8 @@
-"""Identity: which requests are the same request, and the key that says so at the provider.
+"""Identity: which requests count as the same request, and the key that identifies a request at the provider.
 
-A fingerprint covers everything that can change an answer and nothing that cannot: it is equal for two spellings
-of the same JSON body, and different for two accounts, hosts, models or beta sets. A key is a fingerprint with
-an ordinal: ten samples of one prompt are ten keys.
+A fingerprint covers everything that can change an answer and nothing that cannot: it is equal for two spellings of the
+same JSON body, and different for two accounts, hosts, models or sets of beta features. A key is a fingerprint with an
+ordinal, so ten samples of one prompt have ten keys.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from batchling.core.model import JSON, Target
 from batchling.core.neutral import NOTHING, Neutral
 
 _LENGTH = 40
-"""Hex digits of a fingerprint: 160 bits, so that a key stays under the 64 characters that providers take."""
+"""Hex digits of a fingerprint: 160 bits, so a key stays below the 64 characters that providers accept."""
 
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
 def decode_body(body: bytes) -> dict[str, JSON] | None:
-    """The JSON object that a request body holds; None when it is anything else."""
+    """The JSON object in a request body; None if the body is anything else."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -30,10 +30,10 @@ def decode_body(body: bytes) -> dict[str, JSON] | None:
 
 
 def fingerprint(target: Target, body: dict[str, JSON], neutral: Neutral = NOTHING) -> str:
-    """40 hex digits that are equal for requests which ask the same of the same account.
+    """40 hex digits, equal for requests that have the same content and the same account.
 
-    The body is taken in canonical form: keys sorted, no spaces, arrays in order, without what is `neutral`: labels and
-    the spelling of ids. The account is part of it (as a digest), so that two tenants never share an answer.
+    The body is used in canonical form: keys sorted, no spaces, arrays in order, and without what is `neutral` (labels
+    and the spelling of ids). The account is part of it (as a digest), so two tenants never share an answer.
     """
     options = target.options
     if neutral.options and options:
@@ -48,12 +48,12 @@ def key(fingerprint: str, ordinal: int) -> str:
 
 
 def digest(*parts: str) -> str:
-    """32 hex digits that stand for a credential and its organisation where the secret itself must not."""
+    """32 hex digits that represent a credential and its organisation where the secret itself must not appear."""
     return sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 class Ordinals:
-    """Numbers the identical requests of one scope; a number that its caller gave back is used again.
+    """Numbers the identical requests of one scope. A number that its caller gave back is used again.
 
     Not thread-safe: the engine's loop thread owns it.
     """
@@ -75,7 +75,7 @@ class Ordinals:
         return ordinal
 
     def last(self, fingerprint: str) -> int:
-        """The number given out last, for a repetition that is to join it; 0 when there was none."""
+        """The number given out last, for a repeated request that is to join it; 0 if there was none."""
         if fingerprint not in self._next:
             return self.take(fingerprint)
         return self._next[fingerprint] - 1

@@ -1,7 +1,7 @@
-"""What a request looked like, as digests of its fields: enough to tell which field is new in a second run.
+"""What a request looked like, as digests of its fields: enough to detect which field has changed in a second run.
 
-A footprint maps paths to digests, never to text. It goes as deep as two levels into lists of messages, and cuts texts
-into a few pieces (lines, or words where there is one line), so that a date in a long prompt is seen as a date.
+A footprint maps paths to digests, never to text. It descends two levels into lists of messages, and splits texts into a
+few pieces (lines, or words if there is only one line), so that a changed date in a long prompt is found as such.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ import msgspec
 from batchling.core.model import JSON, Target
 
 Footprint = Mapping[str, str]
-"""Digests by path, in the order of the request. `|` parts a path from the number of a piece of text."""
+"""Digests by path, in the order of the request. `|` separates a path from the number of a piece of text."""
 
 ACCOUNT, BASE_URL, OPTIONS = "@account", "@base_url", "@options"
-"""Parts of a request's identity beside its body."""
+"""Parts of a request's identity besides its body."""
 
 MOST_ELEMENTS = 8
-"""Elements of a list that are looked into; the others are one."""
+"""Elements of a list that are examined one by one; the rest counts as a single one."""
 MOST_PIECES = 16
 MOST_PATHS = 64
 _SHORT = 80
-"""Characters of a piece that may be a date, a number or an id; a longer one is content."""
+"""Bytes of a piece that may be a date, a number or an id; a longer piece is content."""
 _LONG = "+"
-"""Ends the digest of a value that is not short."""
+"""Suffix of the digest of a value that is not short."""
 
 _LONGEST_NAME = 40
 
 MOST_FIELDS = 2
 MOST_DIFFERENCES = 4
-"""How many fields, and pieces of them, may be new in a request that is taken for one of the last run."""
+"""How many fields, and pieces of fields, may differ in a request that is still recognised from the last run."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -69,7 +69,7 @@ def _walk(path: str, value: JSON, depth: int) -> Iterator[tuple[str, JSON]]:
 
 
 def _name(key: str) -> str:
-    """The name of a field; what reads like no name may be text of a user's."""
+    """The name of a field, or a digest of what does not look like a name, since it may be a user's text."""
     return key if len(key) <= _LONGEST_NAME and key.isidentifier() else f"#{_digest(key)}"
 
 
@@ -89,20 +89,20 @@ def _digest(value: JSON) -> str:
 
 
 def field_of(path: str) -> str:
-    """The field that a path of a footprint leads to."""
+    """The field that a path of a footprint refers to."""
     return path.partition("|")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """A request is one of an earlier run but for `fields`, which are new; `index` says which one."""
+    """A request equals the one at `index` of an earlier run, except for `fields`, which are new."""
 
     index: int
     fields: tuple[str, ...]
 
 
 class Memory:
-    """The footprints of an earlier run, and what a request has in common with them."""
+    """The footprints of an earlier run, to be compared with a request."""
 
     def __init__(self, footprints: Sequence[Footprint]) -> None:
         self._known = footprints
@@ -116,10 +116,11 @@ class Memory:
         return len(self._known)
 
     def likeness(self, asked: Footprint) -> Likeness | None:
-        """Which request of the earlier run this is but for a field or two; None when it is the same, or new."""
+        """The request of the earlier run that this one equals except for a field or two; None if it is the same, or
+        new."""
         pairs = frozenset(asked.items())
         other = [len(known - pairs) for known in self._pairs]
-        # More than so many paths differ, whatever the request has beyond them.
+        # At least `least` paths differ, whatever else the request contains.
         if not other or (least := min(other)) > MOST_DIFFERENCES:
             return None
         index = other.index(least)
@@ -132,8 +133,8 @@ class Memory:
         return Likeness(index, fields)
 
     def _is_the_same(self, asked: Footprint, index: int, differences: Sequence[str]) -> bool:
-        """Whether it is the question that was asked before: it must agree in what told the earlier questions apart, or
-        in its whole prompt; and what is new must not be what the earlier questions were about."""
+        """Whether it is an earlier question again: it must agree in something that distinguished the earlier questions,
+        or in its whole prompt, and what is new must not be what the earlier questions were about."""
         known = self._known[index]
         agrees = any(path in self._varying and path not in differences for path in known)
         if not agrees and not all(map(_is_parameter, differences)):
@@ -142,7 +143,7 @@ class Memory:
             long = any(each.get(path, "").endswith(_LONG) for each in (asked, known))
             if path in self._varying and long:
                 return False
-        # Asked within one run with the same everything else: then it is a question's own.
+        # If earlier requests differed from each other in these paths alone, the difference makes another question.
         return not any(
             others and set(others) <= set(differences) for others in (_differences(known, each) for each in self._known)
         )
@@ -163,10 +164,10 @@ def _differences(one: Footprint, other: Footprint) -> list[str]:
 
 class Comparison:
     """Compares the calls of a run that are not in the cache with an earlier run, until it is clear that they are the
-    same but for one field."""
+    same except for one field."""
 
     ENOUGH = 3
-    """Calls that have to be found alike, for one reason."""
+    """Calls that must be found similar, with the same fields changed."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -174,8 +175,8 @@ class Comparison:
         self._calls: Counter[tuple[str, ...]] = Counter()
 
     def add(self, asked: Footprint) -> tuple[str, ...]:
-        """Take one call in. The fields that are new in this run, once they are known: at least half of the earlier
-        run's questions have come again with them."""
+        """Add one call. Returns the fields that are new in this run once that is clear: at least half of the earlier
+        run's questions have come again with them changed."""
         if (like := self._memory.likeness(asked)) is None:
             return ()
         met = self._met.setdefault(like.fields, set())

@@ -1,8 +1,8 @@
-"""The search for the row for which a provider refuses, or fails, a whole batch. Decides; never submits.
+"""The search for the row that makes a provider refuse, or fail, a whole batch. Decides; never submits.
 
-Providers name that row in a field of its own, in words, by a number that may count from 0 or from 1, or not at all
-(shared reports of 2026: Mistral, OpenRouter, Together, Vertex). What they name is put into a batch of its own, which
-proves it; where nobody is named, halves find it.
+Providers name that row in a separate field, in words, by a number that may count from 0 or from 1, or not at all
+(shared reports of 2026: Mistral, OpenRouter, Together, Vertex). A named row is put into its own batch, which proves
+whether it is the one; if no row is named, it is found by halving the batch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 MOST_REFUSED = 128
-"""Refused parts of one batch, with none accepted, after which the refusal is taken to concern every row."""
+"""Refused parts of one batch, with none accepted, after which the refusal is assumed to concern every row."""
 
 _WORD = re.compile(r"[\w.:-]+")
 _FROM_ZERO = re.compile(
@@ -30,7 +30,7 @@ _FROM_ONE = re.compile(
 
 @dataclass(slots=True)
 class _State:
-    """What the parts of one search share; `misled` is how often a text named rows that were good ones."""
+    """What the parts of one search share; `misled` counts how often a text named rows that were good."""
 
     repeats: int = 0
     refused: int = 0
@@ -40,7 +40,7 @@ class _State:
 
 
 class Search:
-    """One part of a search, and what it shares with the others; `suspected` says that a text named its keys."""
+    """One part of a search, and what it shares with the others. `suspected`: a text named its keys."""
 
     def __init__(self, shared: _State | None = None, *, suspected: bool = False) -> None:
         self._shared = shared or _State()
@@ -53,18 +53,18 @@ class Search:
 
     @property
     def by_jobs(self) -> bool:
-        """Whether parts are refused after their job exists."""
+        """Whether parts are refused only after their job has been created."""
         return self._shared.by_jobs
 
     def accept(self) -> None:
-        """The provider has taken this part; if a text named it, the text was wrong."""
+        """Record that the provider has accepted this part. If a text named it, the text was wrong."""
         self._shared.accepted = True
         self._shared.misled += self._suspected
 
     def split(self, keys: Keys, suspects: Sequence[Collection[str]], repeats: int, *, by_jobs: bool) -> Parts:
-        """The batches that are to be submitted instead of this part, which came to nothing; none when the refusal is
-        its keys' own. Whole, it is tried again up to `repeats` times first. Of the `suspects`, the likeliest first, the
-        next are taken when the ones before were wrong, and halves after the last."""
+        """The batches to submit instead of this failed part; none if its keys themselves are to blame. First it is
+        tried again whole, up to `repeats` times. Then the `suspects` are used, the likeliest first, each after the ones
+        before it turned out wrong, and after the last of them, halves."""
         shared = self._shared
         shared.refused += 1
         shared.by_jobs = by_jobs
@@ -82,7 +82,7 @@ class Search:
         return ((keys[:middle], Search(shared)), (keys[middle:], Search(shared)))
 
     def go_on(self, keys: Keys) -> Parts:
-        """The same for the keys that are left when others were to blame for certain."""
+        """The same for the remaining keys, once others are known for certain to be to blame."""
         self._shared.refused += 1
         return () if self._gives_up() or not keys else ((keys, self),)
 
@@ -95,13 +95,13 @@ Parts = tuple[tuple[Keys, Search], ...]
 
 
 def named(text: str, keys: Collection[str]) -> frozenset[str]:
-    """The keys that a text has in it."""
+    """The keys that occur in a text."""
     return frozenset(_WORD.findall(text)).intersection(keys)
 
 
 def suspects(text: str, keys: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
-    """The keys that a text names by a number: as such texts mostly count, and as they may count as well. It says where
-    to look first, and proves nothing."""
+    """The keys that a text names by a number: first as such texts usually count, then as they may count instead. This
+    only shows where to look first; it proves nothing."""
     zero = {int(next(filter(None, groups))) for groups in _FROM_ZERO.findall(text)}
     one = {int(number) for number in _FROM_ONE.findall(text)}
 
@@ -113,5 +113,5 @@ def suspects(text: str, keys: Sequence[str]) -> tuple[frozenset[str], frozenset[
 
 
 def unnamed(text: str, keys: Collection[str]) -> str:
-    """A text without these keys: nobody is told those of others."""
+    """A text without these keys, so that no caller sees another's key."""
     return _WORD.sub(lambda word: "(another request)" if word[0] in keys else word[0], text)

@@ -1,4 +1,4 @@
-"""What kind of call an endpoint is, by the words that all providers have in its name."""
+"""What kind of call an endpoint is, recognised by words that all providers use in its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """The value is the name of the OpenTelemetry conventions, where they have one."""
+    """The values are the names in the OpenTelemetry conventions, where they have one."""
 
     EMBEDDINGS = "embeddings"
     GENERATE_CONTENT = "generate_content"
@@ -18,7 +18,7 @@ class Kind(Enum):
     IMAGES = "images"
     OCR = "ocr"
     JUDGEMENTS = "judgements"
-    """Moderations, classifications, rankings."""
+    """Moderation, classification, ranking."""
     OTHER = "other"
 
     @property
@@ -28,7 +28,7 @@ class Kind(Enum):
 
     @property
     def chats(self) -> bool:
-        """Whether a model answers messages."""
+        """Whether a model responds to messages."""
         return self in (Kind.CHAT, Kind.RESPONSES, Kind.MESSAGES, Kind.RAW_PREDICT)
 
 

@@ -1,5 +1,5 @@
-"""Reads JSON as leniently as Python's `json` does, which the SDKs read answers with: NaN, lone surrogates, control
-characters in strings, invalid UTF-8. What is passed on keeps its bytes.
+"""Reads JSON as leniently as Python's `json`, which the SDKs use for reading answers: NaN, lone surrogates, control
+characters in strings, invalid UTF-8. The bytes of what is passed on are not changed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\r\n\ufeff]*")
 _HEAD = 4_096
 _WRAPPERS = ("data", "results", "responses", "outputs", "rows")
-"""Names under which an object has the rows of a whole file."""
+"""Field names under which an object may hold the rows of a whole file."""
 _DOCUMENT = re.compile(
     rb"(\xef\xbb\xbf)?\s*(\["
     rb"|\{[ \t\r]*\n"
     rb'|\{\s*("\w+"\s*:\s*("[^"\\]*"|[\w.+-]+)\s*,\s*)*"(' + "|".join(_WRAPPERS).encode() + rb')"\s*:\s*\[)'
 )
 _LONGEST_NUMBER = 4_000
-"""Digits above which Python refuses to make an int of a text."""
+"""Digits above which Python refuses to convert a text to an int."""
 
 
 def _whole(digits: str) -> JSON:
@@ -58,8 +58,8 @@ def fields(raw: bytes) -> dict[str, bytes]:
 
 
 def elements(raw: bytes) -> list[bytes]:
-    """The elements of a JSON array, each as its own bytes on one line, since a line break in a JSON text stands between
-    tokens only. Raises `ValueError` for anything else."""
+    """The elements of a JSON array, each as its own bytes on one line: in JSON, line breaks occur only between tokens.
+    Raises `ValueError` for anything else."""
     try:
         return [_line(bytes(one)) for one in msgspec.json.decode(raw, type=list[msgspec.Raw])]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -72,13 +72,13 @@ def elements(raw: bytes) -> list[bytes]:
 
 
 def is_document(head: bytes | bytearray) -> bool:
-    """Whether a file that begins so is no JSON Lines but one array, an object around one, or objects over several
-    lines."""
+    """Whether a file that begins like this is not JSON Lines but one array, an object around an array, or objects that
+    span several lines."""
     return _DOCUMENT.match(head[:_HEAD]) is not None
 
 
 def lines_of(document: bytes | bytearray) -> list[bytes]:
-    """The rows of such a file, each on a line of its own. Raises `ValueError` for what is no JSON."""
+    """The rows of such a file, each on its own line. Raises `ValueError` for what is not JSON."""
     text = _text(document)
     rows: list[bytes] = []
     at = _space(text, 0)
@@ -100,7 +100,7 @@ def lines_of(document: bytes | bytearray) -> list[bytes]:
 
 
 def value(raw: bytes | None) -> JSON:
-    """What a JSON text says; None when there is none. Raises `ValueError` when it is no JSON."""
+    """The decoded value of a JSON text; None without a text. Raises `ValueError` if it is not JSON."""
     if not raw:
         return None
     try:
@@ -115,7 +115,7 @@ def value(raw: bytes | None) -> JSON:
 
 
 def _text(raw: bytes | bytearray) -> str:
-    """The text of these bytes, of which the same bytes can be made again."""
+    """The text of these bytes, which can be converted back to the same bytes."""
     return raw.removeprefix(_BOM).decode(errors="surrogateescape")
 
 
@@ -128,7 +128,7 @@ def _line(row: bytes) -> bytes:
 
 
 def _elements(text: str, at: int) -> tuple[list[bytes], int]:
-    """The elements of the array that begins here, and where it ends."""
+    """The elements of the array that begins at this place, and where it ends."""
     found = []
     at = _past(text, at, "[")
     while text[at : at + 1] != "]":
@@ -145,7 +145,7 @@ def _value(text: str, at: int) -> tuple[JSON, int]:
     try:
         return _decoder.raw_decode(text, at)
     except (ValueError, RecursionError, OverflowError):
-        raise ValueError(NOT_JSON) from None  # json's own error carries the text
+        raise ValueError(NOT_JSON) from None  # json's own error contains the text
 
 
 def _past(text: str, at: int, mark: str) -> int:

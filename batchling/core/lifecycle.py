@@ -1,8 +1,7 @@
-"""The life of a batch: the record that survives a crash, and the table of its moves.
+"""The life cycle of a batch: the record that survives a crash, and the table of its moves.
 
-Two laws rest on this table: only the provider's word moves a record (a network failure moves nothing), and
-no create call leaves without a PLANNED record in the store. A record never holds a credential, a prompt
-or an answer.
+Two rules rely on this table: only what the provider reports moves a record (a network failure moves nothing), and no
+create call is sent without a PLANNED record in the store. A record never contains a credential, a prompt or an answer.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from batchling.core.model import Job, Target
 from batchling.core.seal import Seal
 
 SCHEMA = 2
-"""Version of the JSON form; a record of a higher version is left alone."""
+"""Version of the JSON format; a record with a higher version is not touched."""
 
 
 class Phase(Enum):
     """Where a batch stands."""
 
     PLANNED = "planned"
-    """In the store; its job may exist at the provider once `Record.left_at` is set, and does not before."""
+    """In the store. Before `Record.left_at` is set, the provider has no job for it; after that, it may have one."""
     RUNNING = "running"
-    """The provider has told us the job's id."""
+    """The provider has returned the job's id."""
     ENDED = "ended"
     """Results can be read, any number of times, until they lapse."""
     DEAD = "dead"
@@ -44,15 +43,15 @@ MOVES: Mapping[Phase, frozenset[Phase]] = {
 
 
 class IllegalMove(Exception):
-    """A record was asked to move where the table has no way; the record is unchanged."""
+    """A move that is not in the table; the record is unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What must be known of one batch after a crash.
+    """What must be known about a batch after a crash.
 
-    `members` are the keys in the order of their rows; `freed` those of them that hold no answer (failed, never
-    ran, missing) and may be asked again. `created_at` and `expires_at` are Unix seconds.
+    `members` are the keys in the order of their rows; `freed` are those without an answer (failed, never ran, missing),
+    which may be sent again. `created_at` and `expires_at` are in Unix seconds.
     """
 
     id: str
@@ -66,11 +65,11 @@ class Record:
     freed: frozenset[str] = field(default_factory=frozenset)
     reason: str = ""
     cost: Cost | None = None
-    """Of its answers, counted by who read them first; None while they are not read, and in records that are older than
-    this field."""
+    """The cost of its answers, counted by the run that read them first; None until they are read, and in records that
+    are older than this field."""
 
     def move(self, phase: Phase, **changes: Any) -> Record:
-        """This record in its next phase. Raises `IllegalMove` where `MOVES` has no way."""
+        """This record in its next phase. Raises `IllegalMove` if `MOVES` does not allow it."""
         if phase not in MOVES[self.phase]:
             raise IllegalMove(f"batch {self.id}: {self.phase.name} cannot become {phase.name}")
         return replace(self, phase=phase, **changes)
@@ -85,7 +84,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the provider said of a job when it was asked last, at `asked_at`. It stands beside the record and not in it:
+    """The status of a job as the provider last reported it, at `asked_at`. It is kept beside the record and not in it:
     it changes often, and nothing depends on it."""
 
     word: str
@@ -100,7 +99,7 @@ class NewerSchema(ValueError):
 
 
 class Unsealed(ValueError):
-    """A record that this cache has not written."""
+    """A record that this cache did not write."""
 
 
 class _Head(msgspec.Struct):
@@ -114,22 +113,22 @@ class _Stored(msgspec.Struct):
 
 
 def to_json(record: Record, seal: Seal) -> bytes:
-    """The JSON document of a record, UTF-8, one line, sealed; equal for equal records."""
+    """The sealed JSON document of a record, UTF-8, on one line; equal for equal records."""
     document = msgspec.json.encode(record, order="deterministic")
     return msgspec.json.encode(_Stored(SCHEMA, seal.sign(document), msgspec.Raw(document)))
 
 
 def from_json(document: bytes, seal: Seal) -> Record:
-    """The record of a JSON document. Raises `NewerSchema`, `Unsealed`, or `ValueError` when it is damaged."""
+    """The record in a JSON document. Raises `NewerSchema`, `Unsealed`, or `ValueError` if it is damaged."""
     try:
         schema = msgspec.json.decode(document, type=_Head).schema
         if schema > SCHEMA:
-            raise NewerSchema(f"its schema {schema} is newer than this batchling reads ({SCHEMA})")
+            raise NewerSchema(f"its schema {schema} is newer than this batchling can read ({SCHEMA})")
         if schema < SCHEMA:
             raise Unsealed("an older batchling wrote it, without a seal")
         stored = msgspec.json.decode(document, type=_Stored)
         if not seal.fits(stored.seal, bytes(stored.record)):
-            raise Unsealed("it was edited, or belongs to another cache: its seal does not fit")
+            raise Unsealed("it was edited, or belongs to another cache: its seal does not match")
         return msgspec.json.decode(stored.record, type=Record)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise ValueError("not a batchling record") from fault

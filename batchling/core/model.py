@@ -1,8 +1,8 @@
 """The values that everything else passes around.
 
-A `Request` is what a hook intercepts and also what a provider's flow sends; a `Response` is what came
-back and what the caller gets. All values are immutable and safe to share between threads. No value here
-shows a secret or a prompt in its `repr`.
+A `Request` is what a hook intercepts and also what a provider's flow sends; a `Response` is what came back and what the
+caller gets. All values are immutable and safe to share between threads. No value here shows a secret or a prompt in its
+`repr`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def header(headers: Headers, name: str) -> str | None:
-    """The first value of a header, by lower-case name; None when it is absent."""
+    """The first value of a header, by lower-case name; None if it is absent."""
     for key, value in headers:
         if key == name:
             return value
@@ -46,7 +46,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Response:
-    """One HTTP answer: `status`, `headers`, and the whole decoded `body` (never content-encoded)."""
+    """One HTTP response: `status`, `headers`, and the whole decoded `body` (never content-encoded)."""
 
     status: int
     headers: Headers = ()
@@ -61,7 +61,7 @@ class Response:
 
 
 class QueueKey(NamedTuple):
-    """What a queue is strict about."""
+    """What all requests of a queue have in common."""
 
     provider: str
     endpoint: str
@@ -69,7 +69,7 @@ class QueueKey(NamedTuple):
 
 
 class AccountKey(NamedTuple):
-    """An account at a root of a provider's API."""
+    """An account at one base URL of a provider's API."""
 
     provider: str
     base_url: str
@@ -80,10 +80,9 @@ class AccountKey(NamedTuple):
 class Target:
     """What requests must have in common to share one batch.
 
-    `base_url` is the root of the provider's API as the caller reached it (`https://api.openai.com/v1`);
-    `endpoint` the provider's name of the real-time call (`/v1/chat/completions`); `account` a digest of
-    the credential and of its organisation, never the credential; `options` the result-relevant headers and
-    query parameters, sorted.
+    `base_url` is the root of the provider's API as the caller reached it (`https://api.openai.com/v1`); `endpoint` is
+    the provider's name for the real-time call (`/v1/chat/completions`); `account` is a digest of the credential and its
+    organisation, never the credential; `options` are the headers and query parameters that affect the result, sorted.
     """
 
     provider: str
@@ -95,25 +94,25 @@ class Target:
 
     @property
     def queue(self) -> QueueKey:
-        """The strict queue key, to which batch size and window apply."""
+        """The strict queue key; batch size and window apply to each queue."""
         return QueueKey(self.provider, self.endpoint, self.model)
 
     @property
     def account_key(self) -> AccountKey:
-        """Whose limits, and whose credential, hold for it."""
+        """The account whose limits and credential apply."""
         return AccountKey(self.provider, self.base_url, self.account)
 
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """Why a request cannot be batched and goes real time: a few words for people."""
+    """Why a request cannot be batched and goes real time, in a few words for people."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A request with its `key`: the custom_id at the provider, at most 64 of `[A-Za-z0-9_-]`."""
+    """A request with its `key`: the custom_id at the provider, at most 64 characters from `[A-Za-z0-9_-]`."""
 
     key: str
     request: Request
@@ -121,27 +120,27 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The provider's side of a batch: its `id`, and JSON-able `notes` that help to find or read it."""
+    """The provider's side of a batch: its `id`, and JSON-compatible `notes` that help to find or read it."""
 
     id: str
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
 class State(Enum):
-    """What the provider says of a job, reduced to what we do about it."""
+    """The status of a job, reduced to what we do about it."""
 
     RUNNING = "running"
-    """Not finished, or a word that we do not know: ask again later."""
+    """Not finished, or a word that we do not know: poll again later."""
     ENDED = "ended"
-    """Finished: whatever rows there are can be read (also after expiry or cancellation)."""
+    """Finished: whatever rows there are can be read (even after expiry or cancellation)."""
     FAILED = "failed"
     """Refused as a whole after its creation: no row ran."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One complaint of a provider about a whole job: `line` is 1-based, or None when it names no row. `status` is the
-    HTTP status that its code stands for (500 for a failure of the provider's own), or None for one that concerns what
+    """An error that a provider reports about a whole job. `line` is 1-based, or None if no row is named. `status` is
+    the HTTP status that its code stands for (500 for the provider's own failure), or None if the error concerns what
     was sent."""
 
     message: str
@@ -153,8 +152,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One answer to a poll. `word` is the provider's own status word; `outputs` name the result files, and `reasons`
-    those of them that hold no answers, only why rows failed."""
+    """The response to one poll. `word` is the provider's own status word; `outputs` are the names of the result files,
+    `reasons` those among them that contain no answers, only why rows failed."""
 
     state: State
     word: str
@@ -164,35 +163,35 @@ class Status:
     reasons: tuple[str, ...] = ()
     errors: tuple[Fault, ...] = ()
     expires_at: float | None = None
-    """Unix seconds after which the provider gives the job up."""
+    """Unix seconds after which the provider abandons the job."""
     retry_after: float | None = None
-    """Seconds after which the provider wants to be asked again."""
+    """Seconds after which the provider wants to be polled again."""
     complete: bool = False
-    """Whether the job ran to its end, so that it has results, whatever its counters say."""
+    """Whether the job ran to its end and so has results, whatever its counters say."""
     known: bool = True
     """False when `word` is not one that the provider's documentation lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One result line: the answer of the request with this key, or `response=None` when it never ran."""
+    """One result line: the answer to the request with this key, or `response=None` if it never ran."""
 
     key: str
     response: Response | None
     reason: str = ""
-    """Why the row never ran, in the provider's word (`batch_expired`, `canceled` ...)."""
+    """Why the row never ran, as the provider's own word (`batch_expired`, `canceled` ...)."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Call:
-    """One HTTP call that a provider's flow asks for.
+    """One HTTP call that a provider's flow requests.
 
-    `chunks` replaces `request.body` by pieces sent one after the other, so that a large upload is never
-    joined in memory. `repeatable` says that sending it twice does no harm: everything but the call that
-    creates a job. `rows` says that the body is JSONL result rows: the engine streams it to where the results
-    of the batch are kept, and the flow gets the response with an empty body. `unpack` makes such rows of a body that
-    is held in memory, and the flow gets it too. `peek` reads at most that many bytes of the body and then hangs up.
-    `pause` is how many seconds to wait before the call is sent. `unpack` raises `ValueError` for what it cannot read.
+    `chunks` replaces `request.body` by pieces sent one after the other, so a large upload is never joined in memory.
+    `repeatable`: sending it twice does no harm, which is true of everything except the call that creates a job. `rows`:
+    the body consists of JSONL result rows; the engine streams it to where the results of the batch are kept, and the
+    flow gets the response with an empty body. `unpack` converts a body that is held in memory to such rows, and the
+    flow gets the body too; it raises `ValueError` for what it cannot read. `peek` reads at most that many bytes of the
+    body and then hangs up. `pause` is how many seconds to wait before the call is sent.
     """
 
     request: Request
@@ -208,7 +207,7 @@ class Call:
 
 
 Flow = Generator[Call, Response, T]
-"""Yields calls, is sent their responses, returns a value; opens no connection."""
+"""Yields calls, receives their responses, returns a value; opens no connection."""
 
 Clock = Callable[[], float]
 """Unix seconds."""
@@ -216,8 +215,8 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Site:
-    """Where a flow's calls go and as whom: a target with the `headers` (credential included) for it. `official` is
-    false for a gateway, which may have no batch API at all."""
+    """Where a flow's calls go and for which account: a target with its `headers` (including the credential). `official`
+    is false for a gateway, which may have no batch API at all."""
 
     target: Target
     headers: Headers = ()

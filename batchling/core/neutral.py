@@ -1,8 +1,8 @@
 """The parts of a request body that cannot change an answer, and the body without them.
 
-Two kinds: fields that only label a request (`prompt_cache_key`, `user`, `metadata`), and ids by which a program
-connects the parts of a conversation (tool calls and their results). Labels are left out of a request's identity; ids
-are numbered in order of appearance, so that only what they connect counts, not how they are spelled.
+There are two kinds: fields that only label a request (`prompt_cache_key`, `user`, `metadata`), and ids that connect the
+parts of a conversation (tool calls and their results). Labels are left out of a request's identity; ids are numbered in
+order of appearance, so only what they connect matters, not how they are spelled.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from batchling.core.model import JSON
 
 @dataclass(frozen=True, slots=True)
 class Neutral:
-    """What of a body a provider's answers do not depend on. Immutable; may be used from any thread.
+    """The parts of a body on which a provider's answers do not depend. Immutable; may be used from any thread.
 
     `fields` are names of top-level fields, or of fields in a top-level object (`metadata.user_id`).
 
-    `ids` are paths to ids (`messages[].tool_calls[].id`). `name[]` stands for each object of an array, and
-    `name[a|b]` for those whose `type` is `a` or `b`. An id is a string; anything else at such a place stays as it is.
-    All ids of a body share one numbering. A path leads through named fields only, so that prompts, tool arguments and
-    JSON schemas are never looked into.
+    `ids` are paths to ids (`messages[].tool_calls[].id`). `name[]` stands for each object of an array, and `name[a|b]`
+    for those whose `type` is `a` or `b`. An id is a string; anything else in such a place is left unchanged. All ids of
+    a body share one numbering. A path leads through named fields only, so prompts, tool arguments and JSON schemas are
+    never examined.
 
-    `options` are names of a target's options that only repeat what the body says.
+    `options` are names of a target's options that only repeat what the body already contains.
     """
 
     fields: tuple[str, ...] = ()
@@ -40,8 +40,8 @@ class Neutral:
         object.__setattr__(self, "_steps", _compiled(self.ids))
 
     def strip(self, body: dict[str, JSON]) -> dict[str, JSON]:
-        """The body without its labels and with numbered ids; the same object when it has neither. An object in which
-        nothing but labels stood is left out, too."""
+        """The body without its labels and with its ids numbered; the same object if it has neither. An object that
+        contained only labels is left out, too."""
         if not self._names.isdisjoint(body):
             body = self._unlabelled(body)
         return _numbered(body, self._steps, {})
@@ -62,11 +62,11 @@ class Neutral:
 
 
 _DOT = re.compile(r"\.(?![^[]*\])")
-"""Between the parts of a path; types may have dots, too."""
+"""Separates the parts of a path; types may contain dots, too."""
 
 
 class _Step(NamedTuple):
-    """What paths find under a name: an id, an object, arrays whose elements have these types (empty for all)."""
+    """What paths lead to under a name: an id, an object, arrays whose elements have these types (empty for all)."""
 
     name: str
     is_id: bool
@@ -75,11 +75,11 @@ class _Step(NamedTuple):
 
 
 _Steps = tuple[_Step, ...]
-"""The names in an object that paths lead through."""
+"""The names in an object that paths pass through."""
 
 
 def _compiled(paths: Iterable[str]) -> _Steps:
-    """The steps of paths that begin at the same object, in their order."""
+    """The steps of paths that start from the same object, in their order."""
     rest: dict[str, dict[str, list[str]]] = {}
     for path in paths:
         first, *after = _DOT.split(path, maxsplit=1)
@@ -101,7 +101,7 @@ def _compiled(paths: Iterable[str]) -> _Steps:
 
 
 def _numbered(value: dict[str, JSON], steps: _Steps, numbers: dict[str, int]) -> dict[str, JSON]:
-    """The object with its ids numbered, in the order of the paths: that of its keys does not matter."""
+    """The object with its ids numbered in the order of the paths; the order of its keys does not matter."""
     whole = value
     for name, is_id, inner, arrays in steps:
         old = value.get(name)
@@ -110,7 +110,7 @@ def _numbered(value: dict[str, JSON], steps: _Steps, numbers: dict[str, int]) ->
         new: JSON = old
         if isinstance(old, str):
             if is_id:
-                # Every string here becomes a number, so that no real id can be taken for one.
+                # Every string here becomes a number, so no real id can be mistaken for one.
                 new = str(numbers.setdefault(old, len(numbers)))
         elif isinstance(old, list):
             for types, following in arrays:
@@ -123,7 +123,7 @@ def _numbered(value: dict[str, JSON], steps: _Steps, numbers: dict[str, int]) ->
 
 
 def _numbered_each(values: list[JSON], types: frozenset[str], steps: _Steps, numbers: dict[str, int]) -> list[JSON]:
-    if values and not isinstance(values[0], dict):  # thousands of texts or numbers to be embedded
+    if values and not isinstance(values[0], dict):  # thousands of texts or numbers to embed
         return values
     whole = values
     for index, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""What a scope was answered, and what that cost: for programs. The report on stderr is made of the same."""
+"""What answers a scope got and what they cost, for programs. The report on stderr is made from the same data."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from batchling.core.estimate import METHOD
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Of what a dry run would have submitted: `requests` in `batches`, `input` tokens by `method`, `output` tokens at
-    most, None when one of the requests (`unbounded` of them) sets no maximum; `media` hold pictures, sound or files,
-    which are not counted. `full` and `paid` are US dollars at most, in real time and in a batch; None is not known.
+    """What a dry run would have submitted: `requests` in `batches`, `input` tokens estimated by `method`, and at most
+    `output` tokens, which is None if any of the requests (`unbounded` of them) sets no maximum. `media` requests
+    contain images, audio or files, which are not counted. `full` and `paid` are maximum US dollars, in real time and in
+    a batch; None means not known.
     """
 
     requests: int
@@ -32,9 +33,9 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One queue. Calls `answered` by a batch of this scope, or `from_cache` by one that was there before; `failed` of
-    both got an error. `cost` is of all rows of the batches that this scope counted: each batch is counted once, by the
-    run that read its results first, also rows that nobody waits for any more.
+    """One queue. Calls were `answered` by a batch of this scope, or `from_cache` by one that existed before; `failed`
+    of both got an error. `cost` covers all rows of the batches that this scope counted, even rows that no caller waits
+    for any more: each batch is counted once, by the run that read its results first.
     """
 
     provider: str
@@ -46,17 +47,17 @@ class Line:
     failed: int
     cost: Cost
     estimate: Estimate | None = None
-    """Of a dry run only."""
+    """Only in a dry run."""
 
     @property
     def priced(self) -> bool:
-        """Whether what its answers cost is known."""
+        """Whether the cost of its answers is known."""
         return self.cost.full is not None and self.cost.paid is not None
 
 
 @dataclass(frozen=True, slots=True)
 class RealTime:
-    """Calls that went real time, at full price, which is not counted here: where, why and how many."""
+    """Calls that went real time: where, why and how many. They cost the full price, which is not counted here."""
 
     host: str
     path: str
@@ -66,17 +67,17 @@ class RealTime:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Of a scope, so far or at its end. `seconds` is wall time since it was entered."""
+    """The receipt of a scope, so far or at its end. `seconds` is wall time since it was entered."""
 
     lines: tuple[Line, ...] = ()
     real_time: tuple[RealTime, ...] = ()
     withdrawn: int = 0
     denied: int = 0
-    """Requests that were not sent because they were over budget; they are among the failed ones."""
+    """Requests that were not sent because they were over budget; they count among the failed ones."""
     seconds: float = 0.0
     dry_run: bool = False
     cost: Cost = field(default_factory=Cost)
-    """Of all lines. Dollars are None as soon as one price is not known: never a sum with gaps."""
+    """The cost of all lines. Dollars are None as soon as one price is not known: never a sum with gaps."""
 
     @property
     def batches(self) -> int:
@@ -90,7 +91,7 @@ class Receipt:
 
     @property
     def from_cache(self) -> int:
-        """Calls answered by batches that were there before."""
+        """Calls answered by batches that existed before."""
         return sum(line.from_cache for line in self.lines)
 
     @property
@@ -100,11 +101,11 @@ class Receipt:
 
     @property
     def unpriced(self) -> tuple[str, ...]:
-        """Models for whose answers the price is not known, or whose answers do not tell their tokens."""
+        """Models whose price is not known, or whose answers do not report their tokens."""
         return tuple(sorted({line.model for line in self.lines if not line.priced}))
 
     def to_json(self) -> bytes:
-        """One JSON object, indented. Amounts are US dollars; null is not known."""
+        """One JSON object, indented. Amounts are in US dollars; null means not known."""
         document: dict[str, Any] = {
             "dry_run": self.dry_run,
             "seconds": round(self.seconds, 3),

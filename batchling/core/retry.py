@@ -1,4 +1,4 @@
-"""Which fault is worth another attempt, and after how long. Decides; never sleeps."""
+"""Which fault is worth another attempt, and after what delay. Decides; never sleeps."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from math import isfinite
 from batchling.core.model import Response, header
 
 LONGEST = 300.0
-"""Seconds between two attempts at most, unless the provider itself asks for more."""
+"""At most so many seconds between two attempts, unless the provider itself asks for more."""
 
 LONGEST_ASKED = 3_600.0
-"""Seconds that a provider may ask us to wait at most: an hourly limit is the longest that is known."""
+"""The longest wait in seconds that a provider may ask for: an hourly limit is the longest known."""
 
 POLL_SECONDS = 10.0
-"""How often a job is looked at, unless the scope says otherwise."""
+"""Seconds between two polls of a job, unless the scope sets another value."""
 
 RESUBMISSIONS = 2
-"""How often a request that got no final answer is put into another batch, unless the scope says otherwise."""
+"""How many times a request without a final answer is put into another batch, unless the scope sets another value."""
 
 BLAMELESS = 20
-"""How often a request may lose a batch that was never sent, or whose record is gone."""
+"""How many times a request may lose its batch because that was never sent, or its record is gone."""
 
 
 def passing(status: int) -> bool:
-    """Whether an answer with this status says "not now" rather than "no"."""
+    """Whether a response with this status means "not now" rather than "no"."""
     return status in (408, 425, 429) or (status >= 500 and status != 501)
 
 
 def refused_unseen(status: int) -> bool:
-    """Whether this status says that the call was turned away before it did anything, so that repeating it is
-    safe even for a call that creates something."""
+    """Whether this status means that the call was rejected before it did anything, so repeating it is safe even if it
+    creates something."""
     return status in (425, 429)
 
 
@@ -43,7 +43,7 @@ def pause(attempt: int, first: float, noise: float, asked: float | None = None) 
 
 
 def retry_after(response: Response, now: float) -> float | None:
-    """The seconds that a Retry-After header asks for, given as seconds or as an HTTP date; None without one."""
+    """The seconds that a Retry-After header asks for, whether given as seconds or as an HTTP date; None without one."""
     value = header(response.headers, "retry-after")
     if value is None:
         return None
@@ -57,16 +57,16 @@ def retry_after(response: Response, now: float) -> float | None:
 
 
 def moment(value: str | None) -> float | None:
-    """The Unix seconds of an HTTP date; None for what is none."""
+    """The Unix seconds of an HTTP date; None for anything else."""
     try:
         found = parsedate_to_datetime(value or "")
-        # HTTP's dates are in GMT, whether or not they say so.
+        # HTTP dates are in GMT, whether or not they say so.
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 
 
 def poll_interval(asked: float, wished: float) -> float:
-    """Seconds between two looks at a job: as the scope asks, and no less than the provider wishes, unless the scope
-    asks for less than the default, which is on purpose."""
+    """Seconds between two polls of a job: what the scope asks for, but no less than the provider asks for. If the scope
+    asks for less than the default, that is deliberate and wins."""
     return asked if asked < POLL_SECONDS else max(asked, wished)

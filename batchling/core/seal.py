@@ -1,8 +1,8 @@
-"""What one cache marks with its secret: the accounts that its records name, and the records.
+"""What a cache protects with its secret: the accounts that its records name, and the records themselves.
 
-An account is bound to scheme, host and port: a digest that was copied into a record of another address stands for
-nobody there. Without the secret it says nothing of the credential, not even to who guesses passwords. A record that was
-edited, or comes from elsewhere, has no seal that fits.
+An account is bound to scheme, host and port: a digest that was copied into a record for another address matches no
+account there. Without the secret, it reveals nothing about the credential, not even to somebody who guesses passwords.
+A record that was edited or comes from elsewhere has no matching seal.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Seal:
     def __init__(self, secret: bytes) -> None:
         self.secret = secret
         self.bind: Callable[[Target], Target] = lru_cache(maxsize=4096)(self._bind)
-        """The target as this cache names it: `account`, which its provider made, is replaced by a digest of it and of
-        the place of `base_url`. Well under a microsecond for a target that was seen."""
+        """The target as this cache names it: `account`, as its provider made it, is replaced by a digest of it and of
+        the scheme, host and port of `base_url`. Well under a microsecond for a target seen before."""
 
     def _bind(self, target: Target) -> Target:
         parts = urlsplit(target.base_url)

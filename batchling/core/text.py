@@ -1,4 +1,4 @@
-"""Text of providers and programs, made fit to be shown."""
+"""Text from providers and programs, made safe to show."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _WORD = re.compile(r"[A-Za-z0-9_.,+-]{0,20}")
 
 
 def described(value: object) -> str:
-    """A value that somebody gave as an option or typed, as a message may quote it: a number, or a single short word.
-    Whatever else it is may hold a credential, and is named by its type alone."""
+    """A value that was given as an option or typed, as a message may quote it: a number, or a single short word.
+    Anything else may contain a credential, so only its type is given (and the length of a text)."""
     if isinstance(value, bool | int | float | None) and len(text := repr(value)) <= MOST_SHOWN:
         return text
     if isinstance(value, str) and _WORD.fullmatch(value):
@@ -23,7 +23,7 @@ def described(value: object) -> str:
 
 
 def web_address(text: object) -> SplitResult | None:
-    """The parts of an absolute http or https URL with a host, and a port that there may be; None for anything else."""
+    """The parts of an absolute http or https URL with a host and, if any, a valid port; None for anything else."""
     if not isinstance(text, str) or not text.isprintable() or " " in text:
         return None
     try:
@@ -36,5 +36,6 @@ def web_address(text: object) -> SplitResult | None:
 
 
 def printable(text: str, most: int | None = None) -> str:
-    """At most `most` characters of a text, on one line, none of which moves a cursor, rings, or turns the writing."""
+    """At most `most` characters of a text, on one line. None of them moves the cursor, rings the bell, or reverses the
+    direction of the text."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:most])

@@ -1,4 +1,4 @@
-"""Which items leave together, and when. Time is an argument: seconds of a clock that only goes forward."""
+"""Which items are submitted together, and when. Time is an argument: seconds of a clock that only goes forward."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from batchling.core.model import Item, Target
 
 ROW_OVERHEAD = 200
-"""Bytes that a provider's row adds around a request body, generously."""
+"""Bytes that a provider's row adds to a request body, estimated generously."""
 
 
 class Window:
-    """The items of one queue key that have not left yet.
+    """The items of one queue that have not been submitted yet.
 
-    It is due when it holds `size` items, or `seconds` after its first. Not thread-safe: the engine's loop thread
-    owns it.
+    It is due when it holds `size` items, or `seconds` after the first. Not thread-safe: the engine's loop thread owns
+    it.
     """
 
     def __init__(self, size: int, seconds: float) -> None:
@@ -27,13 +27,13 @@ class Window:
         return len(self._items)
 
     def add(self, target: Target, item: Item, now: float) -> None:
-        """Take an item in; its key is new here."""
+        """Add an item, whose key must be new here."""
         if not self._items:
             self._first = now
         self._items[item.key] = (target, item)
 
     def remove(self, key: str) -> bool:
-        """Take an item out again; false when it is not here."""
+        """Remove an item; false if it is not here."""
         return self._items.pop(key, None) is not None
 
     def waiting(self) -> tuple[str, ...]:
@@ -46,15 +46,15 @@ class Window:
 
     @property
     def leaves_at(self) -> float | None:
-        """When the first item has waited long enough; None when the window is empty."""
+        """When the first item will have waited long enough; None if the window is empty."""
         return self._first + self._seconds if self._items else None
 
     def due(self, now: float) -> bool:
-        """Whether the items have to leave now."""
+        """Whether the items must be submitted now."""
         return bool(self._items) and (self.full or now >= self._first + self._seconds)
 
     def take(self) -> dict[Target, list[Item]]:
-        """Empty the window: its items in order of arrival, by what may share a batch."""
+        """Empty the window and return its items in order of arrival, grouped by what may share a batch."""
         groups: dict[Target, list[Item]] = {}
         for target, item in self._items.values():
             groups.setdefault(target, []).append(item)
@@ -70,8 +70,8 @@ def split(
     inputs: int | None = None,
     weight: Callable[[Item], int] = lambda _: 0,
 ) -> Iterator[list[Item]]:
-    """Cut items into batches of at most `rows` rows, `size` bytes and `inputs` inputs (`weight` tells those of an
-    item), in order. An item that is too large leaves alone."""
+    """Split items into batches of at most `rows` rows, `size` bytes and `inputs` inputs (`weight` returns the number of
+    an item's inputs), in order. An item that is too large gets its own batch."""
     batch: list[Item] = []
     total = taken = 0
     for item in items:

@@ -1,4 +1,4 @@
-"""Bodies that came compressed, in pieces of bounded size whatever they unfold to."""
+"""Decompresses bodies, in pieces of bounded size however large they turn out to be."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Iterator
 from typing import Protocol
 
 ACCEPTED = "gzip, deflate"
-"""What our calls say that they can read."""
+"""What our calls state that they can read."""
 
 _MOST_LAYERS = 2
-"""Codings of one answer: a store may compress what was compressed already."""
+"""Content codings of one answer: a file store may compress what is already compressed."""
 _PIECE = 262_144
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 class Decoder(Protocol):
-    """Undoes a content coding."""
+    """Reverses a content coding."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What these bytes hold. Raises `ValueError` when they are damaged."""
+        """Decode these bytes. Raises `ValueError` if they are damaged."""
 
     def end(self) -> None:
-        """No more bytes come. Raises `ValueError` when some are missing."""
+        """To be called after the last bytes. Raises `ValueError` if some are missing."""
 
 
 def decoder(encodings: str | None) -> Decoder:
-    """For the value of a Content-Encoding header. Raises `ValueError` for too many codings. One that we did not ask for
-    stays as it is. What begins as gzip
-    does is taken for gzip, since files that are stored compressed come without a header."""
+    """The decoder for the value of a Content-Encoding header. Raises `ValueError` for too many codings. A coding that
+    we did not ask for is left undecoded. Whatever begins like gzip is treated as gzip, since files that are stored
+    compressed come without the header."""
     chain: list[Decoder] = []
     for name in reversed((encodings or "").lower().split(",")):
         if (name := name.strip()) in ("gzip", "x-gzip", "deflate"):
@@ -37,7 +37,7 @@ def decoder(encodings: str | None) -> Decoder:
         elif name not in ("", "identity"):
             break
     if len(chain) > _MOST_LAYERS:
-        raise ValueError("compressed again and again")
+        raise ValueError("compressed too many times")
     return _Chain([*chain, _Sniffed()])
 
 
@@ -80,7 +80,7 @@ class _Sniffed:
 
 
 class _Inflater:
-    """gzip, also of several members; or deflate, with zlib's frame or without, since servers send both."""
+    """gzip, even with several members; or deflate, with or without zlib's frame, since servers send both."""
 
     def __init__(self, *, gzip: bool) -> None:
         self._gzip = gzip

@@ -18,24 +18,24 @@ from batchling.engine.wire import SOCKS, Network, NetworkFault
 from batchling.environment.ways import trust, way_to
 
 MOST_WAYS = 8
-"""Pools that are kept open: a program that makes a client for each call may have as many ways."""
+"""Pools that are kept open: a program that makes a new client for each call may have just as many ways."""
 
 LOGIN_WANTED = 407
-"""The status with which a proxy, and nobody else, asks for a login."""
+"""The status with which a proxy, and only a proxy, asks for a login."""
 
 _LOGGERS = ("connection", "http11", "http2", "proxy", "socks")
-"""httpcore's: at DEBUG they write the headers of answers, where links stand that open results to everybody."""
+"""httpcore's loggers: at DEBUG they log response headers, which contain links that give anybody access to results."""
 _silent: ContextVar[bool] = ContextVar("batchling_silent", default=False)
 
 _CONNECTIONS = {"max_connections": 32, "max_keepalive_connections": 8, "keepalive_expiry": 30.0}
-"""Of one way."""
+"""Limits for one way."""
 _PROXY_REFUSES = frozenset({401, 403, LOGIN_WANTED})
-"""What a proxy answers by its rules: waiting changes nothing."""
+"""Statuses with which a proxy refuses by its rules: waiting does not help."""
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """What httpcore does in the block, it does for us."""
+    """Mark what httpcore does during the block as done for us."""
     token = _silent.set(True)
     try:
         yield
@@ -61,7 +61,7 @@ class _Lane:
 
 
 class Pools:
-    """See the module. A forked child makes its own: it must not write on its parent's connections."""
+    """See the module. A forked child makes its own: it must not write to its parent's connections."""
 
     def __init__(self) -> None:
         self._lanes: OrderedDict[tuple[str, Way], _Lane] = OrderedDict()
@@ -71,7 +71,7 @@ class Pools:
 
     @asynccontextmanager
     async def on(self, way: Way, account: str = "") -> AsyncIterator[httpcore.AsyncConnectionPool]:
-        """The pool of an account and a whole way, for one call; of that, httpcore's loggers say nothing. Raises
+        """The pool of an account and a complete way, for one call, about which httpcore's loggers stay silent. Raises
         `NetworkFault` for a proxy that cannot be used."""
         place = (account, way)
         lane = self._lanes.get(place)
@@ -89,7 +89,7 @@ class Pools:
                 await self._close_idle()
 
     async def _close_idle(self) -> None:
-        """Where there are too many, close those that were not used for longest, as far as nobody uses them."""
+        """If there are too many pools, close the least recently used ones that are not in use."""
         idle = [place for place, lane in self._lanes.items() if not lane.calls]
         for place in idle[: max(0, len(self._lanes) - MOST_WAYS)]:
             await self._lanes.pop(place).pool.aclose()
@@ -103,10 +103,11 @@ class Pools:
 
 
 def whole(way: Way | None, url: str, home: str = "") -> Way:
-    """The way to a URL, with all that it leaves to the environment; None is the environment's.
+    """The complete way to a URL, with everything filled in that it leaves to the environment; None means the
+    environment's way.
 
-    `home` is a URL of the host for which the client went this way. A client that follows the environment there does so
-    elsewhere, where NO_PROXY may say something else: providers keep files at other hosts. Raises `NetworkFault`.
+    `home` is a URL of the host for which the client used this way. If the client followed the environment there, it
+    does so for other hosts too, where NO_PROXY may differ: providers keep files on other hosts. Raises `NetworkFault`.
     """
     if way is None:
         try:
@@ -119,7 +120,7 @@ def whole(way: Way | None, url: str, home: str = "") -> Way:
         with suppress(ValueError):
             if _place(way_to(home).proxy) == _place(proxy):
                 proxy = way_to(url).proxy
-    # Reading whom the environment trusts takes a while, and plain http does not need it.
+    # Reading the environment's trusted certificates takes a while, and plain http does not need them.
     tls = way.tls or (trust() if urlsplit(url).scheme == "https" else None)
     if tls is way.tls and proxy is way.proxy:
         return way
@@ -142,24 +143,24 @@ def _pool(way: Way, network: Network) -> httpcore.AsyncConnectionPool:
         tls = (proxy.tls or trust()) if scheme == "https" else None
         return httpcore.AsyncHTTPProxy(proxy.url, proxy_headers=list(proxy.headers), proxy_ssl_context=tls, **shared)
     if scheme not in ("socks5", "socks5h"):
-        raise NetworkFault(f"{_name(proxy)} is of a kind that batchling cannot use", acted=False, final=True)
+        raise NetworkFault(f"{_name(proxy)} is of a kind that batchling does not support", acted=False, final=True)
     if not SOCKS:
         raise NetworkFault(f"{_name(proxy)} speaks SOCKS: pip install socksio", acted=False, final=True)
-    # httpcore lets the proxy look names up in either case.
+    # In both cases, httpcore lets the proxy resolve names.
     return httpcore.AsyncSOCKSProxy(proxy.url.replace("socks5h:", "socks5:", 1), proxy_auth=proxy.auth, **shared)
 
 
 def refused_by_proxy(proxy: Proxy, said: str, host: str) -> NetworkFault:
-    """What a proxy has answered instead of connecting: a status with a phrase, or httpcore's words about SOCKS."""
+    """The fault for a proxy that does not connect. `said` is a status with a phrase, or httpcore's text about SOCKS."""
     status = said[:3]
     if status == str(LOGIN_WANTED):
-        return NetworkFault(f"{_name(proxy)} wants a login (407)", acted=False, final=True)
+        return NetworkFault(f"{_name(proxy)} requires a login (407)", acted=False, final=True)
     if status.isdecimal():
         final = int(status) in _PROXY_REFUSES
         return NetworkFault(f"{_name(proxy)} does not connect to {host} ({status})", acted=False, final=final)
     if "could not connect" in said:
         return NetworkFault(f"{_name(proxy)} does not connect to {host}", acted=False)
-    return NetworkFault(f"{_name(proxy)} does not take the login, or wants one", acted=False, final=True)
+    return NetworkFault(f"{_name(proxy)} does not accept the login, or requires one", acted=False, final=True)
 
 
 def _name(proxy: Proxy) -> str:

@@ -1,12 +1,12 @@
-"""The only door to the network: sends the calls that flows ask for, and tells what became of them.
+"""The only access to the network: sends the calls that flows request, and returns what became of them.
 
 Our calls go the way of the program's own client (`core.way`), or the one that the environment describes. They are made
-with httpcore, below the clients that tracing and logging libraries watch: they are none of the program's calls. What a
-provider sends is data: its size is bounded, and a redirect to another host gets no header of ours. Nothing here logs or
-raises a body, a header or a query.
+with httpcore, below the clients that tracing and logging libraries watch, since they are not the program's calls. What
+a provider sends is data: its size is limited, and a redirect to another host gets none of our headers. Nothing here
+logs or raises a body, a header or a query.
 
-Lives on the engine's loop. Importing this module imports all that a call needs, so that no thread of ours imports
-anything: import it in the caller's thread.
+Lives on the engine's loop. Importing this module imports everything that a call needs. Do it in the caller's thread, so
+that our threads never import anything.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ __all__ = ["Keep", "NetworkFault", "Sender", "sendable"]
 
 CONNECT_SECONDS = 15.0
 IDLE_SECONDS = 120.0
-"""How long a connection may stay silent while it sends or receives."""
+"""Seconds that a connection may stay silent while it sends or receives."""
 
 ANSWER_SECONDS = 300.0
-"""How long an answer may take from the end of what was sent, besides the time that its length explains."""
+"""Seconds that an answer may take after everything has been sent, in addition to the time that its length explains."""
 SLOWEST = 4_000.0
-"""Bytes a second of an answer that takes its time: a modem has more."""
+"""Bytes per second of a slow answer: a modem is faster."""
 
 MOST_BYTES = 64 * 1024 * 1024
-"""Of an answer that is held in memory: a list of jobs is far below."""
+"""Limit for an answer that is held in memory: a list of jobs is far smaller."""
 MOST_ROW_BYTES = 64 * 1024 * 1024 * 1024
-"""Of a file of result rows, which goes to the disk: 50,000 images are below."""
+"""Limit for a file of result rows, which goes to disk: 50,000 images are smaller."""
 
 _MOST_UNFOLDED = 200
-"""How many times larger than what was sent an unpacked answer may be, above `MOST_BYTES`. A row has a key of 160 random
-bits, which no compression makes smaller: honest ones stay below 20."""
+"""How many times larger than the bytes sent a decompressed answer may be, once it exceeds `MOST_BYTES`. A row has a key
+of 160 random bits, which no compression can shrink: honest answers stay below 20."""
 
 _REDIRECTS = 5
 _PIECE = 262_144
-"""Bytes handed over at once, in both directions."""
+"""Bytes passed on at once, in both directions."""
 
 _NOT_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]\Z")
 _TARGET = "%/?:@!$&'()*+,;=~-._[]|^\\"
-"""What stays as it is in a path and a query."""
+"""Characters that are not changed in a path and a query."""
 _OURS = ((b"accept", b"*/*"), (b"connection", b"keep-alive"), (b"user-agent", b"batchling"))
 _SET_HERE = frozenset({"accept-encoding", "content-length", "transfer-encoding"})
 
@@ -62,8 +62,8 @@ Keep = Callable[[bytes], Awaitable[None]]
 
 
 class Sender:
-    """A pool of connections for each account and way. Every method belongs to the engine's loop thread; a forked child
-    makes its own."""
+    """Has a pool of connections for each account and way. Every method belongs to the engine's loop thread; a forked
+    child makes its own sender."""
 
     def __init__(self) -> None:
         self._pools = Pools()
@@ -71,12 +71,12 @@ class Sender:
     async def send(
         self, call: Call, keep: Keep | None = None, way: Way | None = None, home: str = "", account: str = ""
     ) -> Response:
-        """One attempt at a call, never repeated here, on this way; None means the environment's. `home` is a URL of the
-        host that the way was taken for, and `account` whose call it is: accounts share no connection. A success of a
-        `rows` call goes to `keep`, piece by piece, and comes back without its body; of an `unpack` call the rows go
-        there.
+        """Make one attempt at a call, on this way; None means the environment's. It is not repeated here. `home` is a
+        URL of the host that the way was taken from, and `account` is the account that the call belongs to: accounts
+        share no connection. If a `rows` call succeeds, its body goes to `keep`, piece by piece, and the response is
+        returned without it; if an `unpack` call succeeds, its rows go there.
 
-        Raises `NetworkFault` when there is no whole answer.
+        Raises `NetworkFault` if there is no complete answer.
         """
         request = call.request
         for _ in range(_REDIRECTS):
@@ -108,13 +108,13 @@ class Sender:
             assert way.proxy is not None
             raise refused_by_proxy(way.proxy, str(fault), host) from fault
         except TimeoutError as fault:
-            raise NetworkFault(f"{host} took too long for its answer", acted=True) from fault
+            raise NetworkFault(f"{host} took too long to answer", acted=True) from fault
         except httpcore.TimeoutException as fault:
             raise NetworkFault(f"{host} was silent for {IDLE_SECONDS:.0f} s", acted=True) from fault
         except httpcore.NetworkError as fault:
-            raise NetworkFault(f"the connection to {host} broke off", acted=True) from fault
+            raise NetworkFault(f"the connection to {host} was lost", acted=True) from fault
         except httpcore.ProtocolError as fault:
-            raise NetworkFault(f"the answer of {host} was cut off, or is no HTTP", acted=True) from fault
+            raise NetworkFault(f"the answer of {host} was cut off, or is not HTTP", acted=True) from fault
         return Response(answer.status, received, body)
 
     async def close(self) -> None:
@@ -131,7 +131,7 @@ def sendable(headers: Headers) -> bool:
 
 
 def _address(url: str) -> tuple[httpcore.URL, str]:
-    """A URL as httpcore takes it, and its host and port for people."""
+    """A URL in httpcore's form, and its host and port for people."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -147,9 +147,10 @@ def _address(url: str) -> tuple[httpcore.URL, str]:
 
 
 def _redirected(request: Request, response: Response) -> Request | None:
-    """The call that a redirect asks for; None when the response is none that we follow. Reading calls are never
-    redirected from https to http, and to another origin none of our headers goes along. All others stay on their
-    origin, and follow only what says that nothing was done yet, as servers do about a slash at the end of a path."""
+    """The call that a redirect asks for; None if the response is not a redirect that we follow. Reading calls are never
+    redirected from https to http, and none of our headers are sent to another origin. All other calls stay on their
+    origin, and follow only redirects which mean that nothing has been done yet, as servers send them about a slash at
+    the end of a path."""
     location = header(response.headers, "location")
     reads = request.method == "GET"
     if not location or response.status not in ((301, 302, 303, 307, 308) if reads else (301, 307, 308)):
@@ -169,7 +170,7 @@ def _redirected(request: Request, response: Response) -> Request | None:
 
 
 def _as_utf8(value: str) -> str:
-    """A header that was read as Latin-1, as UTF-8 if it is that."""
+    """A header that was read as Latin-1, decoded as UTF-8 if it is UTF-8."""
     try:
         return value.encode("latin-1").decode()
     except UnicodeError:
@@ -179,7 +180,7 @@ def _as_utf8(value: str) -> str:
 def _message(
     request: Request, chunks: tuple[bytes, ...], limit: asyncio.Timeout
 ) -> tuple[list[tuple[bytes, bytes]], bytes | AsyncIterator[bytes]]:
-    # The library takes texts of ASCII only.
+    # The library accepts only ASCII strings.
     headers = [(name.encode(), value.encode()) for name, value in request.headers if name not in _SET_HERE]
     given = {name for name, _ in headers}
     headers += [pair for pair in _OURS if pair[0] not in given]
@@ -195,7 +196,8 @@ def _message(
 
 
 async def _joined(chunks: tuple[bytes, ...], limit: asyncio.Timeout) -> AsyncIterator[bytes]:
-    """The chunks in pieces worth a system call each. When all are sent, the time for the answer begins."""
+    """The chunks, joined to pieces that are worth a system call each. When all have been sent, the time limit for the
+    answer starts."""
     piece: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -236,7 +238,7 @@ async def _read(
 async def _decoded(
     answer: httpcore.Response, encoding: str | None, limit: asyncio.Timeout
 ) -> AsyncGenerator[bytes, None]:
-    """The body, unpacked, for as long as it goes on at some speed."""
+    """The decompressed body, for as long as it arrives at a minimum speed."""
     sent = unfolded = 0
     began = asyncio.get_running_loop().time()
     try:
@@ -247,7 +249,7 @@ async def _decoded(
             for piece in unfolding.feed(chunk):
                 unfolded += len(piece)
                 if unfolded > max(MOST_BYTES, _MOST_UNFOLDED * sent):
-                    raise ValueError("far too large for what was sent")
+                    raise ValueError("far too large for the bytes sent")
                 yield piece
         unfolding.end()
     except ValueError as fault:
@@ -262,8 +264,8 @@ def _unpacked(unpack: Callable[[bytes], bytes], response: Response) -> bytes:
 
 
 async def _keep_rows(pieces: AsyncIterator[bytes], keep: Keep) -> None:
-    """Pass the body on in pieces, as JSON Lines whatever it is. A newline more does no harm: the next file's first row
-    begins a line then."""
+    """Pass the body on in pieces, as JSON Lines whatever its form. An extra newline does no harm: it makes the next
+    file's first row start on a new line."""
     piece = bytearray()
     size = 0
     document: bool | None = None
@@ -275,7 +277,7 @@ async def _keep_rows(pieces: AsyncIterator[bytes], keep: Keep) -> None:
         if len(piece) >= _PIECE:
             if document is None:
                 document = lenient.is_document(piece)
-            # What is too long to be held in memory is kept as it is.
+            # What is too long to hold in memory is kept as it is.
             document = document and len(piece) <= MOST_BYTES
             if not document:
                 await keep(bytes(piece))

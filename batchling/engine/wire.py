@@ -1,15 +1,15 @@
-"""Connections, and in plain words why there is none. Lives on the engine's loop.
+"""Makes connections, and explains in plain words why one could not be made. Lives on the engine's loop.
 
-Below httpcore's pools: what goes wrong while a connection is made is raised from here, as `NetworkFault`, with the host
-and port and nothing else of the call. All that a connection needs is imported with this module, since no thread of ours
-may import anything: a program's SDK that looks into `sys.modules` would find half a module.
+This is the layer below httpcore's pools: problems while connecting are raised here as `NetworkFault`, with the host and
+port and nothing else about the call. Everything that a connection needs is imported with this module, since our threads
+must not import anything: a program's SDK that looks into `sys.modules` would find a partial module.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread  # noqa: F401  # where asyncio looks names up
-import encodings.idna  # what `getaddrinfo` encodes names with, and what that imports
+import concurrent.futures.thread  # noqa: F401  # asyncio uses it to resolve names
+import encodings.idna  # `getaddrinfo` uses it to encode names, and it imports the next one
 import encodings.punycode  # noqa: F401
 import os
 import socket
@@ -26,7 +26,7 @@ import httpcore
 from batchling.core.text import printable
 
 with suppress(ImportError):
-    # httpcore asks it at each of its locks, where the program has it.
+    # httpcore uses it at each of its locks, if the program has it.
     import_module("sniffio")
 
 try:
@@ -35,25 +35,25 @@ except ImportError:
     SOCKS = False
 else:
     SOCKS = True
-    """Whether the package is installed that httpcore speaks SOCKS with."""
+    """Whether the package that httpcore needs for SOCKS is installed."""
 
 __all__ = ["SOCKS", "Network", "NetworkFault"]
 
 SOCKS_SECONDS = 15.0
-"""How long a SOCKS proxy may take for each of its answers."""
+"""Seconds that a SOCKS proxy may take for each of its answers."""
 
 _NO_ISSUER = frozenset({2, 18, 19, 20, 21})
-"""OpenSSL's codes for a certificate whose issuer is not among those trusted, as opposed to one that is not valid."""
+"""OpenSSL's codes for a certificate whose issuer is not trusted, as opposed to a certificate that is not valid."""
 _REFUSED_OURS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
-"""Parts of the alerts with which a server turns down a client's certificate, or that there is none. With TLS 1.3 they
-come when the handshake seems to be over; no server has read a request by then."""
+"""Parts of the alerts with which a server rejects a client's certificate, or the lack of one. With TLS 1.3, they arrive
+when the handshake seems to be over; no server has read a request by then."""
 
 
 class NetworkFault(Exception):
-    """A call got no whole answer. Its text says why, for people: hosts and ports, nothing else of the call.
+    """A call got no complete answer. The text says why, for people: hosts and ports, nothing else about the call.
 
-    `acted` is false when the call surely never reached the server. `final` says that waiting does not mend it: a
-    certificate, TLS or a login at a proxy is refused.
+    `acted` is false if the call certainly never reached the server. `final`: waiting will not help, because a
+    certificate, TLS or a login at a proxy was refused.
     """
 
     def __init__(self, what: str, *, acted: bool, final: bool = False) -> None:
@@ -63,15 +63,15 @@ class NetworkFault(Exception):
 
 
 class Network(httpcore.AnyIOBackend):
-    """Makes the connections of one pool. With `proxied`, what it connects to is a proxy."""
+    """Makes the connections of one pool. With `proxied`, it connects to a proxy."""
 
     def __init__(self, *, proxied: bool) -> None:
         self._proxied = proxied
         self.fresh: dict[object, httpcore.AsyncNetworkStream] = {}
-        """Connections on which no call was begun, by the task that makes them."""
+        """Connections on which no call has begun yet, by the task that makes them."""
 
     async def drop(self) -> None:
-        """Close what this task has connected and not used: httpcore leaves it open where a SOCKS proxy says no."""
+        """Close what this task has connected but not used: httpcore leaves it open if a SOCKS proxy refuses."""
         if (stream := self.fresh.pop(asyncio.current_task(), None)) is not None:
             await stream.aclose()
 
@@ -83,22 +83,22 @@ class Network(httpcore.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connection, in clear so far. Raises `NetworkFault`."""
+        """A connection, not encrypted yet. Raises `NetworkFault`."""
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         who = f"the proxy at {place}" if self._proxied else place
         try:
             inner = await super().connect_tcp(host, port, timeout, local_address, socket_options)
         except (httpcore.ConnectError, httpcore.ConnectTimeout, OSError) as fault:
             raise NetworkFault(_not_connected(fault, who, host), acted=False) from fault
-        except ValueError as fault:  # no name that could be looked up
-            raise NetworkFault(f"{host!a:.100} is not a name of a host", acted=False, final=True) from fault
+        except ValueError as fault:  # not a name that can be looked up
+            raise NetworkFault(f"{host!a:.100} is not a host name", acted=False, final=True) from fault
         stream = self.fresh[asyncio.current_task()] = _Stream(inner, host, who, self.fresh)
         return stream
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """A connection to a socket of this machine. Raises `NetworkFault`."""
+        """A connection to a Unix socket on this machine. Raises `NetworkFault`."""
         try:
             inner = await super().connect_unix_socket(path, timeout, socket_options)
         except (httpcore.ConnectError, httpcore.ConnectTimeout, OSError) as fault:
@@ -107,7 +107,7 @@ class Network(httpcore.AnyIOBackend):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """A stream of httpcore's that says in words why there is no TLS. `peer` is whom it is connected to."""
+    """A stream of httpcore's that explains in words why TLS failed. `peer` is what it is connected to."""
 
     def __init__(
         self,
@@ -122,14 +122,14 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._fresh = fresh
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if timeout is None:  # httpcore gives none while it speaks SOCKS
+        if timeout is None:  # httpcore passes none while it speaks SOCKS
             try:
                 return await self._stream.read(max_bytes, SOCKS_SECONDS)
             except (httpcore.NetworkError, httpcore.TimeoutException, OSError) as fault:
                 raise NetworkFault(f"{self._peer} does not answer", acted=False) from fault
         try:
             return await self._stream.read(max_bytes, timeout)
-        except (httpcore.ReadError, OSError) as fault:  # OpenSSL's errors come as they are
+        except (httpcore.ReadError, OSError) as fault:  # OpenSSL's errors arrive unchanged
             for cause in _behind(fault):
                 if isinstance(cause, ssl.SSLError) and any(part in (cause.reason or "") for part in _REFUSED_OURS):
                     raise NetworkFault(_refused(self._host, cause), acted=False, final=True) from fault
@@ -181,8 +181,8 @@ def _no_tls(fault: Exception, host: str) -> NetworkFault:
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLSyscallError):
             return NetworkFault(_refused(host, cause), acted=False, final=True)
         if isinstance(cause, TimeoutError | httpcore.TimeoutException):
-            return NetworkFault(f"{host} does not answer to TLS", acted=False)
-    return NetworkFault(f"{host} broke the connection off when TLS began", acted=False)
+            return NetworkFault(f"{host} does not answer the TLS handshake", acted=False)
+    return NetworkFault(f"{host} closed the connection when TLS began", acted=False)
 
 
 def _not_trusted(host: str, fault: ssl.SSLCertVerificationError) -> str:
@@ -198,12 +198,12 @@ def _not_trusted(host: str, fault: ssl.SSLCertVerificationError) -> str:
 def _refused(host: str, fault: ssl.SSLError) -> str:
     reason = (fault.reason or "no reason given").replace("_", " ").lower()
     if "certificate" in reason and "alert" in reason:
-        return f"{host} does not take the client's certificate, or wants one ({reason})"
-    return f"no TLS with {host} ({reason})"
+        return f"{host} does not accept the client's certificate, or requires one ({reason})"
+    return f"TLS with {host} failed ({reason})"
 
 
 def _behind(fault: BaseException) -> Iterator[BaseException]:
-    """A fault and those that led to it, also in groups. Libraries raise theirs `from None`."""
+    """A fault and those that led to it, including those in groups. Libraries raise theirs `from None`."""
     left: list[BaseException] = [fault]
     seen: set[int] = set()
     while left:

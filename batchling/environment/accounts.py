@@ -1,10 +1,10 @@
-"""The credential of an account that a record names, looked for in the environment as the SDKs read it.
+"""Finds the credential of the account that a record names, in the environment, as the SDKs read it.
 
-A record holds a digest of the credential, its organisation and the place that it is for, never the credential. A
-variable is used when the headers that an SDK would make of it have that digest; so no key is ever sent for an account
-that is not its own, and none to another host. What is more, a credential goes to its provider's own hosts over TLS, or
-to a gateway that the user has named in this run: a record, which is a file, says neither. Only for clouds, whose tokens
-no digest can cover, the token comes from the cloud's own library or variable.
+A record holds a digest of the credential, its organisation and the place that it is for, never the credential itself. A
+variable is used if the headers that an SDK would make from it have that digest, so a key is never sent for another
+account or to another host. In addition, a credential is sent only to its provider's own hosts over TLS, or to a gateway
+that the user has named in this run; a record, being a file, cannot decide either. Clouds are the exception: no digest
+can cover their tokens, so the token comes from the cloud's own library or variable.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _MORE_HEADERS = dict.fromkeys(pair for each in PROVIDERS.values() for pair in ea
 """Variables that SDKs make a further header of. Any SDK may have called, and not only the provider's own."""
 _HEADER_OPTIONS = tuple({start for each in PROVIDERS.values() for start in each.facts.header_options})
 _CUSTOM = "_CUSTOM_HEADERS"
-"""How the variables end that hold headers for each call of an SDK, a line each."""
+"""The suffix of variables with headers that an SDK adds to each call, one per line."""
 _ENDINGS = ("_KEY", "_TOKEN")
-"""How the names of variables end that hold a credential."""
+"""The suffixes of variables that hold a credential."""
 _DECOY = "decoy"
 _ASKED: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "?"}]}]}
-"""A body that every provider could batch; the account does not depend on it."""
+"""A body that every provider can batch; the account does not depend on it."""
 
 
 def find_site(
@@ -44,9 +44,9 @@ def find_site(
     seal: Seal,
     gateways: Mapping[str, str] = NO_GATEWAYS,
 ) -> Site | None:
-    """Where and as whom the calls of a target go, with the credential of the environment that has its account's digest
-    by this seal; None when there is none, or it must not go there. `gateways` are those of this run: base URLs with the
-    names of their providers. May ask a cloud's library for a token."""
+    """Where the calls of a target go and for which account, with the credential from the environment whose digest under
+    this seal is the account's. None if there is no such credential, or it must not be sent there. `gateways` are those
+    of this run: base URLs with the names of their providers. May get a token from a cloud's library."""
     if not may_have_credentials(target.base_url, provider, gateways):
         return None
     for name in variables(provider, environment):
@@ -54,14 +54,14 @@ def find_site(
         sent = _as_sent(provider, environment[name], environment, token=token)
         for headers, decoy in zip(sent, _as_sent(provider, _DECOY, environment, token=token), strict=True):
             site = _site(target, provider, headers, seal)
-            # Where a decoy is as good, the account says nothing of the credential: a cloud's tokens change each hour.
+            # If a decoy does as well, the account does not depend on the credential: clouds change tokens every hour.
             if site is not None and _site(target, provider, decoy, seal) is None:
                 return site
     return _renewed(target, provider, environment, seal)
 
 
 def variables(provider: Provider, environment: Mapping[str, str]) -> list[str]:
-    """The names of the variables that may hold a provider's credential and are set: the usual ones first."""
+    """The names of the variables that are set and may hold a provider's credential, the usual ones first."""
     usual = [name for name in provider.facts.variables if environment.get(name)]
     others = sorted(name for name in environment if name.endswith(_ENDINGS) and environment[name])
     return [*usual, *(name for name in others if name not in usual)]
@@ -70,36 +70,36 @@ def variables(provider: Provider, environment: Mapping[str, str]) -> list[str]:
 def advice(
     target: Target, provider: Provider, environment: Mapping[str, str], gateways: Mapping[str, str] = NO_GATEWAYS
 ) -> str:
-    """What to do when there is no credential: names of variables alone."""
+    """What to do if there is no credential. Contains only the names of variables."""
     if not may_have_credentials(target.base_url, provider, gateways):
         return (
             f"no credential was sent to {printable(target.base_url, MOST_SHOWN)}, which is not {provider.name}'s own "
-            f"address: if this gateway may have it, set BATCHLING_GATEWAYS={printable(target.base_url, MOST_SHOWN)}="
-            f"{provider.name}, or run its program again"
+            "address: if you trust this gateway with it, set BATCHLING_GATEWAYS="
+            f"{printable(target.base_url, MOST_SHOWN)}={provider.name}, or run its program again"
         )
     wanted = " or ".join(provider.facts.variables) or "its variable"
     if any(environment.get(name) for name in provider.facts.variables):
         return (
-            f"the credential in {wanted} is of another account or organisation (wanted: {target.account[:8]}); "
-            "set that of this job, or run its program again"
+            f"the credential in {wanted} belongs to another account or organisation (wanted: {target.account[:8]}); "
+            "set the one for this job, or run its program again"
         )
     return f"no credential: set {wanted} (account {target.account[:8]}), or run its program again"
 
 
 def is_official(base_url: str, provider: Provider) -> bool:
-    """Whether a base URL is the provider's own, and not a gateway's."""
+    """Whether a base URL is the provider's own, not a gateway's."""
     return root_of(base_url, provider.roots) is not None
 
 
 def may_have_credentials(base_url: str, provider: Provider, gateways: Mapping[str, str]) -> bool:
-    """Whether a base URL is the provider's own, or lies below one of these gateways."""
+    """Whether a base URL is the provider's own, or is below one of these gateways."""
     if is_official(base_url, provider):
         return True
     return any(name == provider.name and f"{base_url}/".startswith(f"{gateway}/") for gateway, name in gateways.items())
 
 
 def _site(target: Target, provider: Provider, headers: Headers, seal: Seal) -> Site | None:
-    """The site of a target, if these headers are those of its account."""
+    """The site of a target, if these headers belong to its account."""
     route = Route(target.base_url, target.endpoint, "", is_official(target.base_url, provider))
     probe, url = provider, target.base_url + target.endpoint
     if isinstance(provider, Adjustable):
@@ -114,7 +114,7 @@ def _site(target: Target, provider: Provider, headers: Headers, seal: Seal) -> S
 
 
 def _as_sent(provider: Provider, secret: str, environment: Mapping[str, str], *, token: bool) -> Iterator[Headers]:
-    """The headers that an SDK would send with this credential: with and without what the environment adds to them."""
+    """The headers that an SDK would send with this credential, with and without what the environment adds to them."""
     facts = provider.facts
     more: list[Headers] = [((header, environment[name]),) for name, header in _MORE_HEADERS if environment.get(name)]
     more += [_custom(environment[name]) for name in sorted(environment) if name.endswith(_CUSTOM) and environment[name]]
@@ -126,18 +126,18 @@ def _as_sent(provider: Provider, secret: str, environment: Mapping[str, str], *,
 
 
 def _custom(text: str) -> Headers:
-    """The headers that a variable holds, one a line."""
+    """The headers in a variable, one per line."""
     pairs = [line.partition(":") for line in text.splitlines()]
     return tuple((name.strip().lower(), value.strip()) for name, colon, value in pairs if colon)
 
 
 def _renewed(target: Target, provider: Provider, environment: Mapping[str, str], seal: Seal) -> Site | None:
-    """The site as the cloud's library knows us: its tokens are no part of an account."""
+    """The site with a token from the cloud's library; such tokens are not part of an account."""
     if provider.renew is None or not is_official(target.base_url, provider):
         return None
     try:
         headers = provider.renew()
-    except Exception:  # a library of the user's, or none at all
+    except Exception:  # a library of the user's own, or none at all
         token = environment.get(provider.facts.token_variable)
         if not token:
             return None

@@ -1,6 +1,6 @@
-"""Fresh credentials from the clouds' own libraries, for accounts whose tokens run out while a job runs.
+"""Fresh credentials from the clouds' own libraries, for accounts whose tokens expire while a job is running.
 
-Both functions block, and raise whatever the library raises; `ImportError` when it is not installed.
+Both functions block, and raise whatever the library raises, or `ImportError` if it is not installed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ _ENTRA = ("azure.identity",)
 
 
 def load(renew: Callable[[], Headers]) -> None:
-    """Import the library that this function asks, if it is one of ours and its library is installed: in the thread of a
-    caller, since later it is a thread of the engine that asks. What the library itself imports late stays so."""
+    """Import the library that this function uses, if it is one of ours and the library is installed. Called in a
+    caller's thread, since later the function runs in one of the engine's threads. What the library itself imports late
+    is still imported late."""
     for name in {google: _GOOGLE, entra: _ENTRA}.get(renew, ()):
         with suppress(ImportError):
             import_module(name)
@@ -39,4 +40,4 @@ def entra() -> Headers:
 
 
 SOURCES: Mapping[str, Callable[[], Headers]] = {"google": google, "microsoft": entra}
-"""By the name of the cloud, as a provider's facts have it."""
+"""The functions by the name of the cloud, as given in a provider's facts."""

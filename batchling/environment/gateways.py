@@ -14,8 +14,8 @@ GATEWAYS_VARIABLE = "BATCHLING_GATEWAYS"
 
 
 def known_gateways(given: object, known: Mapping[str, Provider]) -> dict[str, str]:
-    """The gateways of the environment and, overriding them, of the argument. Raises `OptionError`, which quotes none of
-    them: a URL may hold a credential, also where it does not belong."""
+    """The gateways of the environment, overridden by those of the argument. Raises `OptionError`, which quotes none of
+    them: a URL may contain a credential, even where it does not belong."""
     found: dict[str, str] = {}
     for place, entry in enumerate(os.environ.get(GATEWAYS_VARIABLE, "").replace(",", " ").split(), 1):
         base, _, name = entry.rpartition("=")
@@ -38,8 +38,8 @@ def _add(
     form = "http://localhost:4000=openai" if option == GATEWAYS_VARIABLE else '{"http://localhost:4000": "openai"}'
     if not isinstance(name, str) or name not in known:
         near = difflib.get_close_matches(name, known, 1) if isinstance(name, str) else []
-        wanted = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
-        raise OptionError(option, f"{place} must look like {form} and names no provider of batchling; {wanted}")
+        wanted = f"did you mean {near[0]}?" if near else f"the known ones are {', '.join(sorted(known))}"
+        raise OptionError(option, f"{place} must look like {form}, with the name of a known provider; {wanted}")
     parts = web_address(base)
     if parts is None or parts.query or parts.fragment or "@" in parts.netloc:
         raise OptionError(

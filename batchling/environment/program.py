@@ -1,4 +1,4 @@
-"""Which program this is, as a digest: the script or module that Python was started with."""
+"""Identifies the program by a digest of the script or module that Python was started with."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from batchling.core.fingerprint import digest
 
 
 def program() -> str:
-    """The same for each run of a program, whatever its arguments. A program without a file, such as a notebook, is
-    known by its working directory."""
+    """A digest that is the same for every run of a program, whatever its arguments. A program without a file, such as a
+    notebook, is identified by its working directory."""
     main = sys.modules.get("__main__")
     started = sys.argv[0] if sys.argv else ""
     module = getattr(getattr(main, "__spec__", None), "name", None) or ""

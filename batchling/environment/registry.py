@@ -1,4 +1,4 @@
-"""The providers of a scope: built in, installed by others, set up by the environment, given by the caller."""
+"""The providers of a scope: built in, installed by other packages, set up by the environment, passed by the caller."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from batchling.providers.base import Adjustable, Provider
 _log = logging.getLogger(__name__)
 
 GROUP = "batchling.providers"
-"""The entry point group of other packages' providers."""
+"""The entry point group for providers from other packages."""
 
 
 def providers(given: object = None) -> dict[str, Provider]:
-    """Every provider that a scope knows, by name; `given` ones replace others of their name.
+    """Every provider that a scope knows, by name; `given` ones replace others with the same name.
 
-    Raises `OptionError` for what is no provider.
+    Raises `OptionError` for what is not a provider.
     """
     found = {**PROVIDERS, **installed(), **_from_environment()}
     if given is not None:
@@ -40,7 +40,7 @@ def providers(given: object = None) -> dict[str, Provider]:
 
 
 def _renewing(provider: Provider) -> Provider:
-    """The provider, with a source of fresh tokens if it is a cloud's and was given none."""
+    """The provider, with a source of fresh tokens if it belongs to a cloud and has none yet."""
     source = SOURCES.get(provider.facts.cloud)
     if source is None or provider.renew is not None or not is_dataclass(provider):
         return provider
@@ -49,12 +49,12 @@ def _renewing(provider: Provider) -> Provider:
 
 @lru_cache(maxsize=1)
 def installed() -> Mapping[str, Provider]:
-    """The providers of other packages. One that cannot be loaded is left out, with a warning."""
+    """The providers from other packages. One that cannot be loaded is left out, with a warning."""
     found: dict[str, Provider] = {}
     for entry in entry_points(group=GROUP):
         try:
             provider = entry.load()
-        except Exception as fault:  # a package of somebody else's
+        except Exception as fault:  # it is another package's code
             _log.warning("batchling: provider %s cannot be loaded (%s)", entry.name, outline(fault))
             continue
         if _is_provider(provider):
@@ -62,15 +62,15 @@ def installed() -> Mapping[str, Provider]:
             found[provider.name] = provider
         else:
             _log.warning(
-                "batchling: entry point %s is not a provider: it lacks what batchling.providers.base.Provider has",
+                "batchling: entry point %s is not a provider: it lacks attributes of batchling.providers.base.Provider",
                 entry.name,
             )
     return found
 
 
 def _announce(entry: EntryPoint, name: str, found: Mapping[str, Provider]) -> None:
-    """Say so when an installed package takes the place of a provider that there is already: calls, prompts and
-    credentials go through its code."""
+    """Log a warning if an installed package replaces an existing provider: calls, prompts and credentials go through
+    its code."""
     if name in PROVIDERS or name in found:
         _log.warning(
             "batchling: package %s replaces the provider %s: its calls, with their credentials, go through that "
@@ -92,7 +92,7 @@ def setting_variables() -> tuple[str, ...]:
 
 
 def _from_environment() -> dict[str, Provider]:
-    """Those that variables of the environment set up, as it describes them."""
+    """The providers that environment variables set up, as those describe them."""
     found: dict[str, Provider] = {}
     for name, provider in PROVIDERS.items():
         if isinstance(provider, Adjustable):

@@ -1,12 +1,12 @@
-"""The way to a provider that the environment describes: for calls of which no client of the program is known.
+"""The way to a provider as the environment describes it, for calls that belong to no known client of the program.
 
-It holds for jobs that another process collects, and for what a client leaves open.
+It applies to jobs that another process collects, and to what a client leaves open.
 """
 
 from __future__ import annotations
 
 import base64
-import fnmatch  # noqa: F401  # urllib imports it when it first asks macOS or Windows
+import fnmatch  # noqa: F401  # urllib imports it when it first reads the settings of macOS or Windows
 import ipaddress
 import logging
 import os
@@ -27,7 +27,7 @@ try:
 except ImportError:
     _certifi = None
 else:
-    _certifi = certifi.where()  # here, since it imports what it needs to find its file
+    _certifi = certifi.where()  # called here, since it imports what it needs to find its file
 
 try:
     import truststore
@@ -44,14 +44,15 @@ _BUNDLES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-"""Where Linux distributions and BSDs keep the system's bundle: a Python that was built elsewhere does not know."""
+"""Where Linux distributions and BSDs keep the system's bundle. A Python that was built elsewhere does not know this."""
 
 
 def way_to(url: str) -> Way:
-    """How the environment says that this URL is reached, when asked: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY (also
-    with networks, 10.0.0.0/8) in either case, or the settings of macOS and Windows; and, for https, `trust`.
+    """How to reach this URL according to the environment at this moment: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY
+    (which may contain networks, 10.0.0.0/8) in upper or lower case, or the settings of macOS and Windows; and, for
+    https, `trust`.
 
-    Raises `ValueError` when the proxy's address cannot be read. Any thread.
+    Raises `ValueError` if the proxy's address cannot be read. Any thread.
     """
     parts = urlsplit(url)
     tls = trust() if parts.scheme == "https" else None
@@ -91,16 +92,17 @@ def _proxy(address: str) -> Proxy:
 
 
 def trust() -> ssl.SSLContext:
-    """Whom we trust where no client of the program says it: the operating system's store, certifi's bundle, and what
-    SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE name. All of them together.
+    """Whom we trust if no client of the program decides it: the operating system's store, certifi's bundle, and what
+    SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE name, all of them together.
 
     The libraries differ: httpx2 (openai 3) and aiohttp use the system's store or SSL_CERT_*, httpx 0.28 certifi or
-    SSL_CERT_*, requests certifi or the other two variables. Which of them a program used is not known here, and what it
-    reached has to be reached; a narrower choice would leave paid results where they are. A program that trusts fewer
-    says so to its client, and that is what its own calls and ours for them go by. Certificates are checked as httpx2
-    does, without the stricter form of Python 3.13, which rejects the CAs of many companies.
+    SSL_CERT_*, requests certifi or the other two variables. We do not know here which of them a program used, and must
+    be able to reach what it reached; a narrower choice would leave paid results uncollected. A program that trusts
+    fewer authorities configures its client that way, and this applies to its own calls and to ours on their behalf.
+    Certificates are checked as httpx2 does it, without the stricter mode of Python 3.13, which rejects the CAs of many
+    companies.
 
-    One context for each setting of the variables, made when first asked for. Any thread.
+    There is one context for each setting of the variables, created on first use. Any thread.
     """
     return _trust(*map(os.environ.get, _VARIABLES))
 
@@ -122,7 +124,7 @@ def _system() -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if sys.platform == "win32":
         context.load_default_certs()
-    # By name: `load_default_certs` would read SSL_CERT_* instead of the system's store.
+    # The paths are given explicitly: `load_default_certs` would read SSL_CERT_* instead of the system's store.
     paths = ssl.get_default_verify_paths()
     known = (paths.openssl_cafile, paths.openssl_capath, *_BUNDLES, _certifi)
     for path in dict.fromkeys(os.path.realpath(path) for path in known if path and os.path.exists(path)):

@@ -1,7 +1,7 @@
-"""Installs what intercepts: the one place where hook types are listed.
+"""Installs the hooks. This is the only list of hook types.
 
-A library that the program does not import is not imported by us: it is patched when the program first does, and again
-whenever it is imported once more or reloaded.
+batchling does not import a library that the program does not import: it patches the library when the program first
+imports it, and again whenever it is reimported or reloaded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _applied: dict[tuple[type, str], Patch] = {}
 def install_hooks() -> None:
     """Patch the HTTP libraries and the standard library's threads. Idempotent; thread-safe.
 
-    Outside an open scope the patched methods behave, and cost, as before.
+    Outside an open scope, the patched methods behave as before, at the same cost.
     """
     global _installed
     with _lock:
@@ -49,12 +49,12 @@ def install_hooks() -> None:
             _apply(patch)
         loaded = [name for name in _HOOKS if name in sys.modules]
     for name in loaded:
-        # Waits for a thread that is importing it right now.
+        # If a thread is importing it right now, this waits for it.
         _patch(name, import_module(name))
 
 
 def uninstall_hooks() -> None:
-    """Restore the libraries as they were. Open scopes intercept nothing from then on. Thread-safe."""
+    """Restore the libraries. From then on, open scopes intercept nothing. Thread-safe."""
     global _installed
     with _lock:
         _installed = False
@@ -78,7 +78,7 @@ def _patch(name: str, library: ModuleType) -> None:
 
 
 def _apply(patch: Patch) -> None:
-    # By class, not by name: after httpx2.alias_httpx() both names are one library.
+    # By class, not by name: after httpx2.alias_httpx(), both names refer to the same library.
     if patch.place not in _applied:
         _applied[patch.place] = patch
         patch.apply()

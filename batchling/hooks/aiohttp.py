@@ -1,13 +1,12 @@
-"""The hook of aiohttp: a call is decided where it asks its connector for a connection, `BaseConnector.connect`.
+"""The hook of aiohttp. It decides about a call when the call requests a connection, in `BaseConnector.connect`.
 
-There the request is final: session headers, base URL, parameters, cookies and JSON are merged, the program's
+By then the request is final: session headers, base URL, parameters, cookies and JSON are merged, and the program's
 middlewares have run. An answered call gets a connection without a network (`batchling.hooks.wireless`), so the library
-itself writes the request, parses our answer, and builds its response. A call that is let pass goes on from where it
-stands.
+itself writes the request, parses our answer, and builds its response. A call that is let through simply continues.
 
-aiohttp's limit on the total time runs around all that, so `ClientSession._request` is patched as well, to lift it from
-a call that a scope may take; when the call is let pass it is set again, for what is left of it. Converts and asks;
-holds no policy.
+aiohttp's limit on the total time covers all of this, so `ClientSession._request` is patched as well: it lifts the limit
+from a call that a scope may take. If the call is let through, the limit is set again, to the time that is left. The
+hook converts and queries; it holds no policy.
 """
 
 from __future__ import annotations
@@ -31,29 +30,29 @@ from batchling.hooks.wireless import connection
 from batchling.system.gate import Gate, RealTime, current, ourselves
 
 _YEARS = 3e8
-"""Seconds that no call takes."""
+"""Seconds; longer than any call takes."""
 
-OWN_CONNECTOR = "a connector of the program's own"
+OWN_CONNECTOR = "the program's own connector"
 
 _CONNECTING = ("_create_connection", "_create_direct_connection", "_create_proxy_connection", "_wrap_create_connection")
-"""What a connector overrides that reaches servers in its own way."""
+"""The methods that a connector overrides if it reaches servers in its own way."""
 
 
 class _Lift:
-    """The limit on the total time of one call, in seconds, lifted until the call is let pass; None or 0 is no limit."""
+    """One call's limit on its total time, in seconds, lifted until the call is let through; None or 0: no limit."""
 
     def __init__(self, total: float | None) -> None:
         self.far = _YEARS + (total or 0.0)
-        """What aiohttp is told instead; the object itself says whose limit it is."""
+        """The limit passed to aiohttp instead; the identity of this object shows whose limit it is."""
         self.waited = 0.0
-        """Seconds spent on waiting for a batch, which do not count."""
+        """Seconds spent waiting for a batch, which do not count."""
         self.met = False
-        """Whether the call has come to a connector that asks us."""
+        """Whether the call has reached a connector that we have patched."""
         self._total = total
         self._since = time.monotonic()
 
     def set_again(self, timer: Any) -> Callable[[], object]:
-        """Have aiohttp's timer end the call when what is left of its time is over; how to take that back."""
+        """Have aiohttp's timer end the call when its remaining time is up; return a function that undoes this."""
         if not self._total:
             return lambda: None
         left = self._total - (time.monotonic() - self._since - self.waited)
@@ -90,7 +89,7 @@ def patches(aiohttp: ModuleType) -> list[Patch]:
     async def connect(wrapped: Any, connector: Any, args: Any, kwargs: Any) -> Any:
         native, limits = _asked(*args, **kwargs)
         lift = _lifted.get()
-        if lift is not None and limits.total is not lift.far:  # that of a call around this one
+        if lift is not None and limits.total is not lift.far:  # it belongs to an enclosing call
             lift = None
         if lift is not None:
             lift.met = True
@@ -120,13 +119,13 @@ def patches(aiohttp: ModuleType) -> list[Patch]:
 
 
 def to_request(native: Any, body: bytes) -> Request:
-    """Ours from a finished ClientRequest and its body."""
+    """Convert a finished ClientRequest and its body to our `Request`."""
     headers = tuple((name.lower(), value) for name, value in native.headers.items())
     return Request(native.method.upper(), str(native.url), headers, body)
 
 
 def way_of(aiohttp: Any, connector: Any, native: Any) -> Way | str:
-    """How a connector reaches a server; or why nobody else can go that way."""
+    """How a connector reaches a server, or why batchling cannot reach it the same way."""
     if isinstance(connector, aiohttp.UnixConnector):
         return Way(uds=connector.path)
     if not isinstance(connector, aiohttp.TCPConnector) or _connects_itself(aiohttp, connector):
@@ -134,7 +133,7 @@ def way_of(aiohttp: Any, connector: Any, native: Any) -> Way | str:
     if connector._get_fingerprint(native) is not None:
         return "a certificate pinned by its fingerprint"
     if getattr(native, "server_hostname", None) is not None:
-        return "its own server name (SNI)"
+        return "a custom server name (SNI)"
     local = getattr(connector, "_local_addr_infos", None)
     return Way(
         connector._get_ssl_context(native),
@@ -165,8 +164,8 @@ def _proxy(native: Any) -> Proxy:
 
 
 def _wanted(session: Any, method: str, str_or_url: Any, **_: Any) -> tuple[Gate, str, str] | None:
-    """The scope that may take this call, its method and its URL, as far as can be told before it is finished; None for
-    every other, and for bad arguments, which are aiohttp's to refuse."""
+    """The scope that may take this call, with the method and the URL as far as they are known before the request is
+    finished. None for every other call, and for invalid arguments, which aiohttp itself rejects."""
     gate = current()
     if gate is None or ourselves.get():
         return None
@@ -178,7 +177,7 @@ def _wanted(session: Any, method: str, str_or_url: Any, **_: Any) -> tuple[Gate,
 
 
 def _ask(aiohttp: Any, connector: Any, native: Any, *, limited: bool) -> Future[Response] | None:
-    """The future answer of a request; None when it goes real time. `limited` says that its total limit still holds."""
+    """The future answer of a request, or None if it goes real time. `limited`: its total time limit still applies."""
     url = str(native.url)
     gate = gate_for(native.method, url)
     if gate is None:
@@ -196,7 +195,7 @@ def _ask(aiohttp: Any, connector: Any, native: Any, *, limited: bool) -> Future[
 
 
 def _body(aiohttp: Any, native: Any) -> bytes | str:
-    """The body of a request, or why it cannot be looked at without using it up."""
+    """The body of a request, or why it cannot be read without consuming it."""
     if "content-encoding" in native.headers:
         return "compressed body"
     if "expect" in native.headers:
@@ -204,7 +203,7 @@ def _body(aiohttp: Any, native: Any) -> bytes | str:
     body = getattr(native, "body", b"")
     if isinstance(body, aiohttp.MultipartWriter):
         return "multipart"
-    # BytesPayload and its children hold their bytes in `_value`; before 3.13 plain bytes were kept as such.
+    # BytesPayload and its subclasses hold their bytes in `_value`; before 3.13, plain bytes were kept as they were.
     held = body if isinstance(body, bytes) else getattr(body, "_value", None)
     return bytes(held) if isinstance(held, bytes | bytearray | memoryview) else "streaming upload"
 
@@ -214,7 +213,7 @@ def _asked(native: Any, traces: Any = None, timeout: Any = None) -> tuple[Any, A
 
 
 def _limits(aiohttp: Any, session: Any, kwargs: dict[str, Any]) -> Any:
-    """The limits that hold for a call, as aiohttp finds them out."""
+    """The limits that apply to a call, determined as aiohttp does it."""
     limits = kwargs.get("timeout", sentinel := aiohttp.helpers.sentinel)
     if limits is sentinel:
         return session._timeout

@@ -1,4 +1,4 @@
-"""Our response as the wire would have carried it: what the hooks of all libraries build their own from."""
+"""Our response as it would have come over the wire. The hooks build each library's own response from this."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from http import HTTPStatus
 from batchling.core.model import Response
 
 _FRAMING = frozenset({"connection", "content-encoding", "content-length", "keep-alive", "transfer-encoding"})
-"""Headers about the bytes of a message that the caller never sees."""
+"""Headers that describe how a message was transferred, which the caller never sees."""
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _LONGEST = 4_096
-"""Bytes of a header value: clients refuse an answer for 8 KiB."""
+"""Bytes of a header value: clients reject a response with 8 KiB."""
 _MOST = 64
-"""Headers that are passed on: clients refuse an answer for 100."""
+"""Headers that are passed on: clients reject a response with 100."""
 _UNFIT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def status_of(response: Response) -> int:
-    """The status, which comes from a provider's row: what HTTP cannot carry as an answer is 502."""
+    """The status from the provider's row, or 502 if HTTP cannot carry it as the status of a response."""
     return response.status if 200 <= response.status <= 999 else HTTPStatus.BAD_GATEWAY
 
 
 def reason_of(status: int) -> str:
-    """The usual words for a status; empty when there are none."""
+    """The usual phrase for a status, or an empty string."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -34,7 +34,7 @@ def reason_of(status: int) -> str:
 
 
 def headers_of(response: Response) -> list[tuple[bytes, bytes]]:
-    """The headers of the answer, with its length and, where the provider gave none, the date of now."""
+    """The headers of the response, with its length and, if the provider gave no date, the current one."""
     found = [
         (name.encode(), _bytes(value))
         for name, value in response.headers[:_MOST]
@@ -47,7 +47,7 @@ def headers_of(response: Response) -> list[tuple[bytes, bytes]]:
 
 
 def _bytes(value: str) -> bytes:
-    """A value as it came: headers are read as Latin-1, and what a row has in its place is UTF-8."""
+    """A value as it was received: real headers are read as Latin-1, those in a row as UTF-8."""
     try:
         return value.encode("latin-1")
     except UnicodeEncodeError:
@@ -65,7 +65,7 @@ def _date(seconds: int) -> bytes:
 
 
 def wire(response: Response) -> bytes:
-    """The whole answer in HTTP/1.1."""
+    """The whole response in HTTP/1.1."""
     status = status_of(response)
     head = [f"HTTP/1.1 {status} {reason_of(status)}".encode()]
     head += [name + b": " + value for name, value in headers_of(response)]

@@ -1,5 +1,5 @@
-"""The hook of botocore, and thereby of boto3: it reports the calls to Bedrock, which no batch can carry, and lets all
-pass. The hook of urllib3 below it would see a connection that is not urllib3's, and take it for a mock."""
+"""The hook of botocore, and so of boto3. It reports the calls to Bedrock, which cannot be batched, and lets all calls
+through. Without it, the urllib3 hook below would see a connection that is not urllib3's and take it for a mock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from batchling.hooks.gate import gate_for
 from batchling.hooks.patching import Patch
 from batchling.system.gate import ourselves
 
-_REASON = "boto3's signed calls fit into no batch"
+_REASON = "boto3's signed calls cannot be batched"
 
 
 def patches(httpsession: ModuleType) -> list[Patch]:

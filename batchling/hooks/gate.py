@@ -1,4 +1,4 @@
-"""What a hook asks: does the scope of this call want it, and where is the answer."""
+"""The questions that a hook has: does the scope want this call, and where is the answer?"""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from batchling.core.model import Request, Response
 from batchling.core.way import Way
 from batchling.system.gate import Gate, current, open_gates, ourselves
 
-OWN_TRANSPORT = "a transport of the program's own"
+OWN_TRANSPORT = "the program's own transport"
 REPLACED = "a mock or a recorder has replaced the network"
 
 
 def gate_for(method: str, url: str) -> Gate | None:
-    """The gate that wants this call, or None: the request is to be left exactly as it is.
+    """The gate that wants this call. None: leave the request exactly as it is.
 
-    A wanted call that runs outside every open scope is noted as a bypass of those scopes.
+    If an open scope would want a call that runs outside every scope, the call is recorded there as a bypass.
     """
     if ourselves.get():
         return None
@@ -32,10 +32,10 @@ def gate_for(method: str, url: str) -> Gate | None:
 
 
 class Mark:
-    """A wanted call on its way through a transport of the program's own, until a hook below meets it.
+    """A wanted call on its way through the program's own transport, until it reaches a hook below.
 
-    Another call that the transport makes meanwhile, for a token or a moderation, is not taken for it: that one has
-    another path and another body.
+    The transport may make other calls in the meantime, for a token or a moderation. They are not mistaken for this one,
+    since their path and body differ.
     """
 
     __slots__ = ("_body", "_path", "met", "method", "url")
@@ -48,24 +48,24 @@ class Mark:
         self.met: bool = False
 
     def meet(self, url: str, body: bytes | None) -> None:
-        """A hook has this call in hand."""
+        """Record that a hook has received a call. It is this one if its path or its body is the same."""
         if urlsplit(url).path == self._path or (body and body == self._body):
             self.met = True
 
 
 marked: ContextVar[Mark | None] = ContextVar("batchling_marked", default=None)
-"""The call for which a transport of the program's own runs."""
+"""The call for which the program's own transport is running."""
 
 
 def offer(gate: Gate, request: Request, way: Way | None) -> Future[Response] | None:
-    """Give a wanted request to its gate: its future, or None when it goes real time."""
+    """Pass a wanted request to its gate. Returns its future, or None if it goes real time."""
     if (mark := marked.get()) is not None:
         mark.meet(request.url, request.body)
     return gate.submit(request, way)
 
 
 def refuse(gate: Gate, method: str, url: str, reason: str) -> None:
-    """Let a wanted call go real time, for a reason that its hook has seen."""
+    """Let a wanted call go real time, for a reason that its hook has found."""
     if (mark := marked.get()) is not None:
         mark.meet(url, None)
     gate.bypass(method, url, reason)

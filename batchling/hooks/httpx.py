@@ -1,10 +1,10 @@
-"""The hook of httpx and of httpx2, sync and async: the library is an argument.
+"""The hook of httpx and httpx2, sync and async; the library is an argument.
 
-A call is decided at the library's own network transport, `HTTPTransport.handle_request`: every transport of the
-program has run by then, with its retries, tokens, rewriting and caches, and sees our answer; in-process transports
-(`MockTransport`, `ASGITransport`, `WSGITransport`) never get there. `Client._transport_for_url` is patched as well, for
-URLs that a scope wants and transports of the program's own: a call for which one of these meets no hook of ours is
-reported. Timeouts live below, so an answered call has none. Converts and asks; holds no policy.
+It decides about a call in the library's own network transport, `HTTPTransport.handle_request`. By then all of the
+program's transports have run, with their retries, tokens, rewriting and caches, and they see our answer. In-process
+transports (`MockTransport`, `ASGITransport`, `WSGITransport`) never get there. `Client._transport_for_url` is patched
+as well, for URLs that a scope wants and the program's own transports: if such a call reaches none of our hooks, it is
+reported. Timeouts apply further down, so an answered call has none. The hook converts and queries; it holds no policy.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from batchling.hooks.waiting import wait, wait_async
 from batchling.system.gate import RealTime, current, ourselves
 
 _CORES = ("httpcore", "httpcore2")
-"""What httpx and httpx2 send with."""
+"""The packages that httpx and httpx2 use for sending."""
 
 
 def patches(library: ModuleType) -> list[Patch]:
-    """What to patch in `library`, which is httpx or speaks its API."""
+    """What to patch in `library`, which is httpx or has the same API."""
 
     def handle(wrapped: Any, transport: Any, args: Any, kwargs: Any) -> Any:
         native = args[0] if args else kwargs["request"]
@@ -68,14 +68,14 @@ def patches(library: ModuleType) -> list[Patch]:
 
 
 def to_request(native: Any, url: str) -> Request:
-    """Ours from the library's request, whose body is held as bytes; `url` is its URL as text."""
+    """Convert the library's request, whose body is held as bytes, to our `Request`; `url` is its URL as text."""
     encoding = native.headers.encoding
     headers = tuple((name.lower().decode(encoding), value.decode(encoding)) for name, value in native.headers.raw)
     return Request(native.method.upper(), url, headers, native.read())
 
 
 def to_native(library: Any, response: Response) -> Any:
-    """The library's response, unread and open, as its own transports return one."""
+    """The library's response, unread and open, as its own transports return it."""
     status = status_of(response)
     return library.Response(
         status,
@@ -86,7 +86,7 @@ def to_native(library: Any, response: Response) -> Any:
 
 
 class _AnsweringPool:
-    """What the library's network transports need of a pool of httpcore. It holds one answer."""
+    """The part of an httpcore pool that the library's network transports need. It holds one answer."""
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer
@@ -99,8 +99,8 @@ class _AnsweringPool:
 
 
 def answering(kind: Any, library: Any, response: Response) -> Any:
-    """A network transport without a network, for one answer: whoever has wrapped the library's own before us, to trace
-    it, sees the call and the answer pass."""
+    """A network transport without a network, for one answer. A tracer that wrapped the library's transport before us
+    still sees the call and the answer."""
     native = to_native(library, response)
     transport = kind.__new__(kind)
     transport._pool = _AnsweringPool(
@@ -112,11 +112,11 @@ def answering(kind: Any, library: Any, response: Response) -> Any:
 
 
 _ways: WeakKeyDictionary[Any, Way] = WeakKeyDictionary()
-"""The way of each pool that was met: thousands of calls wait with the same one."""
+"""The way of each pool seen so far: thousands of waiting calls share the same one."""
 
 
 def way_of(transport: Any) -> Way | None:
-    """How one of the library's network transports reaches a server; None when it does not show that."""
+    """How one of the library's network transports reaches a server; None if that cannot be seen."""
     pool: Any = getattr(transport, "_pool", None)
     if not hasattr(pool, "_ssl_context"):
         return None
@@ -147,7 +147,7 @@ def _proxy(pool: Any) -> Proxy | None:
 
 
 def _unreadable(library: Any, native: Any) -> str | None:
-    """Why the body cannot be looked at without using it up; None when it can."""
+    """Why the body cannot be read without consuming it; None if it can."""
     if isinstance(native.stream, library.ByteStream):
         return None
     is_form = native.headers.get("content-type", "").startswith("multipart/")
@@ -155,17 +155,17 @@ def _unreadable(library: Any, native: Any) -> str | None:
 
 
 def _unsendable(native: Any, request: Request) -> str | None:
-    """Why nobody else can send this request; None when anybody can."""
+    """Why batchling cannot send this request itself; None if it can."""
     for name, value in request.headers:
         if name == "content-encoding":
             return "compressed body"
         if name == "content-type" and value.startswith("multipart/"):
             return "multipart"
-    return "its own server name (SNI)" if "sni_hostname" in native.extensions else None
+    return "a custom server name (SNI)" if "sni_hostname" in native.extensions else None
 
 
 def _is_replaced(library: Any, transport: Any, wrapped: Any) -> bool:
-    """Whether what is below us is not the network: in a test with a mock, no batch may be submitted."""
+    """Whether the layer below is not the network: in a test with a mock, no batch may be submitted."""
     if not is_of((library.__name__,), wrapped):
         return True
     kind = type(getattr(transport, "_pool", None))
@@ -173,7 +173,7 @@ def _is_replaced(library: Any, transport: Any, wrapped: Any) -> bool:
 
 
 def _ask(library: Any, transport: Any, native: Any, wrapped: Any) -> Any:
-    """The future answer of a request; None when it goes real time."""
+    """The future answer of a request, or None if it goes real time."""
     url = str(native.url)
     gate = gate_for(native.method, url)
     if gate is None:
@@ -188,17 +188,18 @@ def _ask(library: Any, transport: Any, native: Any, wrapped: Any) -> Any:
 
 
 def _following(library: Any, ours: list[Patch]) -> Any:
-    """The wrapper of `_transport_for_url`: the program's own object, but for a wanted URL and a transport that may end
-    anywhere: one of the program's own, or any at all once another library is in the place of one of `ours`."""
+    """The wrapper of `_transport_for_url`. It returns the program's own object, except if the URL is wanted and the
+    transport may lead anywhere: the program's own, or any at all once another library has replaced one of `ours`."""
     in_process = (library.MockTransport, library.ASGITransport, library.WSGITransport)
     networks = (library.HTTPTransport, library.AsyncHTTPTransport)
     own: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
     ends_here: WeakSet[Any] = WeakSet()
-    """Transports that have ended in a hook: what one of them answers without is its own affair, a cache's say."""
+    """Transports that have led to a hook before. If one answers without a hook, from a cache for example, that is its
+    own business."""
     follower, async_follower = _followers(library, ends_here)
 
     def is_own(kind: type) -> bool:
-        """Whether the program has a say in how this kind of transport handles a request."""
+        """Whether the program's own code affects how this kind of transport handles a request."""
         if (known := own.get(kind)) is None:
             names = ("handle_request", "handle_async_request")
             owner = next((each for each in kind.__mro__ if any(name in each.__dict__ for name in names)), None)
@@ -226,7 +227,7 @@ def _is_test_client(transport: Any) -> bool:
 
 
 def _followers(library: Any, ends_here: WeakSet[Any]) -> tuple[type, type]:
-    """Our two transports around one of the program's, for one request each."""
+    """Our two transports, which wrap one of the program's for one request."""
 
     class Follower:
         def __init__(self, inner: Any) -> None:
@@ -239,7 +240,7 @@ def _followers(library: Any, ends_here: WeakSet[Any]) -> tuple[type, type]:
             return Mark(native.method, str(native.url), None if _unreadable(library, native) else native.read())
 
         def _look_back(self, mark: Mark) -> None:
-            with suppress(TypeError):  # a transport that cannot be held in a set
+            with suppress(TypeError):  # a transport that is not hashable
                 if mark.met:
                     ends_here.add(self._inner)
                 elif self._inner in ends_here:

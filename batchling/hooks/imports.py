@@ -1,6 +1,6 @@
-"""Tells when a module has been imported: each time, also after it was dropped from `sys.modules` or reloaded.
+"""Reports when a module has been imported: every time, even after it was removed from `sys.modules` or reloaded.
 
-wrapt's post-import hooks run once for each name.
+wrapt's post-import hooks run only once per name.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 
 class ImportWatcher(MetaPathFinder):
-    """Calls `imported(name, module)` after each import of one of these modules, in the thread that imports it. It finds
-    modules by asking the other finders. Thread-safe."""
+    """Calls `imported(name, module)` after each import of one of these modules, in the importing thread. It finds
+    modules through the other finders. Thread-safe."""
 
     def __init__(self, names: Collection[str], imported: Callable[[str, ModuleType], None]) -> None:
         self._names = frozenset(names)
@@ -24,19 +24,19 @@ class ImportWatcher(MetaPathFinder):
         self._asking = threading.local()
 
     def start(self) -> None:
-        """Begin to watch. Idempotent."""
+        """Start watching. Idempotent."""
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
 
     def stop(self) -> None:
-        """Watch no longer. Idempotent."""
+        """Stop watching. Idempotent."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """What the others find, with a loader that tells; None for every other module."""
+        """The spec that the other finders return, with a loader that reports to us; None for every other module."""
         if name not in self._names or getattr(self._asking, "name", None) == name:
             return None
         self._asking.name = name
@@ -59,7 +59,7 @@ class ImportWatcher(MetaPathFinder):
 
 
 class _TellingLoader:
-    """Another loader, in all but that it tells when it has done its work, and is gone after that."""
+    """Stands in for another loader, reports when the module is loaded, and then removes itself."""
 
     def __init__(self, loader: Any, loaded: Callable[[ModuleType], None]) -> None:
         self._loader = loader

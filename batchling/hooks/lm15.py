@@ -1,7 +1,7 @@
-"""The hook of lm15, the socket client that dspy 3.4 carries along: it only reports.
+"""The hook of lm15, the socket client that dspy 3.4 bundles. It only reports.
 
-lm15 does its own HTTP for the big providers, below every library that we patch. Its calls go real time; a scope that
-would have wanted them says so.
+lm15 does its own HTTP for the big providers, below every library that we patch. Its calls go real time, and a scope
+that would have wanted them reports that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a method of somebody else's class is replaced, so that it sleeps at no cost and can be put back."""
+"""Replaces a method of another library's class, at no cost while inactive and so that it can be restored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FunctionWrapper: Any = wrapt.FunctionWrapper  # generic since wrapt 2, for type
 
 
 class _Wrapper(_FunctionWrapper):  # type: ignore[misc]
-    """One that may be called as a plain function too, as by those who took it out of the class's `__dict__` (pook)."""
+    """A wrapper that works as a plain function too, for code that takes it from the class's `__dict__` (pook)."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not args:
@@ -28,8 +28,8 @@ class _Wrapper(_FunctionWrapper):  # type: ignore[misc]
 class Patch:
     """One method of one class, wrapped by `wrapper(wrapped, instance, args, kwargs)` while a scope is open.
 
-    One that is not `vital` only makes the report better. A wrapper whose arguments are headers and bodies lets go of
-    them when it ends: a traceback with locals would show them.
+    A patch that is not `vital` only improves the report. A wrapper whose arguments are headers and bodies drops them
+    when it ends: a traceback with locals would show them.
     """
 
     def __init__(self, owner: type, name: str, wrapper: Callable[..., Any], *, vital: bool = True) -> None:
@@ -41,14 +41,14 @@ class Patch:
         self._active = False
 
     def apply(self) -> None:
-        """Put the wrapper in place. A library that has no such method is left alone, with a warning."""
+        """Put the wrapper in place. If the library has no such method, log a warning and change nothing."""
         owner, name = self.place
         original = owner.__dict__.get(name)
         if original is None:
             if not self._vital:
                 return
             _log.warning(
-                "batchling: %s.%s has no %s in this version: its calls go real time, at full price. "
+                "batchling: this version of %s.%s has no %s: its calls go real time, at full price. "
                 "Please report this, with the version of the library.",
                 owner.__module__,
                 owner.__name__,
@@ -61,18 +61,18 @@ class Patch:
         setattr(owner, name, self._ours)
 
     def remove(self) -> None:
-        """Restore the original. Under somebody else's later wrapper ours stays, asleep for good."""
+        """Restore the original. If another library has wrapped ours since, ours stays, permanently inactive."""
         owner, name = self.place
         self._active = False
         if self._ours is not None and owner.__dict__.get(name) is self._ours:
             setattr(owner, name, self._original)
 
     def beneath(self, instance: Any) -> Any:
-        """What is below us, as a method of `instance`."""
+        """The method below ours, bound to `instance`."""
         return self._original.__get__(instance, self.place[0])
 
     def is_outermost(self) -> bool:
-        """Whether nobody has put a wrapper, or a mock, in our place since."""
+        """Whether no wrapper or mock has been put in our place since."""
         owner, name = self.place
         return owner.__dict__.get(name) is self._ours
 
@@ -81,7 +81,7 @@ class Patch:
 
 
 def is_of(packages: Collection[str], function: Any) -> bool:
-    """Whether the code of a function is one of these packages' own: a mock has put nothing in its place. A wrapt
-    wrapper, as tracing libraries use, passes for what it wraps; one by `functools.wraps` does not, VCR.py's say."""
+    """Whether a function's code belongs to one of these packages, so no mock has replaced it. A wrapt wrapper, as used
+    by tracing libraries, counts as what it wraps; one made with `functools.wraps`, such as VCR.py's, does not."""
     module: str = getattr(function, "__globals__", {}).get("__name__", "")
     return module.partition(".")[0] in packages

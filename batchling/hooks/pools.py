@@ -1,6 +1,6 @@
-"""The hook of `multiprocessing.pool.ThreadPool`, whose workers may be older than the scope that hands them work.
+"""The hook of `multiprocessing.pool.ThreadPool`, whose workers may be older than the scope that gives them work.
 
-As with `ThreadPoolExecutor`, a job runs in the scope of the code that submitted it. Pools of processes are left alone.
+As with `ThreadPoolExecutor`, a task runs in the scope of the code that submitted it. Process pools are not touched.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from batchling.hooks.threads import run_with
 from batchling.system.gate import current
 
 _SUBMITTING = ("apply_async", "_map_async", "imap", "imap_unordered")
-"""Methods whose first argument is what to run; all others end in one of them."""
+"""Methods whose first argument is what to run; all others call one of these."""
 
 
 def patches(pools: ModuleType) -> list[Patch]:

@@ -1,6 +1,6 @@
-"""The hook of multiprocessing: it reports the first process that starts inside a scope and does not know of it.
+"""The hook of multiprocessing. It reports the first process that is started inside a scope but does not inherit it.
 
-A forked child has a copy of its parent's memory, and with it the scope. A process that starts fresh (spawn, forkserver,
+A forked child has a copy of its parent's memory, including the scope. A process that starts fresh (spawn, forkserver,
 loky) has no scope.
 """
 
@@ -28,7 +28,7 @@ def patches(process: ModuleType) -> list[Patch]:
 
 
 def _start_method(child: Any) -> str:
-    """How a process will start: by its class, or as multiprocessing is set."""
+    """How a process will start: according to its class, or to multiprocessing's setting."""
     method = getattr(child, "_start_method", None)
     if method is None:
         from multiprocessing import get_start_method
@@ -38,5 +38,5 @@ def _start_method(child: Any) -> str:
 
 
 def _is_manager(child: Any) -> bool:
-    """Whether it only holds objects for others: `multiprocessing.Manager()`."""
+    """Whether the process only holds objects for others: `multiprocessing.Manager()`."""
     return getattr(getattr(child, "_target", None), "__module__", "") == "multiprocessing.managers"

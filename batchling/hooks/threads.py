@@ -1,8 +1,8 @@
-"""Carries the active scope into worker threads: a context variable alone does not reach them (Python 3.11 to 3.13).
+"""Passes the active scope on to worker threads: a context variable alone does not reach them (Python 3.11 to 3.13).
 
-Only our own variables are carried. A pool's worker gets the scope of the code that submitted the job, for the time of
-the job, and not that of the code that happened to start the worker. A thread of its own remembers the scope that it
-was started in; what it runs is left alone.
+Only our own variables are passed on. While a pool's worker runs a task, it has the scope of the code that submitted the
+task, not of the code that happened to start the worker. A standalone thread remembers the scope in which it was
+started; the function that it runs is not wrapped.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from batchling.system.gate import Gate, active, current, lend
 
 
 def patches() -> list[Patch]:
-    """What to patch in the standard library. `ThreadPoolExecutor.map` and `loop.run_in_executor` submit too."""
-    # gevent puts a subclass in the place of Thread, which has no `start` of its own.
+    """What to patch in the standard library. `ThreadPoolExecutor.map` and `loop.run_in_executor` use `submit` too."""
+    # gevent replaces Thread by a subclass that has no `start` of its own.
     thread = next(kind for kind in threading.Thread.__mro__ if "start" in kind.__dict__)
     return [Patch(ThreadPoolExecutor, "submit", _submit), Patch(thread, "start", _start)]
 
@@ -38,8 +38,8 @@ def run_with(gate: Gate | None, mark: Mark | None, function: Callable[..., Any],
 
 
 def _submit(wrapped: Any, executor: Any, args: Any, kwargs: Any) -> Any:
-    # Without arguments it raises the library's own TypeError; and what goes to another interpreter (Python 3.14) has to
-    # be what it was.
+    # Without arguments, it raises the library's own TypeError. What goes to another interpreter (Python 3.14) must not
+    # be changed.
     if not args or type(executor).__name__ == "InterpreterPoolExecutor":
         return wrapped(*args, **kwargs)
     return wrapped(run_with, current(), marked.get(), *args, **kwargs)
@@ -54,8 +54,8 @@ def _start(wrapped: Any, thread: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _end_in_silence(thread: Any) -> None:
-    """Have a thread whose call was detached end without a traceback: the scope has said what goes on, and one for each
-    of a thousand threads would bury it (and can abort CPython when daemon threads print at its end)."""
+    """Let a thread whose call was detached end without a traceback. The scope has already reported what keeps running,
+    and a thousand tracebacks would bury that (and can abort CPython if daemon threads print while it shuts down)."""
     told = thread.__dict__.get("_invoke_excepthook")
     if told is not None:
 

@@ -1,10 +1,10 @@
-"""The hook of urllib3, 1.26 and 2, and thereby of requests.
+"""The hook of urllib3, 1.26 and 2, and so of requests.
 
-A call is decided where the pool makes it on a connection, `HTTPConnectionPool._make_request`: adapters, sessions,
-redirects and retries are above and see our answer as one from the network. An answered call is made on a connection
-without a network (`batchling.hooks.wireless`), so the response, its cookies and its end are the library's own. The
-tunnel through a proxy, which urllib3 opens before that, waits until the call is let pass. Converts and asks; holds no
-policy.
+It decides about a call where the pool makes it on a connection, in `HTTPConnectionPool._make_request`. Adapters,
+sessions, redirects and retries are above that, and see our answer as one from the network. An answered call is made on
+a connection without a network (`batchling.hooks.wireless`), so the library itself handles the response, its cookies and
+its end. urllib3 opens a tunnel through a proxy earlier; that is postponed until the call is let through. The hook
+converts and queries; it holds no policy.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from batchling.hooks.wireless import AnsweringSocket
 from batchling.system.gate import Gate, RealTime, current, ourselves
 
 _TALKING = ("connect", "request", "getresponse")
-"""What a connection overrides that does not talk to a server, or in its own way."""
+"""The methods that a connection overrides if it does not talk to a server, or does so in its own way."""
 
 _reasons: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 _TUNNEL = "_batchling_tunnel"
-"""The attribute of a connection whose tunnel is yet to be opened."""
+"""The attribute of a connection whose tunnel has not been opened yet."""
 
 _wanted: ContextVar[bool] = ContextVar("batchling_wanted", default=False)
-"""Whether the call that a pool is about to make may be answered, so that no tunnel is needed."""
+"""Whether the call that a pool is about to make may be answered here, without a tunnel."""
 
 
 def patches(connectionpool: ModuleType) -> list[Patch]:
@@ -71,7 +71,7 @@ def patches(connectionpool: ModuleType) -> list[Patch]:
                 except RealTime:
                     pass
                 else:
-                    # The connection of the pool stays as it is, and goes back into it with the end of the answer.
+                    # The pool's own connection stays as it is, and returns to the pool when the answer ends.
                     made = pools.HTTPConnection(pool.host, pool.port)
                     made.sock = AnsweringSocket(answer)
                     made.is_verified = True
@@ -90,20 +90,20 @@ def patches(connectionpool: ModuleType) -> list[Patch]:
 
 
 def to_request(method: str, url: str, headers: Any, body: bytes | str | None) -> Request:
-    """Ours from the arguments of a pool; `url` is absolute."""
+    """Convert the arguments of a pool to our `Request`; `url` is absolute."""
     pairs = tuple((_text(name).lower(), _text(value)) for name, value in (headers or {}).items())
     return Request(method.upper(), url, pairs, body.encode() if isinstance(body, str) else bytes(body or b""))
 
 
 def way_of(pool: Any) -> Way | str:
-    """How a pool reaches its server; or why nobody else can go that way."""
+    """How a pool reaches its server, or why batchling cannot reach it the same way."""
     options: Mapping[str, Any] = getattr(pool, "conn_kw", {})
     if not type(pool).__module__.startswith("urllib3."):
-        return "connections of the program's own"
+        return "the program's own connections"
     if getattr(pool, "assert_fingerprint", None):
         return "a certificate pinned by its fingerprint"
     if getattr(pool, "assert_hostname", None) or options.get("server_hostname"):
-        return "its own server name (SNI)"
+        return "a custom server name (SNI)"
     source = options.get("source_address")
     return Way(
         _tls(pool, options) if pool.scheme == "https" else None,
@@ -138,7 +138,7 @@ def _context(
     trusts: bool,
     names: bool,
 ) -> ssl.SSLContext:
-    """One for all pools with these settings: reading a bundle takes longer than a call."""
+    """One context for all pools with these settings: reading a bundle takes longer than a call."""
     context = ssl.create_default_context(cafile=ca_file, capath=ca_folder)
     context.check_hostname = trusts and names
     if not trusts:
@@ -165,7 +165,7 @@ def _proxy(pool: Any, socks: Mapping[str, Any] | None) -> Proxy | None:
 def _ask(
     pool: Any, conn: Any, method: str, url: str, timeout: Any = None, body: Any = None, headers: Any = None, **_: Any
 ) -> Future[Response] | None:
-    """The future answer of a request; None when it goes real time."""
+    """The future answer of a request, or None if it goes real time."""
     url = _absolute(pool, url)
     gate = gate_for(method.upper(), url)
     if gate is None:
@@ -182,7 +182,7 @@ def _wants(gate: Gate, pool: Any, method: str, url: str, *_: Any, **__: Any) -> 
 
 
 def _replaced(conn: Any) -> str:
-    """Why no other connection does what this one does; empty when it is one of the library's."""
+    """Why no other connection can replace this one; empty if it is one of the library's."""
     kind = type(conn)
     if (known := _reasons.get(kind)) is None:
         known = _reasons[kind] = "" if all(_is_native(kind, name) for name in _TALKING) else REPLACED
@@ -190,13 +190,13 @@ def _replaced(conn: Any) -> str:
 
 
 def _is_native(kind: type, name: str) -> bool:
-    # By the class that has the method, since tracing libraries replace it in http.client itself.
+    # Judged by the class that defines the method, since tracing libraries replace it in http.client itself.
     owner = next((each for each in kind.__mro__ if name in each.__dict__), None)
     return owner is None or owner.__module__.partition(".")[0] in ("urllib3", "http")
 
 
 def _unreadable(headers: Any, body: Any) -> str:
-    """Why the request cannot be looked at without using it up; empty when it can."""
+    """Why the request cannot be read without consuming it; empty if it can."""
     if not isinstance(body, bytes | bytearray | str | None):
         return "streaming upload"
     names = {_text(name).lower(): value for name, value in (headers or {}).items()}
@@ -206,7 +206,7 @@ def _unreadable(headers: Any, body: Any) -> str:
 
 
 def _open_tunnel(pool: Any, conn: Any, tunnel: Any) -> None:
-    """Prepare a connection through a proxy, late, with the errors that urllib3 makes of its failure."""
+    """Open the postponed tunnel through a proxy; a failure raises the same errors as in urllib3."""
     try:
         tunnel()
     except OSError as fault:
@@ -215,7 +215,7 @@ def _open_tunnel(pool: Any, conn: Any, tunnel: Any) -> None:
 
 
 def _absolute(pool: Any, url: str) -> str:
-    if not url.startswith("/"):  # a call by way of a plain proxy
+    if not url.startswith("/"):  # a call through a plain proxy
         return url
     usual = {"http": 80, "https": 443}.get(pool.scheme)
     port = "" if pool.port in (None, usual) else f":{pool.port}"

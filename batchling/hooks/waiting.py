@@ -1,7 +1,7 @@
 """How an intercepted call waits for its answer: in a thread, or on asyncio or trio without blocking the loop.
 
-A caller that stops waiting (Ctrl-C, a cancelled task, its own time limit) cancels the future, which withdraws
-the request as long as it was not submitted.
+A caller that stops waiting (Ctrl-C, a cancelled task, its own time limit) cancels the future, which withdraws the
+request if it has not been submitted yet.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from anyio.lowlevel import current_token
 
 T = TypeVar("T")
 F = TypeVar("F")
-"""What one loop's tasks wait on."""
+"""The type that the tasks of a loop wait on."""
 
 
 def wait(future: Future[T]) -> T:
-    """Block this thread until the future is done; its result, or what it raises."""
+    """Block this thread until the future is done; return its result, or raise its exception."""
     try:
         return future.result()
     except BaseException:
@@ -33,7 +33,7 @@ def wait(future: Future[T]) -> T:
 
 
 async def wait_async(future: Future[T]) -> T:
-    """Await the future on this task's event loop, asyncio's or trio's; its result, or what it raises."""
+    """Await the future on this task's event loop (asyncio or trio); return its result, or raise its exception."""
     waker, native = _waker()
     done = waker.flag(native)
     future.add_done_callback(lambda _: waker.wake(done))
@@ -46,26 +46,26 @@ async def wait_async(future: Future[T]) -> T:
 
 
 class _Waker(Generic[F]):
-    """Raises flags on one event loop: one call into the loop serves all that are due until it comes.
+    """Raises flags on one event loop. One call into the loop serves all flags that are due by the time it runs.
 
-    It keeps neither the loop nor, since flags know their loop, a flag alive: a program may use and drop one loop after
-    the other. What is due belongs to the loop, which holds it until it has run.
+    It does not keep the loop alive, nor any flag, since flags refer to their loop: a program may use and drop one loop
+    after another. The loop owns the queue of due flags and holds it until it has been processed.
     """
 
     _SOON: str
-    """The method by which other threads call into the loop. Looked up each time: uvloop's are no methods that a
-    weak reference could hold."""
+    """The method that other threads use to call into the loop. Looked up each time, since uvloop's methods cannot be
+    held by a weak reference."""
 
     def __init__(self, loop: Any) -> None:
         self._loop = ref(loop)
         self._due: Callable[[], deque[F] | None] = _nothing
 
     def flag(self, loop: Any) -> F:
-        """A flag that is not raised yet."""
+        """A new flag, not raised yet."""
         raise AssertionError("each kind of loop has its own flags")
 
     def set(self, flag: F) -> None:
-        """Raise a flag, on the loop itself."""
+        """Raise a flag. Called on the loop itself."""
         raise AssertionError("each kind of loop has its own flags")
 
     def wake(self, flag: F) -> None:
@@ -75,16 +75,16 @@ class _Waker(Generic[F]):
         if due is not None:
             due.append(flag)
             if self._due is current:
-                # The loop has not begun with these.
+                # The loop has not started on these.
                 return
-            # It may have finished: it is called once more.
+            # It may have finished, so it is called once more.
         else:
             due = deque([flag])
-            # Two threads may both come here: each calls, and one call is superfluous.
+            # Two threads may get here at once: each calls, and one of the calls is superfluous.
             self._due = ref(due)
         if (loop := self._loop()) is None:
             return
-        # Nobody is left to be woken when the loop is closed, or trio's run is over.
+        # When the loop is closed or trio's run is over, there is nobody left to wake.
         with suppress(RuntimeError):
             getattr(loop, self._SOON)(self._set_all, due)
 
@@ -99,7 +99,7 @@ def _nothing() -> None:
 
 
 class _AsyncioWaker(_Waker["asyncio.Future[None]"]):
-    """A bare future is a third of the cost of an event, and half of our callers' time is spent here."""
+    """Uses bare futures: they cost a third of an event, and half of our callers' time is spent here."""
 
     _SOON = "call_soon_threadsafe"
 
@@ -115,7 +115,7 @@ class _AsyncioWaker(_Waker["asyncio.Future[None]"]):
 
 
 class _AnyioWaker(_Waker[anyio.Event]):
-    """For every other event loop: trio's."""
+    """For every other event loop, which means trio's."""
 
     _SOON = "run_sync_soon"
 

@@ -1,7 +1,7 @@
-"""Connections without a network: the library writes its request into them and reads our answer, as from a socket.
+"""Connections without a network: the library writes its request to them and reads our answer, as from a socket.
 
-So the library's own code parses the answer, keeps cookies, feeds its streams, reports progress, and knows the end of
-the body, in each of its releases.
+So in each of its releases, the library's own code parses the answer, keeps cookies, feeds its streams, reports progress
+and detects the end of the body.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from io import BytesIO
 from typing import Any
 
 _PIECE = 65_536
-"""Bytes of an answer that are handed over at once; in between the library may ask for a pause."""
+"""Bytes of an answer that are delivered at once; between two pieces, the library may pause reading."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
 class AnsweringSocket:
-    """What http.client needs of a socket. It takes any request, and holds one answer."""
+    """The part of a socket that http.client needs. It accepts any request and holds one answer."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
@@ -40,17 +40,17 @@ class AnsweringSocket:
 
 
 def connection(aiohttp: Any, native: Any, answer: bytes) -> Any:
-    """A connection of aiohttp for one request, which has this answer."""
+    """An aiohttp connection for one request, with this answer."""
     loop = asyncio.get_running_loop()
     protocol = aiohttp.client_proto.ResponseHandler(loop)
     protocol.connection_made(_AnsweringTransport(loop, protocol, answer))
-    # Never kept for another request.
+    # Never reused for another request.
     protocol.force_close()
     return aiohttp.connector.Connection(_Nobody(), native.connection_key, protocol, loop)
 
 
 class _Nobody:
-    """The connector of connections that no connector counts."""
+    """Stands in for the connector: no real connector counts these connections."""
 
     force_close = False
 
@@ -59,7 +59,7 @@ class _Nobody:
 
 
 class _AnsweringTransport(asyncio.Transport):
-    """Hears a request to its end, then delivers the answer, in pieces and with pauses as asked for."""
+    """Takes in a whole request, then delivers the answer in pieces, pausing on demand."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, protocol: Any, answer: bytes) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class _AnsweringTransport(asyncio.Transport):
         self._rest = memoryview(answer)
         self._head = b""
         self._missing: int | None = None
-        """Bytes of the request that are still to come; None before the end of its headers, -1 for chunks."""
+        """Bytes of the request still to come; None before the end of its headers, -1 if it is chunked."""
         self._paused = False
         self._closing = False
 

@@ -1,7 +1,7 @@
-"""Tells a program's own callables what happens in a scope, without their being able to slow or break it.
+"""Reports what happens in a scope to a program's own callables, which cannot slow it down or break it.
 
-Each has a queue and a daemon thread, which is started by the first thing to tell. A forked child begins with an empty
-queue and a thread of its own.
+Each callable has a queue and a daemon thread, which is started for the first item in the queue. A forked child starts
+with an empty queue and its own thread.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Call = Callable[[Event], object]
 
 @runtime_checkable
 class Observer(Protocol):
-    """A callable that also wants to see each call where it is made."""
+    """A callable that also sees each call where it is made."""
 
     def begin(self, call: Arrival) -> Callable[[int], object]:
-        """A call was made: in the caller's thread, before it waits. What this returns is called on the callable's own
-        thread when the call is over, with the time of that in nanoseconds of the Unix clock."""
+        """Called when a call is made, in the caller's thread, before it waits. The function that this returns is called
+        on the callable's own thread when the call is over, with that time in nanoseconds of the Unix clock."""
 
 
 class Listener:
@@ -47,18 +47,18 @@ class Listener:
         _alive.add(self)
 
     def after_fork(self) -> None:
-        """Start again: events that were queued before the fork are delivered by the parent."""
+        """Reset: the parent delivers the events that were queued before the fork."""
         self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._starting = threading.Lock()
         self._running = False
         self._closed = False
 
     def tell(self, event: Event) -> None:
-        """Have the callable called with an event."""
+        """Queue a call of the callable with an event."""
         self._post(partial(self._call, event))
 
     def begin(self, call: Arrival) -> None:
-        """Let an `Observer` look at a call that begins, in its caller's thread."""
+        """Let an `Observer` see a call that begins, in its caller's thread."""
         if not isinstance(self._call, Observer):
             return
         try:
@@ -69,7 +69,7 @@ class Listener:
             call.add_done_callback(lambda _: self._post(partial(over, time.time_ns())))
 
     def flush(self) -> Future[None]:
-        """Done when the callable has been told all there is by now."""
+        """A future that is done when the callable has received everything queued so far."""
         told: Future[None] = Future()
         if self._running or not self._queue.empty():
             self._queue.put(partial(resolve, [told], None))
@@ -78,7 +78,7 @@ class Listener:
         return told
 
     def close(self) -> Future[None]:
-        """As `flush`; then the thread ends, and nothing is told any more."""
+        """Like `flush`; after that, the thread ends and nothing more is delivered."""
         self._closed = True
         told = self.flush()
         self._queue.put(None)
@@ -94,7 +94,7 @@ class Listener:
                     thread = threading.Thread(
                         target=self._run, args=(self._queue,), name="batchling-events", daemon=True
                     )
-                    # As the engine's thread: a scope is nothing that a listener's own calls are in.
+                    # Outside of scopes, like the engine's thread: a listener's own calls belong to no scope.
                     outside().run(thread.start)
                     self._running = True
 
@@ -102,7 +102,7 @@ class Listener:
         while (work := queue.get()) is not None:
             try:
                 work()
-            except BaseException:  # an exit that a listener asks for would end its thread alone
+            except BaseException:  # if a listener exits, that would only end its thread
                 self._complain()
 
     def _complain(self) -> None:
@@ -116,7 +116,7 @@ class Listener:
 
 
 class Listeners:
-    """All callables of a scope."""
+    """All of a scope's callables."""
 
     def __init__(self, calls: Iterable[Call] = ()) -> None:
         self._all = tuple(Listener(call) for call in calls)
@@ -125,21 +125,21 @@ class Listeners:
         return bool(self._all)
 
     def tell(self, event: Event) -> None:
-        """Have each called with an event. Never blocks."""
+        """Queue a call of each callable with an event. Never blocks."""
         for listener in self._all:
             listener.tell(event)
 
     def begin(self, call: Arrival) -> None:
-        """Let those that are `Observer`s look at a call that begins, in its caller's thread."""
+        """Let those that are `Observer`s see a call that begins, in its caller's thread."""
         for listener in self._all:
             listener.begin(call)
 
     def flush(self) -> Future[None]:
-        """Done when each has been told all there is by now."""
+        """A future that is done when each callable has received everything queued so far."""
         return _all_of([listener.flush() for listener in self._all])
 
     def close(self) -> Future[None]:
-        """As `flush`; then nothing is told any more."""
+        """Like `flush`; after that, nothing more is delivered."""
         return _all_of([listener.close() for listener in self._all])
 
 

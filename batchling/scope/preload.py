@@ -1,9 +1,9 @@
-"""Imports what the engine's threads are going to need, in the threads of callers.
+"""Imports what the engine's threads will need, in the threads of callers.
 
-No thread of ours imports a module. While it does, others find half of the module in `sys.modules`, and libraries look
-there: openai 3 asks `sys.modules["httpx"]` for the errors that it handles. What our own calls need is imported with
-`batchling.engine.sender`. What only some scopes need, and no other library looks for, is imported by their first call,
-in its caller's thread, too: the live display, the library of a cloud (see `api.batchify`).
+Our own threads never import a module. During an import, other threads find a partial module in `sys.modules`, and
+libraries look there: openai 3 looks in `sys.modules["httpx"]` for the errors that it handles. What our own calls need
+is imported with `batchling.engine.sender`. What only some scopes need, and no other library looks for, is imported by
+their first call, also in its caller's thread: the live display, the library of a cloud (see `api.batchify`).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from batchling.money import prices
 _ALWAYS = (
     "batchling.engine.sender",
     "certifi",
-    # A pool of threads, and what an exception in one looks like in a log.
+    # For a pool of threads, and for logging an exception in one.
     "concurrent.futures.thread",
     "linecache",
     "tokenize",
     "traceback",
 )
 _IF_THERE = ("socksio",)
-"""What those import late, if it is installed."""
+"""Modules that those import late, if they are installed."""
 
 
 brought: set[str] = set()
-"""Libraries that are hooked and that the program had not imported when we did."""
+"""Hooked libraries that the program had not imported when we imported them."""
 
 
 def engine() -> None:
@@ -40,5 +40,5 @@ def engine() -> None:
     for name in _IF_THERE:
         with suppress(ImportError):
             import_module(name)
-    # It brings httpx2 along, for which openai 2 and 3 look in each of their calls, in whatever thread.
+    # This imports httpx2, which openai 2 and 3 look for in each of their calls, in any thread.
     prices.load()

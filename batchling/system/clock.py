@@ -1,8 +1,8 @@
-"""The clock that the engine goes by: the machine's, whatever clock the program shows itself.
+"""The clock that the engine uses: the machine's, whatever clock the program itself sees.
 
-Tests freeze the time of a program (freezegun): they put functions of their own into the module `time` and into every
-loaded module that has its functions. An engine that used those would wait forever. These functions come from a copy
-of the module that nobody else can see.
+Tests freeze a program's time (freezegun): they put their own functions into the module `time` and into every loaded
+module that uses its functions. An engine that used those would wait forever. These functions come from a copy of the
+module that nobody else can see.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _clock = _copied()
 time: Callable[[], float] = _clock.time
 """Seconds of the Unix clock."""
 monotonic: Callable[[], float] = _clock.monotonic
-"""Seconds of a clock that never goes back; good for differences alone."""
+"""Seconds of a clock that never goes back; only useful for differences."""
 sleep: Callable[[float], None] = _clock.sleep
-"""Blocks this thread for so many seconds."""
+"""Blocks this thread for a number of seconds."""
 
 
 if sys.platform == "win32":
 
     class Loop(asyncio.ProactorEventLoop):
-        """An event loop whose timers go by this clock."""
+        """An event loop whose timers use this clock."""
 
         def time(self) -> float:
             """Seconds of the monotonic clock."""
@@ -47,7 +47,7 @@ if sys.platform == "win32":
 else:
 
     class Loop(asyncio.SelectorEventLoop):
-        """An event loop whose timers go by this clock."""
+        """An event loop whose timers use this clock."""
 
         def time(self) -> float:
             """Seconds of the monotonic clock."""

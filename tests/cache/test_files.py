@@ -91,7 +91,7 @@ def test_a_damaged_record_costs_one_batch_and_is_set_aside(
         store = FileStore(str(tmp_path))
 
     assert (holder(store, "x"), holder(store, "y")) == (None, B2)
-    assert "passed over" in caplog.text
+    assert "the file is ignored" in caplog.text
     assert (tmp_path / "batches" / f"{B1}.json").read_bytes() == document
     store.claim(draft(B3, "z"))
     assert (tmp_path / "batches" / f"{B1}.json.damaged").read_bytes() == document

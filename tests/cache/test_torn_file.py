@@ -65,7 +65,7 @@ def test_what_cannot_be_set_aside_is_passed_over(tmp_path: Path, caplog: pytest.
         assert store.claim(draft(B3, "x")).theirs == {"x": B1}
 
     assert (holder(store, "x"), holder(store, "y")) == (B1, B2)
-    assert caplog.text.count("passed over") == 1
+    assert caplog.text.count("the file is ignored") == 1
     assert damaged.read_bytes() == b"{"
 
 
@@ -89,7 +89,7 @@ def test_a_newer_record_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptur
     store = FileStore(str(tmp_path))
     assert store.load(B1) is None
     assert store.claim(draft(B3, "z")).record is not None
-    assert ["is newer than this batchling reads" in record.getMessage() for record in caplog.records] == [True]
+    assert ["is newer than this batchling can read" in record.getMessage() for record in caplog.records] == [True]
 
 
 def test_a_folder_deleted_under_a_store_is_forgotten_and_made_again(tmp_path: Path) -> None:

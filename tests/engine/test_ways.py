@@ -208,7 +208,7 @@ def test_a_certificate_for_another_host_gets_other_words(name: str, provider_ser
 def test_tls_where_there_is_none(provider_server: ProviderServer) -> None:
     fault = fault_of(provider_server.url.replace("http:", "https:"))
     assert (fault.final, fault.acted) == (True, False)
-    assert str(fault).startswith("no TLS with 127.0.0.1 (")
+    assert str(fault).startswith("TLS with 127.0.0.1 failed (")
 
 
 # What cannot arrive goes real time, at once.
@@ -379,7 +379,7 @@ def test_a_wall_behind_a_create_call_is_waited_out(
         finally:
             await sender.close()
 
-    with pytest.raises(raised, match="no TLS with"):
+    with pytest.raises(raised, match=r"TLS with .* failed"):
         asyncio.run(run())
 
 
@@ -476,7 +476,7 @@ def test_a_proxy_that_wants_a_login(
             with pytest.raises(RealTime):
                 future.result(20)
         assert time.monotonic() - started < 10
-        words = f"the proxy at 127.0.0.1:{front.port} wants a login (407)"
+        words = f"the proxy at 127.0.0.1:{front.port} requires a login (407)"
         assert [each.reason for each in heard if isinstance(each, events.Bypassed)] == [words]
     assert words in caplog.text
     assert "secret-word" not in caplog.text
@@ -577,7 +577,7 @@ def test_socks(provider_server: ProviderServer, scheme: str) -> None:
         for way in (unknown, wrong):
             fault = fault_of(INSIDE, way)
             assert fault.final
-            assert str(fault) == f"the proxy at 127.0.0.1:{front.port} does not take the login, or wants one"
+            assert str(fault) == f"the proxy at 127.0.0.1:{front.port} does not accept the login, or requires one"
     assert set(socks.asked) == {b"llm.internal.example"}
 
 

@@ -303,7 +303,7 @@ def test_connectors_that_only_the_program_has_go_real_time(gate: RecordingGate, 
     with pytest.raises(aiohttp.ClientConnectionError):
         run(post("http://llm.invalid/v1/answer"), connector=lambda: aiohttp.TCPConnector(resolver=Names()))
 
-    assert gate.bypassed == [("answer", "a connector of the program's own")] * 2
+    assert gate.bypassed == [("answer", "the program's own connector")] * 2
     assert gate.requests == []
 
 
@@ -314,7 +314,7 @@ def test_a_connector_that_never_asks_us_is_reported(gate: RecordingGate, echo: s
 
     assert b"/v1/answer" in run(post(f"{echo}/v1/answer"), connector=Mine)
 
-    assert gate.bypassed == [("answer", "a connector of the program's own")]
+    assert gate.bypassed == [("answer", "the program's own connector")]
 
 
 def test_a_session_closes_quietly_after_answers(gate: RecordingGate) -> None:

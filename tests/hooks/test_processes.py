@@ -85,4 +85,4 @@ def test_calls_by_botocore_are_reported_and_go_their_way(
     report = capsys.readouterr().err
     assert "1 went real time" in report
     assert "bedrock-runtime.us-east-1.amazonaws.com/model/m/converse" in report
-    assert "boto3's signed calls fit into no batch" in report
+    assert "boto3's signed calls cannot be batched" in report

@@ -190,7 +190,7 @@ def _read(bundle: Path) -> ssl.SSLContext:
     ("settings", "reason"),
     [
         ({"assert_fingerprint": "aa" * 20}, "a certificate pinned by its fingerprint"),
-        ({"assert_hostname": "other.example"}, "its own server name (SNI)"),
+        ({"assert_hostname": "other.example"}, "a custom server name (SNI)"),
     ],
 )
 def test_ways_that_only_the_program_can_go(gate: RecordingGate, settings: dict[str, Any], reason: str) -> None:
@@ -208,7 +208,7 @@ def test_connections_of_the_programs_own_go_real_time(gate: RecordingGate) -> No
     with Mine("127.0.0.1", 9, retries=False) as pool, pytest.raises(urllib3.exceptions.HTTPError):
         pool.request("POST", "/v1/answer", body=b"{}")
 
-    assert gate.bypassed == [("answer", "connections of the program's own")]
+    assert gate.bypassed == [("answer", "the program's own connections")]
 
 
 def test_a_call_that_its_scope_lets_go_of_is_sent(gate: RecordingGate) -> None:

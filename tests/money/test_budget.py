@@ -60,7 +60,7 @@ def test_the_cut_is_exact(provider_server: ProviderServer, extra: float, sent: i
     refused = next(answer for answer in answers if answer.status_code == 402)
     assert refused.headers["x-should-retry"] == "false"
     assert refused.json()["error"]["code"] == "batchling_budget"
-    assert "of the budget of $" in refused.json()["error"]["message"]
+    assert "budget is left" in refused.json()["error"]["message"]
 
 
 def test_true_cost_frees_room(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,7 +89,7 @@ def test_a_bomb(server: tuple[str, type[Handler]], name: str, rows: bool) -> Non
     kept: list[int] = []
     tracemalloc.start()
     try:
-        with pytest.raises(NetworkFault, match=r"more than|too large|again and again"):
+        with pytest.raises(NetworkFault, match=r"more than|too large|too many times"):
             send(Call(Request("GET", url), rows=rows), kept if rows else None)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -144,7 +144,7 @@ def test_what_trickles_in_has_an_end(
         "create": Call(Request("POST", url, (), b"{}"), repeatable=False),
         "upload": Call(Request("POST", url), (b"a", b"b")),
     }[kind]
-    with pytest.raises(NetworkFault, match="took too long for its answer") as caught:
+    with pytest.raises(NetworkFault, match="took too long to answer") as caught:
         send(call, [] if kind == "rows" else None)
     assert caught.value.acted
 
@@ -162,5 +162,5 @@ def test_a_slow_line_goes_on(server: tuple[str, type[Handler]], monkeypatch: pyt
 def test_a_layer_too_many() -> None:
     for said in ("gzip, gzip", "identity, gzip, br", "gzip"):
         decoder(said)
-    with pytest.raises(ValueError, match="again and again"):
+    with pytest.raises(ValueError, match="too many times"):
         decoder("gzip, x-gzip, deflate")

@@ -62,7 +62,7 @@ def test_somebody_elses_folder_is_refused_and_untouched(tmp_path: Path, files: d
     for words in COMMANDS if files is FOREIGN else (["jobs"], ["cache", "prune", "--older-than", "1m"]):
         done = run(tmp_path, *words)
         assert done.returncode != 0
-        assert "no cache that batchling has made" in done.stderr
+        assert "not a cache made by batchling" in done.stderr
         assert "Traceback" not in done.stderr
     Footprints(str(tmp_path), "p").write(("a", "b", "c"), [])
     with pytest.raises(RefusedFolder, match="not empty"), pytest.MonkeyPatch.context() as patch:

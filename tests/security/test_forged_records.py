@@ -73,7 +73,7 @@ def test_an_edited_record_is_set_aside(
     for words in (["jobs", "--refresh"], ["collect", "--once"], ["cancel", "--all", "--yes"], ["show", left.id]):
         done = run(*words, **keys)
         assert left.id in done.stderr, done
-        assert "passed over" in done.stderr
+        assert "the file is ignored" in done.stderr
         assert KEY not in done.stdout + done.stderr
     assert stranger.calls() == []
     assert len(provider_server.calls()) == calls
