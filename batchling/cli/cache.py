@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from batchling import jobs
 from batchling.cli.arguments import plain
-from batchling.cli.tables import count, say, size
+from batchling.cli.tables import say
 from batchling.core.lifecycle import Phase
 from batchling.core.text import described
+from batchling.display.text import count, size
 from batchling.errors import ScriptError
 
 _USAGE = "cache [prune --older-than 30d]"

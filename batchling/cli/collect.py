@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from batchling import jobs
 from batchling.cli.arguments import plain
 from batchling.cli.jobs import one
-from batchling.cli.tables import count, say
+from batchling.cli.tables import say
 from batchling.core.lifecycle import Phase
 from batchling.display import cancelling
 from batchling.display.plain import log
+from batchling.display.text import count
 from batchling.errors import ScriptError
 from batchling.jobs import Ending, Result, Standing
 

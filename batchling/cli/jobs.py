@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from batchling.cli.arguments import plain
-from batchling.cli.tables import count, money, progress, say, short_ids, show_table, span, table_of
+from batchling.cli.tables import money, progress, say, short_ids, show_table, table_of
 from batchling.core.lifecycle import Phase
 from batchling.core.text import described
+from batchling.display.text import count, duration
 from batchling.errors import ScriptError
 from batchling.jobs import Standing, listing, matching, refresh
 
@@ -77,7 +78,7 @@ def _notes(found: Sequence[Standing], now: float, *, asked: bool) -> list[str]:
         )
     told = [standing.progress.asked_at for standing in found if standing.is_open and standing.progress is not None]
     if any(standing.is_open for standing in found) and not asked:
-        oldest = f" (as of {span(now - min(told))} ago)" if told else ""
+        oldest = f" (as of {duration(int(max(0.0, now - min(told))))} ago)" if told else ""
         lines.append(f"From the cache folder{oldest}; --refresh asks the providers.")
     return ["", *lines] if lines else []
 

@@ -1,4 +1,4 @@
-"""How jobs are shown to people: times, counts, money, and the table of jobs."""
+"""How batches are shown in a terminal: lines, and the table of batches."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.text import Text
 
 from batchling.core.lifecycle import Phase
 from batchling.core.text import printable
+from batchling.display.text import duration, usd
 from batchling.jobs import Standing
 
-_UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
 _STYLES = {"running": "cyan", "planned": "cyan", "left": "yellow", "ended": "green", "dead": "red"}
 _SHORTEST = 10
 _PIPED = 1_000
@@ -42,19 +42,11 @@ def say(line: str, *, error: bool = False) -> None:
     print(printable(line), file=sys.stderr if error else sys.stdout, flush=True)
 
 
-def span(seconds: float) -> str:
-    """A duration in its largest unit: `3 d`, `5 h`, `12 min`, `40 s`."""
-    for unit, length in _UNITS:
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
-
-
 def until(moment: float | None, now: float) -> str:
     """The time left until a moment; empty when it is unknown."""
     if moment is None:
         return ""
-    return span(moment - now) if moment > now else "past"
+    return duration(int(moment - now)) if moment > now else "past"
 
 
 def money(standing: Standing) -> str:
@@ -62,24 +54,7 @@ def money(standing: Standing) -> str:
     cost = standing.record.cost
     if cost is None:
         return ""
-    if cost.paid is None:
-        return "unknown"
-    return f"${cost.paid:,.2f}" if cost.paid >= 1 or cost.paid == 0 else f"${cost.paid:.4f}"
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """A number with its noun."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def size(number: int) -> str:
-    """Bytes in a suitable unit."""
-    value, unit = float(number), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1_000:
-            break
-        value, unit = value / 1_000, larger
-    return f"{value:,.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
+    return "unknown" if cost.paid is None else usd(cost.paid)
 
 
 def progress(standing: Standing) -> str:
@@ -122,7 +97,7 @@ def table_of(standings: Sequence[Standing], names: dict[str, str], now: float) -
             Text(printable(record.target.provider)),
             Text(printable(record.target.model)),
             progress(standing),
-            span(now - record.created_at),
+            duration(int(max(0.0, now - record.created_at))),
             until(standing.expires_at, now) if standing.is_open else "",
             money(standing),
         )

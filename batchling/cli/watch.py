@@ -9,7 +9,8 @@ from datetime import datetime
 
 from batchling import jobs
 from batchling.cli.arguments import plain
-from batchling.cli.tables import count, progress, say, short_ids, table_of
+from batchling.cli.tables import progress, say, short_ids, table_of
+from batchling.display.text import count
 from batchling.jobs import Standing
 
 _SECONDS = 1.0

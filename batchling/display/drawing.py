@@ -15,7 +15,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from batchling.core.text import printable
-from batchling.display.progress import Row, View, duration, roughly
+from batchling.display.progress import Row, View
+from batchling.display.text import duration, roughly, usd
 
 MOST_ROWS = 8
 """The most queues that are drawn; the others are folded into one line."""
@@ -120,7 +121,7 @@ def _parts(view: View) -> list[tuple[int, Text | None]]:
     cost = view.cost
     money = ""
     if cost.answers and cost.paid is not None:
-        money = _dollars(cost.paid) + (f", {_dollars(cost.saved)} saved" if cost.saved else "")
+        money = usd(cost.paid) + (f", {usd(cost.saved)} saved" if cost.saved else "")
     return [
         (0, told),
         (3, _some(failed, f"{failed:,} failed", "red")),
@@ -129,7 +130,7 @@ def _parts(view: View) -> list[tuple[int, Text | None]]:
         (6, _some(batches > 1, f"{over:,} of {batches:,} batches over")),
         (8, _some(cost.input + cost.output, f"{_short(cost.input + cost.output)} tokens")),
         (5, _some(money, money)),
-        (1, Text(duration(view.elapsed))),
+        (1, Text(duration(int(view.elapsed)))),
         (2, None if view.left is None else Text(f"about {roughly(view.left)} left", "cyan")),
     ]
 
@@ -151,10 +152,10 @@ def _number(value: int) -> str:
 
 def _columns(now: float) -> list[_Column]:
     def expiry(row: Row) -> str:
-        return "" if row.expires_at is None or row.finished else duration(max(0.0, row.expires_at - now))
+        return "" if row.expires_at is None or row.finished else duration(int(max(0.0, row.expires_at - now)))
 
     def money(row: Row) -> str:
-        return _dollars(row.cost.paid) if row.cost.answers and row.cost.paid is not None else ""
+        return usd(row.cost.paid) if row.cost.answers and row.cost.paid is not None else ""
 
     def standing(row: Row) -> str:
         return state(row) if row.left is None or row.note else f"{roughly(row.left)} left"
@@ -272,10 +273,6 @@ def _clip(line: Text, width: int, signs: Signs) -> Text:
         line.right_crop(len(line) - len(set_cell_size(line.plain, width - cell_len(signs.cut))))
         line.append(signs.cut)
     return line
-
-
-def _dollars(amount: float) -> str:
-    return "<$0.01" if 0 < amount < 0.005 else f"${amount:,.2f}"
 
 
 def _short(number: int) -> str:

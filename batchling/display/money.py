@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from batchling.core.cost import Cost
 from batchling.core.estimate import METHOD
 from batchling.core.receipt import Receipt
-from batchling.display.text import count, table
+from batchling.display.text import count, table, usd
 
 
 def estimate_table(receipt: Receipt) -> list[str]:
@@ -55,13 +53,6 @@ def money_line(receipt: Receipt) -> str:
         else:
             parts.append(f"unknown price for model {model}")
     return "; ".join(parts)
-
-
-def usd(amount: float) -> str:
-    """An amount for people: to the cent, and small ones to two significant digits."""
-    if amount == 0 or abs(amount) >= 0.995:
-        return f"${amount:,.2f}"
-    return f"${amount:.{max(2, 1 - math.floor(math.log10(abs(amount))))}f}"
 
 
 def cells(cost: Cost) -> tuple[str | int, ...]:

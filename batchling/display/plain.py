@@ -11,7 +11,8 @@ from batchling.core import events
 from batchling.core.model import Target
 from batchling.core.text import printable
 from batchling.display.hints import Hints
-from batchling.display.progress import Progress, duration, roughly, view
+from batchling.display.progress import Progress, view
+from batchling.display.text import duration, roughly
 
 _log = logging.getLogger("batchling")
 

@@ -12,10 +12,7 @@ from dataclasses import dataclass, field
 
 from batchling.core import events
 from batchling.core.cost import Cost
-from batchling.core.model import Target
-
-Queue = tuple[str, str, str]
-"""(provider, endpoint, model)"""
+from batchling.display.tally import Queue, Tallies, Tally
 
 _POINTS = 30
 """Polls from which a rate is computed."""
@@ -58,17 +55,13 @@ class _Batch:
 
 
 @dataclass(slots=True)
-class _Queue:
-    """What happened to the requests of one queue."""
+class _Queue(Tally):
+    """`batches` are those that this scope waited for, whoever submitted them."""
 
     asked: int = 0
-    answered: int = 0
-    failed: int = 0
-    cached: int = 0
     batches: int = 0
     over: int = 0
     note: str = ""
-    cost: Cost = field(default_factory=Cost)
     running: dict[str, _Batch] = field(default_factory=dict)
 
 
@@ -78,35 +71,35 @@ class Progress:
 
     started: float
     real_time: int = 0
-    queues: dict[Queue, _Queue] = field(default_factory=dict)
+    _tallies: Tallies[_Queue] = field(default_factory=lambda: Tallies(_Queue))
     _batches: dict[str, _Batch] = field(default_factory=dict)
-    _of: dict[str, _Queue] = field(default_factory=dict)
-    """The queue of every batch that was submitted or attached to, including those that are over."""
+
+    @property
+    def queues(self) -> dict[Queue, _Queue]:
+        """The queues, in the order of their first requests."""
+        return self._tallies.queues
 
     def add(self, event: events.Event, now: float) -> None:
         """Process one event."""
         match event:
             case events.Answered():
-                queue = self._queue(event.target)
-                queue.answered += 1
-                queue.cached += event.cached
-                queue.failed += not event.ok
+                self._tallies.answer(event)
             case events.Queued():
-                self._queue(event.target).asked += not event.again
+                self._tallies.of(event.target).asked += not event.again
             case events.Hit():
-                self._queue(event.target).asked += not event.again
+                self._tallies.of(event.target).asked += not event.again
                 if (batch := self._batches.get(event.batch)) is not None:
                     batch.rows += 1
             case events.Withdrawn() | events.GaveUp():
-                self._queue(event.target).asked -= 1
+                self._tallies.of(event.target).asked -= 1
             case events.Bypassed():
                 self.real_time += 1
                 if event.target is not None:
-                    self._queue(event.target).asked -= 1
+                    self._tallies.of(event.target).asked -= 1
             case events.Submitted() | events.Attached():
                 self._begin(event)
             case events.Held():
-                self._queue(event.target).note = f"held: {event.why}"
+                self._tallies.of(event.target).note = f"held: {event.why}"
             case (
                 events.Rehearsed()
                 | events.Denied()
@@ -121,7 +114,7 @@ class Progress:
                 self._follow(event, now)
 
     def _begin(self, event: events.Submitted | events.Attached) -> None:
-        queue = self._of[event.batch] = self._queue(event.target)
+        queue = self._tallies.begin(event)
         queue.note = ""
         if event.batch not in self._batches:
             queue.batches += 1
@@ -136,18 +129,11 @@ class Progress:
                 batch.polled(event, now)
             case events.Delayed() if batch is not None and not event.is_noise:
                 batch.note = f"cannot {event.what} ({event.why}), trying again"
-            case events.Ended() if event.cost is not None and event.batch in self._of:
-                self._of[event.batch].cost += event.cost
+            case events.Ended():
+                self._tallies.end(event)
             case events.Died() | events.Settled() if batch is not None:
                 del self._batches[event.batch], batch.queue.running[event.batch]
                 batch.queue.over += 1
-
-    def _queue(self, target: Target) -> _Queue:
-        name = target.queue
-        queue = self.queues.get(name)
-        if queue is None:
-            queue = self.queues[name] = _Queue()
-        return queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,24 +234,3 @@ def _row(name: Queue, queues: list[_Queue], now: float) -> Row:
         note=next((note for note in (*(q.note for q in queues), *(b.note for b in batches)) if note), ""),
         cost=sum((queue.cost for queue in queues), Cost()),
     )
-
-
-def duration(seconds: float) -> str:
-    """A duration for people, in at most two units."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 10:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{hours} h"
-
-
-def roughly(seconds: float) -> str:
-    """An inexact duration, rounded to about one unit."""
-    if seconds < 90:
-        return f"{max(10, round(seconds, -1)):.0f} s"
-    return duration(round(seconds / 60) * 60)

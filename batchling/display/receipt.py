@@ -12,24 +12,23 @@ from batchling.core.estimate import Size
 from batchling.core.model import Target
 from batchling.core.receipt import Estimate, Line, RealTime, Receipt
 from batchling.display.money import cells, estimate_table, money_line
+from batchling.display.tally import Tallies, Tally
 from batchling.display.text import count, duration, table
-
-Queue = tuple[str, str, str]
 
 
 @dataclass(slots=True)
-class _Tally:
-    """What happened to the requests of one queue key."""
+class _Tally(Tally):
+    """`batches` are those that this scope submitted; the rest is of a dry run."""
 
-    batched: int = 0
-    cached: int = 0
-    failed: int = 0
     batches: int = 0
     rehearsed: int = 0
     hits: int = 0
-    cost: Cost = field(default_factory=Cost)
     target: Target | None = None
     sizes: list[Size] = field(default_factory=list)
+
+    @property
+    def batched(self) -> int:
+        return self.answered - self.cached
 
 
 Pricing = Callable[[Target, Sequence[Size]], tuple[float | None, float | None]]
@@ -46,9 +45,7 @@ class Report:
 
     price: Pricing = _unpriced
     """The most that requests of these sizes cost, in real time and in a batch."""
-    _homes: dict[str, Queue] = field(default_factory=dict)
-    """The queue of each batch."""
-    _queues: dict[Queue, _Tally] = field(default_factory=dict)
+    _tallies: Tallies[_Tally] = field(default_factory=lambda: Tallies(_Tally))
     _real_time: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _withdrawn: int = 0
     _denied: int = 0
@@ -61,22 +58,15 @@ class Report:
         """Process one event."""
         match event:
             case events.Answered():
-                tally = self._tally(event.target)
-                tally.cached += event.cached
-                tally.batched += not event.cached
-                tally.failed += not event.ok
+                self._tallies.answer(event)
             case events.Submitted():
-                self._tally(event.target).batches += 1
-                self._homes[event.batch] = event.target.queue
+                self._tallies.begin(event).batches += 1
             case events.Attached():
-                self._tally(event.target)
-                self._homes[event.batch] = event.target.queue
+                self._tallies.begin(event)
             case events.Ended():
-                # An event without a cost is from a process that did not count it; another process may still report it.
-                if event.cost is not None and (queue := self._homes.pop(event.batch, None)) is not None:
-                    self._queues[queue].cost += event.cost
+                self._tallies.end(event)
             case events.Rehearsed():
-                tally = self._tally(event.target)
+                tally = self._tallies.of(event.target)
                 tally.batches += 1
                 tally.rehearsed += event.rows
                 tally.target = event.target
@@ -84,7 +74,7 @@ class Report:
             case events.Denied():
                 self._denied += 1
             case events.Hit():
-                self._tally(event.target).hits += 1
+                self._tallies.of(event.target).hits += 1
             case events.Bypassed():
                 self._real_time[(event.host, event.path, event.reason)] += 1
             case events.Withdrawn():
@@ -95,9 +85,6 @@ class Report:
                 self._detached = event
             case events.Cancelling():
                 self._cancelled = event
-
-    def _tally(self, target: Target) -> _Tally:
-        return self._queues.setdefault(target.queue, _Tally())
 
     @property
     def jobs_left(self) -> int:
@@ -112,7 +99,7 @@ class Report:
 
     def receipt(self, seconds: float) -> Receipt:
         """What has happened so far, for programs."""
-        dry_run = any(tally.rehearsed for tally in tuple(self._queues.values()))
+        dry_run = any(tally.rehearsed for tally in tuple(self._tallies.queues.values()))
         lines = [
             Line(
                 *queue,
@@ -123,7 +110,7 @@ class Report:
                 tally.cost,
                 self._estimate(tally) if dry_run else None,
             )
-            for queue, tally in sorted(self._queues.items())
+            for queue, tally in sorted(self._tallies.queues.items())
         ]
         real_time = [RealTime(*call, calls) for call, calls in self._real_time.copy().most_common()]
         cost = sum((line.cost for line in lines), Cost())
@@ -147,16 +134,16 @@ class Report:
 
     def text(self, seconds: float) -> str:
         """The report, without a newline at its end; empty when nothing happened in the scope."""
-        if not (self._queues or self._real_time or self._detached or self._withdrawn):
+        if not (self._tallies.queues or self._real_time or self._detached or self._withdrawn):
             return ""
-        rehearsed = any(tally.rehearsed for tally in self._queues.values())
+        rehearsed = any(tally.rehearsed for tally in self._tallies.queues.values())
         lines = [self._dry_line() if rehearsed else self._line(seconds)]
         receipt = self.receipt(seconds)
         if not rehearsed and receipt.cost.answers:
             lines.append(f"  {money_line(receipt)}")
         if rehearsed:
             lines += estimate_table(receipt)
-        elif len(self._queues) > 1:
+        elif len(self._tallies.queues) > 1:
             lines += self._queue_table()
         lines += self._real_time_table()
         lines += [
@@ -169,7 +156,7 @@ class Report:
         return "\n".join(lines)
 
     def _line(self, seconds: float) -> str:
-        tallies = self._queues.values()
+        tallies = self._tallies.queues.values()
         batched = sum(tally.batched for tally in tallies)
         batches = sum(tally.batches for tally in tallies)
         failed = sum(tally.failed for tally in tallies)
@@ -185,9 +172,9 @@ class Report:
         return f"batchling: {', '.join(parts)} ({duration(seconds)})"
 
     def _dry_line(self) -> str:
-        rows = sum(tally.rehearsed for tally in self._queues.values())
-        batches = sum(tally.batches for tally in self._queues.values())
-        hits = sum(tally.hits for tally in self._queues.values())
+        rows = sum(tally.rehearsed for tally in self._tallies.queues.values())
+        batches = sum(tally.batches for tally in self._tallies.queues.values())
+        hits = sum(tally.hits for tally in self._tallies.queues.values())
         would = f"{count(rows, 'request')} would be sent in {count(batches, 'batch', 'batches')}"
         sent = "no batch was sent" if self._real_time else "nothing was sent"
         return f"batchling dry run: {sent}. {would}, {count(hits, 'request')} would come from cache"
@@ -195,10 +182,10 @@ class Report:
     def _queue_table(self) -> list[str]:
         head: tuple[str, ...] = ("provider", "endpoint", "model", "batched", "batches", "from cache", "errors")
         rows: list[tuple[str | int, ...]]
-        rows = [(*queue, t.batched, t.batches, t.cached, t.failed) for queue, t in self._queues.items()]
-        if any(t.cost.answers for t in self._queues.values()):
+        rows = [(*queue, t.batched, t.batches, t.cached, t.failed) for queue, t in self._tallies.queues.items()]
+        if any(t.cost.answers for t in self._tallies.queues.values()):
             head += ("tokens in", "out", "paid", "real time")
-            costs = (t.cost for t in self._queues.values())
+            costs = (t.cost for t in self._tallies.queues.values())
             rows = [(*row, *cells(cost)) for row, cost in zip(rows, costs, strict=True)]
         return table(head, sorted(rows, key=str), words=3)
 

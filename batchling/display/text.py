@@ -1,7 +1,8 @@
-"""Numbers, times and tables as text."""
+"""Numbers, dollars, times and tables as people read them: written here once, for every message and table."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 
@@ -10,13 +11,46 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def usd(amount: float) -> str:
+    """An amount in US dollars: to the cent, and small ones to two significant digits."""
+    if amount == 0 or abs(amount) >= 0.995:
+        return f"${amount:,.2f}"
+    return f"${amount:.{max(2, 1 - math.floor(math.log10(abs(amount))))}f}"
+
+
+def size(number: int) -> str:
+    """Bytes in a suitable unit: `512 bytes`, `1.2 MB`."""
+    value, unit = float(number), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1_000:
+            break
+        value, unit = value / 1_000, larger
+    return f"{value:,.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
+
+
 def duration(seconds: float) -> str:
-    """A duration for people."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
+    """A duration in at most two units: `0.4 s`, `59 s`, `1 min 5 s`, `1 h 2 min`, `23 h`, `3 d`."""
+    whole = int(seconds)
+    if whole < 10 and (tenths := f"{seconds:.1f}") != "10.0":
+        return f"{tenths.removesuffix('.0')} s"
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 10:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    if minutes < 60:
+        return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    if hours < 10:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours} h" if hours < 48 else f"{hours // 24} d"
+
+
+def roughly(seconds: float) -> str:
+    """An inexact duration, rounded to about one unit."""
+    if seconds < 90:
+        return f"{max(10, round(seconds, -1)):.0f} s"
+    return duration(round(seconds / 60) * 60)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, words: int) -> list[str]:

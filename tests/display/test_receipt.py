@@ -28,9 +28,7 @@ def test_nothing_happened() -> None:
 def test_one_line_when_all_is_simple() -> None:
     submitted = events.Submitted(CHAT, "b", "j", 1)
 
-    assert (
-        report(submitted, answered()) == "batchling: 1 call batched in 1 batch, 0 from cache, 0 went real time (1.0 s)"
-    )
+    assert report(submitted, answered()) == "batchling: 1 call batched in 1 batch, 0 from cache, 0 went real time (1 s)"
     assert (
         report(submitted, submitted, *[answered()] * 1500, *[answered(cached=True)] * 3, seconds=3725)
         == "batchling: 1,500 calls batched in 2 batches, 3 from cache, 0 went real time (1 h 2 min)"
@@ -61,7 +59,7 @@ def test_real_time_calls_make_a_table() -> None:
     )
 
     first, head, *rows = text.split("\n")
-    assert first == "batchling: 0 calls batched, 0 from cache, 4 went real time (1.0 s)"
+    assert first == "batchling: 0 calls batched, 0 from cache, 4 went real time (1 s)"
     assert head.startswith("  real time")
     assert [row.split("  ")[1] for row in rows] == ["api.openai.com/v1/responses", "api.openai.com/v1/audio/speech"]
     assert [row.rsplit(maxsplit=1)[1] for row in rows] == ["3", "1"]
