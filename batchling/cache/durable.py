@@ -4,36 +4,50 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+from batchling.cache.layout import temporary
 
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def written(path: Path, content: bytes) -> Iterator[Path]:
-    """A durable file beside `path` with this content, for the block to rename or link. It is removed afterwards if it
-    is still there."""
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+def new_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """An empty file beside `path`, which only its owner may read, and its own path: for the block to write, and then to
+    rename or link. It is removed afterwards if it is still there."""
+    mine = temporary(path)
+    file = os.fdopen(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
+        os.fchmod(file.fileno(), 0o600)
+        yield file, mine
     finally:
+        # What is to be kept has been flushed by the block; it does not matter if the rest cannot be.
         with suppress(OSError):
-            temporary.unlink()
+            file.close()
+        with suppress(OSError):
+            mine.unlink()
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file as a whole and durably: readers see either the old or the new one, even after a power cut."""
-    with written(path, content) as temporary:
-        temporary.replace(path)
-    sync_folder(path.parent)
+def flush(file: BinaryIO) -> None:
+    """Make what was written to a file durable."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def replace_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file as a whole: readers see either the old or the new one, and if it is to be `durable`, even after a
+    power cut."""
+    with new_file(path) as (file, mine):
+        file.write(content)
+        if durable:
+            flush(file)
+        file.close()
+        mine.replace(path)
+    if durable:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,13 +1,5 @@
-"""The cache as JSON files under a file lock: used for `cache=True`, shared by all processes with the same folder.
-
-    index.lock                 held for short sections only, never during network calls
-    index.spare.lock           replaces it while a suspended process holds it
-    CACHEDIR.TAG, secret       whose the folder is, and what seals its records (see `folder`)
-    batches/<id>.json          the record of one batch, sealed
-    batches/<id>.lock          held by the process that drives the batch, as long as that process lives
-    batches/<id>.note          the status of its job as the provider last reported it
-    results/<id>.jsonl         the provider's result lines, once downloaded
-    programs/<digest>.json     the requests of a program's last run, as digests (see `footprints`)
+"""The cache as JSON files under a file lock: used for `cache=True`, shared by all processes with the same folder. Its
+files are listed in `layout`.
 
 A file is always replaced as a whole (temporary file, fsync, rename), so a reader never sees a partial one. A damaged or
 foreign file costs one batch: the next claim sets it aside with a warning, and it is never deleted. Folders are 0700 and
@@ -28,9 +20,10 @@ from filelock import BaseFileLock, Timeout
 from batchling.cache import Claim, Sink
 from batchling.cache.folder import Folder
 from batchling.cache.index import Index, is_in_flight
+from batchling.cache.layout import BATCHES, RESULTS, Layout, checked
 from batchling.cache.locks import IndexLock, abandon, file_lock
 from batchling.cache.notes import Notes
-from batchling.cache.records import RecordFiles, Unfit, checked
+from batchling.cache.records import RecordFiles, Unfit
 from batchling.cache.rows import RowFiles, SpooledRows
 from batchling.core.lifecycle import Progress, Record
 from batchling.core.model import Target
@@ -48,10 +41,10 @@ class FileStore:
     def __init__(self, folder: str, *, keep_rows: bool = True, look: bool = False) -> None:
         self._place = Folder(folder)
         self._folder = self._place.path
-        self._batches = self._folder / "batches"
-        self._notes = Notes(self._batches)
+        self._layout = Layout(self._folder)
+        self._notes = Notes(self._layout)
         self._keep_rows = keep_rows
-        self._results = RowFiles(self._folder / "results") if keep_rows else SpooledRows()
+        self._results = RowFiles(self._layout) if keep_rows else SpooledRows()
         self._index = Index()
         self._index_lock = IndexLock(self._folder)
         self._records = RecordFiles(self._place, self._index)
@@ -116,7 +109,7 @@ class FileStore:
         return self._records.all()
 
     def note(self, batch_id: str, progress: Progress) -> None:
-        self._notes.write(checked(batch_id), progress)
+        self._notes.write(batch_id, progress)
 
     def load(self, batch_id: str) -> Record | None:
         with self._trouble():
@@ -136,7 +129,7 @@ class FileStore:
             return True
         with self._trouble():
             self._prepare()
-            lock = file_lock(self._records.path(batch_id).with_suffix(".lock"), timeout=0)
+            lock = file_lock(self._layout.lock(batch_id), timeout=0)
             try:
                 lock.acquire()
             except Timeout:
@@ -203,9 +196,9 @@ class FileStore:
 
     def _prepare(self) -> None:
         """Set up the folder, again if somebody has removed it in the meantime."""
-        if self._prepared and self._batches.is_dir() and (self._folder / "results").is_dir():
+        if self._prepared and self._layout.batches.is_dir() and self._layout.results.is_dir():
             return
-        self._place.prepare("batches", "results")
+        self._place.prepare(BATCHES, RESULTS)
         if self._records.seal is not None:
             self._place.keep_secret(self._records.seal.secret)
         self._prepared = self._records.may_change = True
@@ -213,7 +206,7 @@ class FileStore:
     def _take_back(self, record: Record) -> None:
         """Undo a claim that failed halfway, so that its keys are not held by a batch that nobody drives."""
         with suppress(OSError):
-            self._records.path(record.id).unlink()
+            self._layout.record(record.id).unlink()
         self._records.forget(record.id)
         self.release(record.id)
 

@@ -20,22 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from batchling.cache.durable import make_private, sync_folder, written
+from batchling.cache.durable import flush, make_private, new_file, sync_folder
+from batchling.cache.layout import BATCHES, BELOW, MARK, RESULTS, SECRET, TOP
 from batchling.errors import CacheError
-
-MARK = "CACHEDIR.TAG"
-SECRET = "secret"  # noqa: S105  # its file name
-ID = re.compile(r"[0-9a-f]{24}")
-"""A batch's id."""
-TEMPORARY = re.compile(r".+\.[0-9a-f]{8}\.tmp")
-
-_TOP = re.compile(r"(CACHEDIR\.TAG|secret)(\.[0-9a-f]{8}\.tmp)?|index(\.spare)?\.lock")
-_BELOW = {
-    "batches": re.compile(r"[0-9a-f]{24}\.(lock|(json|note)(\.[0-9a-f]{8}\.tmp)?|json(\.[0-9a-f]{8})?\.damaged)"),
-    "results": re.compile(r"[0-9a-f]{24}\.jsonl(\.[0-9a-f]{8}\.tmp|\.damaged)?"),
-    "programs": re.compile(r"[0-9a-f]{32}\.json(\.[0-9a-f]{8}\.tmp)?"),
-}
-"""The names that we generate, by folder."""
 
 _SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n"
 _VERSION = re.compile(rb"^# batchling cache, version (\d{1,9})$", re.MULTILINE)
@@ -88,7 +75,7 @@ class Folder:
             raise self._refused(
                 f"it is not empty ({name!r:.60}), and not a cache made by batchling; use a new folder inside it"
             )
-        self._check_below("batches", "results")
+        self._check_below(BATCHES, RESULTS)
 
     def _check_below(self, *names: str) -> None:
         for name in names:
@@ -148,8 +135,8 @@ class Folder:
     def files(self, *names: str) -> Iterator[os.DirEntry[str]]:
         """Every file that is ours, judged by name and kind; with `names`, only those in these folders inside it. Raises
         `OSError`."""
-        for name in names or ("", *_BELOW):
-            ours = _BELOW.get(name, _TOP)
+        for name in names or ("", *BELOW):
+            ours = BELOW.get(name, TOP)
             if name and (self.path / name).is_symlink():
                 continue
             with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path / name) as entries:
@@ -172,26 +159,28 @@ class Folder:
         """The name of something in it that we did not make. If there is nothing like that, the folder is empty, or is a
         cache from before there were marks."""
         for name in sorted(os.listdir(self.path)):
-            if name in _BELOW:
+            if name in BELOW:
                 with suppress(NotADirectoryError):
                     for inner in sorted(os.listdir(self.path / name)):
-                        if not _BELOW[name].fullmatch(inner):
+                        if not BELOW[name].fullmatch(inner):
                             return f"{name}/{inner}"
-            elif name not in _OF_SYSTEMS and not _TOP.fullmatch(name):
+            elif name not in _OF_SYSTEMS and not TOP.fullmatch(name):
                 return name
         return None
 
     def _place(self, name: str, content: bytes) -> None:
         """Write a file as a whole and durably, unless it already exists: the first writer wins."""
         path = self.path / name
-        with written(path, content) as temporary:
+        with new_file(path) as (file, mine):
+            file.write(content)
+            flush(file)
             try:
-                os.link(temporary, path)
+                os.link(mine, path)
             except FileExistsError:
                 pass
             except OSError:  # a file system without links
                 if not path.exists():
-                    temporary.rename(path)
+                    mine.rename(path)
         sync_folder(self.path)
 
     def _refused(self, problem: str) -> RefusedFolder:

@@ -1,6 +1,6 @@
 """The requests of a program's last run, as footprints: one small file for each kind of call that the program makes.
 
-    programs/<digest of program, provider, endpoint and model>.json
+A file's name is the digest of program, provider, endpoint and model.
 
 They contain digests, never text. Nothing depends on these files: one that cannot be read or written is skipped. A file
 is replaced as a whole but not flushed, since the next run writes it again.
@@ -9,19 +9,19 @@ is replaced as a whole but not flushed, since the next run writes it again.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from batchling.cache.durable import replace_file
 from batchling.cache.folder import Folder, open_ours
+from batchling.cache.layout import PROGRAMS, Layout
 from batchling.core.fingerprint import digest
 from batchling.core.footprint import Footprint
 from batchling.errors import CacheError
 
-FOLDER = "programs"
 MOST_FILES = 256
 """Number of files that are kept, the newest ones."""
 MOST_BYTES = 1_000_000
@@ -41,11 +41,11 @@ class Footprints:
 
     def __init__(self, folder: str, program: str) -> None:
         self._place = Folder(folder)
-        self._folder = self._place.path / FOLDER
+        self._layout = Layout(self._place.path)
         self._program = program
 
     def _path(self, queue: tuple[str, str, str]) -> Path:
-        return self._folder / f"{digest(self._program, *queue)}.json"
+        return self._layout.requests(digest(self._program, *queue))
 
     def read(self, queue: tuple[str, str, str]) -> list[Footprint]:
         """The footprints of the last run's calls of one queue; empty if there are none that can be read."""
@@ -63,21 +63,13 @@ class Footprints:
         """Replace the footprints of a queue."""
         paths = list(dict.fromkeys(path for each in footprints for path in each))
         rows: list[list[str | None]] = [[each.get(path) for path in paths] for each in footprints]
-        path = self._path(queue)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
         with suppress(OSError, CacheError):
-            self._place.prepare(FOLDER)
-            try:
-                with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                    file.write(msgspec.json.encode(_Document(1, paths, rows)))
-                temporary.replace(path)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
+            self._place.prepare(PROGRAMS)
+            replace_file(self._path(queue), msgspec.json.encode(_Document(1, paths, rows)), durable=False)
             self._forget_the_oldest()
 
     def _forget_the_oldest(self) -> None:
-        names = [entry.path for entry in self._place.files(FOLDER)]
+        names = [entry.path for entry in self._place.files(PROGRAMS)]
         if len(names) > MOST_FILES:
             found = []
             for name in names:

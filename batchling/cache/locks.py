@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from batchling.cache.folder import check_ours
+from batchling.cache.layout import LOCK, SPARE_LOCK
 from batchling.system import clock
 
 _log = logging.getLogger(__name__)
@@ -71,11 +72,11 @@ class IndexLock:
     def held(self) -> Iterator[Lease]:
         """Hold the lock during the block. Raises `filelock.Timeout` if it cannot be acquired."""
         # A process that was suspended a moment ago most likely still is, so the next wait is short.
-        lock = self._acquired("index.lock", _STEP if self._frozen else PATIENCE)
+        lock = self._acquired(LOCK, _STEP if self._frozen else PATIENCE)
         self._frozen = lock is None
-        lock = lock or self._acquired("index.spare.lock", PATIENCE)
+        lock = lock or self._acquired(SPARE_LOCK, PATIENCE)
         if lock is None:
-            raise Timeout(str(self._folder / "index.lock"))
+            raise Timeout(str(self._folder / LOCK))
         try:
             yield Lease(clock.monotonic())
         finally:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from batchling.cache.durable import replace_file
-from batchling.cache.folder import ID, TEMPORARY, Folder, NotOurs, open_ours, read_all
+from batchling.cache.folder import Folder, NotOurs, open_ours, read_all
 from batchling.cache.index import Index
+from batchling.cache.layout import ID, TEMPORARY, Layout, set_aside
 from batchling.core.lifecycle import NewerSchema, Record, from_json, to_json
 from batchling.core.seal import Seal
 from batchling.system import clock
@@ -55,16 +55,12 @@ class RecordFiles:
 
     def __init__(self, place: Folder, index: Index) -> None:
         self._place = place
-        self._folder = place.path / "batches"
+        self._layout = Layout(place.path)
         self._index = index
         self._seen: dict[str, _Seen] = {}
         self._told: set[Path] = set()
         self.seal: Seal | None = None
         self.may_change = False
-
-    def path(self, batch_id: str) -> Path:
-        """The path of a batch's record. Raises `ValueError` for what is not an id."""
-        return self._folder / f"{checked(batch_id)}.json"
 
     def all(self) -> list[Record]:
         """The records as last read."""
@@ -72,7 +68,7 @@ class RecordFiles:
 
     def write(self, record: Record, seal: Seal) -> None:
         """Replace a record, durably."""
-        path = self.path(record.id)
+        path = self._layout.record(record.id)
         replace_file(path, to_json(record, seal))
         self._seen[record.id] = _Seen(_stamp(path.stat()), record)
         self._index.take_in(record)
@@ -80,7 +76,7 @@ class RecordFiles:
     def refresh(self) -> None:
         """Read what other processes wrote: only files that are new or were replaced are read."""
         try:
-            entries = list(os.scandir(self._folder))
+            entries = list(os.scandir(self._layout.batches))
         except FileNotFoundError:
             entries = []
         present = set()
@@ -108,7 +104,7 @@ class RecordFiles:
 
     def read(self, batch_id: str) -> Record | None:
         """Read a record into the index. Raises `Unfit` for one that cannot be trusted or read."""
-        path = self.path(batch_id)
+        path = self._layout.record(batch_id)
         stamp = None
         try:
             with open_ours(path) as file:
@@ -176,9 +172,9 @@ def _sweep(entry: os.DirEntry[str]) -> None:
 
 def _set_aside(path: Path) -> bool:
     """Rename a file so that nobody reads it again. False if the folder is read-only."""
-    aside = path.with_suffix(".json.damaged")
+    aside = set_aside(path)
     if os.path.lexists(aside):
-        aside = path.with_suffix(f".json.{secrets.token_hex(4)}.damaged")
+        aside = set_aside(path, again=True)
     try:
         path.rename(aside)
     except FileNotFoundError:
@@ -186,13 +182,6 @@ def _set_aside(path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def checked(batch_id: str) -> str:
-    """The id itself if it is valid as part of a file name. Raises `ValueError` for anything else."""
-    if not ID.fullmatch(batch_id):
-        raise ValueError(f"not a batch id: {batch_id!r}")
-    return batch_id
 
 
 def _stamp(stat: os.stat_result) -> Stamp:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchling.cache import Sink
-from batchling.cache.durable import sync_folder
-from batchling.cache.folder import TEMPORARY, open_ours
+from batchling.cache.durable import flush, new_file, sync_folder
+from batchling.cache.folder import open_ours
+from batchling.cache.layout import TEMPORARY, Layout, set_aside
 from batchling.cache.spool import Spool
 
 _REMEMBERED = 64
@@ -30,14 +30,11 @@ Offsets = dict[str, tuple[tuple[int, int], ...]]
 
 
 class RowFiles:
-    """`folder/<batch id>.jsonl`; the caller checks the id."""
+    """A file for each batch."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, layout: Layout) -> None:
+        self._path = layout.rows
         self._offsets = _Offsets()
-
-    def _path(self, batch_id: str) -> Path:
-        return self.folder / f"{batch_id}.jsonl"
 
     def exist(self, batch_id: str) -> bool:
         return self._path(batch_id).is_file()
@@ -58,7 +55,7 @@ class RowFiles:
         """Set aside the file of a batch."""
         path = self._path(batch_id)
         with suppress(FileNotFoundError):
-            path.replace(path.with_suffix(".jsonl.damaged"))
+            path.replace(set_aside(path))
 
     def close(self) -> None:
         """Nothing is open between two calls."""
@@ -68,35 +65,25 @@ class RowFiles:
         """A temporary file that `commit` turns into the file of the batch. Only the driver of a batch calls this, so a
         half-written file found here was left by a driver that was killed."""
         path = self._path(batch_id)
-        for left in self.folder.glob(f"{path.name}.*.tmp"):
+        for left in path.parent.glob(f"{path.name}.*.tmp"):
             if TEMPORARY.fullmatch(left.name):
                 left.unlink(missing_ok=True)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-        file = os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-        try:
-            os.fchmod(file.fileno(), 0o600)
-            yield _FileSink(file, temporary, path)
-        finally:
-            # What is kept has been on disk since `commit`; it does not matter if the rest cannot be flushed.
-            with suppress(OSError):
-                file.close()
-            with suppress(OSError):
-                temporary.unlink()
+        with new_file(path) as (file, mine):
+            yield _FileSink(file, mine, path)
 
 
 class _FileSink:
-    def __init__(self, file: BinaryIO, temporary: Path, path: Path) -> None:
+    def __init__(self, file: BinaryIO, mine: Path, path: Path) -> None:
         self._file = file
-        self._temporary = temporary
+        self._mine = mine
         self._path = path
 
     def write(self, chunk: bytes) -> None:
         self._file.write(chunk)
 
     def commit(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._temporary.replace(self._path)
+        flush(self._file)
+        self._mine.replace(self._path)
         sync_folder(self._path.parent)
 
 

@@ -16,7 +16,7 @@ from filelock import Timeout
 
 from batchling.cache.files import FileStore
 from batchling.cache.folder import Folder
-from batchling.cache.footprints import FOLDER
+from batchling.cache.layout import Layout
 from batchling.cache.locks import IndexLock, file_lock
 from batchling.cache.notes import Notes
 from batchling.core.lifecycle import Phase, Progress, Record
@@ -62,10 +62,9 @@ class Upkeep:
     def __init__(self, folder: str, now: Callable[[], float]) -> None:
         self._place = Folder(folder)
         self._folder = self._place.path
-        self._batches, self._results = self._folder / "batches", self._folder / "results"
-        self._programs = self._folder / FOLDER
+        self._layout = Layout(self._folder)
         self._store = FileStore(folder, look=True)
-        self._notes = Notes(self._batches)
+        self._notes = Notes(self._layout)
         self._now = now
 
     def close(self) -> None:
@@ -86,7 +85,7 @@ class Upkeep:
 
     def is_driven(self, batch_id: str) -> bool:
         """Whether a live process drives this batch. True if that cannot be determined."""
-        path = self._batches / f"{batch_id}.lock"
+        path = self._layout.lock(batch_id)
         if not path.exists():
             return False
         try:
@@ -99,8 +98,8 @@ class Upkeep:
         """Count what is there."""
         phases = Counter(record.phase for record in self.records())
         files = [(path, size) for path, _, size in self._files()]
-        results = [size for path, size in files if path.parent == self._results and path.suffix == ".jsonl"]
-        records = sum(1 for path, _ in files if path.parent == self._batches and path.suffix == ".json")
+        results = [size for path, size in files if path.parent == self._layout.results and path.suffix == ".jsonl"]
+        records = sum(1 for path, _ in files if path.parent == self._layout.batches and path.suffix == ".json")
         return Contents(
             str(self._folder),
             sum(size for _, size in files),
@@ -139,7 +138,7 @@ class Upkeep:
     def _touched(self, record: Record) -> float:
         """The latest time at which a record or its results may have been written."""
         times = [record.created_at]
-        for path in (self._batches / f"{record.id}.json", self._results / f"{record.id}.jsonl"):
+        for path in (self._layout.record(record.id), self._layout.rows(record.id)):
             with suppress(OSError):
                 times.append(path.stat().st_mtime)
         return max(times)
@@ -155,23 +154,23 @@ class Upkeep:
                 record = self._store.load(batch_id)
                 if record is None or record.phase not in (Phase.ENDED, Phase.DEAD) or self._touched(record) >= before:
                     return
-                results, document = self._results / f"{batch_id}.jsonl", self._batches / f"{batch_id}.json"
+                results, document = self._layout.rows(batch_id), self._layout.record(batch_id)
                 found["bytes"] += _size(results) + _size(document)
                 if holds():
                     # The record first: without its results, it would promise what is not there.
                     found["records"] += _unlink(document)
                     found["results"] += _unlink(results)
-                    _unlink(self._batches / f"{batch_id}.note")
+                    _unlink(self._layout.note(batch_id))
             finally:
                 self._store.release(batch_id)
-            _unlink(self._batches / f"{batch_id}.lock")
+            _unlink(self._layout.lock(batch_id))
 
     def _is_rubbish(self, path: Path, touched: float, before: float) -> bool:
         """Whether a file is no longer needed: the temporary file of a writer that was killed, a file that was set
         aside, or one that belongs to a record that is gone."""
         if path.suffix == ".damaged":
             return touched < before
-        if path.parent == self._programs:
+        if path.parent == self._layout.programs:
             return touched < before
         if self._now() - touched < _LEFT_BEHIND:
             return False
@@ -180,7 +179,7 @@ class Upkeep:
         batch_id = path.name.partition(".")[0]
         if path.suffix == ".tmp":
             return not self.is_driven(batch_id)
-        if path.suffix not in (".lock", ".note", ".jsonl") or (self._batches / f"{batch_id}.json").exists():
+        if path.suffix not in (".lock", ".note", ".jsonl") or self._layout.record(batch_id).exists():
             return False
         return not self.is_driven(batch_id) and (path.suffix != ".jsonl" or touched < before)
 

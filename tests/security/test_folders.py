@@ -14,8 +14,9 @@ import pytest
 
 from batchling import batchify, jobs
 from batchling.cache.files import FileStore
-from batchling.cache.folder import MARK, SECRET, Folder, RefusedFolder
+from batchling.cache.folder import Folder, RefusedFolder
 from batchling.cache.footprints import Footprints
+from batchling.cache.layout import MARK, SECRET
 from batchling.errors import CacheError
 from batchling.testing import ProviderServer
 from tests.cache.ids import B1, B2, holder
