@@ -11,8 +11,8 @@
 
 The callable gets every event of its scope, in order, on one thread of its own (called "batchling-events"), never on the
 caller's and never on the engine's: it may be slow, it may block, and what it raises is logged once and changes nothing.
-When the scope is left, what has not been told yet is waited for, at most five seconds. A forked child tells its
-own events, on a thread of its own. Events carry counts, names and reasons; never a prompt, an answer or a credential.
+When the scope is left, it waits at most five seconds for the events that are still to come. A forked child has its own
+thread for its events. Events carry counts, names and reasons; never a prompt, an answer or a credential.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class Standing:
 
     @property
     def expires_at(self) -> float | None:
-        """When the provider will expire the job, in Unix seconds; None when it has not said."""
+        """When the provider will expire the job, in Unix seconds; None when it has not reported that."""
         return self.record.expires_at or (self.progress.expires_at if self.progress is not None else None)
 
 

@@ -31,7 +31,7 @@ class FallbackStore:
         self._files = files
         self._memory = MemoryStore()
         self._rows_in_memory: set[str] = set()
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     @property
     def seal(self) -> Seal:
@@ -173,6 +173,6 @@ class FallbackStore:
         return self._memory if batch_id in self._rows_in_memory else self._files
 
     def _tell(self, fault: CacheError, instead: str) -> None:
-        if fault.problem not in self._told:
-            self._told.add(fault.problem)
+        if fault.problem not in self._logged:
+            self._logged.add(fault.problem)
             _log.warning("%s Until then, %s.", fault, instead)

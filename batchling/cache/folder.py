@@ -147,10 +147,10 @@ class Folder:
     def _is_marked(self) -> bool:
         """Whether it has our mark. Raises `RefusedFolder` if it was made by a newer batchling."""
         try:
-            said = read_ours(self.path / MARK, _SMALL)
+            mark = read_ours(self.path / MARK, _SMALL)
         except OSError:
             return False
-        version = _VERSION.search(said) if said.startswith(_SIGNATURE) else None
+        version = _VERSION.search(mark) if mark.startswith(_SIGNATURE) else None
         if version is not None and int(version[1]) > 1:
             raise self._refused("it was made by a newer batchling")
         return version is not None

@@ -89,7 +89,7 @@ class IndexLock:
     def _acquired(self, name: str, patience: float) -> BaseFileLock | None:
         lock = file_lock(self._folder / name, timeout=0)
         began = clock.monotonic()
-        told = False
+        logged = False
         while not self._closed:
             waited = clock.monotonic() - began
             try:
@@ -101,8 +101,8 @@ class IndexLock:
             else:
                 return lock
             clock.sleep(_PAUSE)
-            if waited > _WORTH_A_WARNING and not told:
-                told = True
+            if waited > _WORTH_A_WARNING and not logged:
+                logged = True
                 _log.warning(
                     "cache folder %s: waiting up to %.0f s for %s, held by another process (is it suspended?)",
                     self._folder,

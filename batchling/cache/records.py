@@ -58,7 +58,7 @@ class RecordFiles:
         self._layout = Layout(place.path)
         self._index = index
         self._seen: dict[str, _Seen] = {}
-        self._told: set[Path] = set()
+        self._logged: set[Path] = set()
         self.seal: Seal | None = None
         self.may_change = False
 
@@ -146,13 +146,13 @@ class RecordFiles:
 
     def refuse(self, unfit: Sequence[Unfit]) -> None:
         """Skip records that cannot be trusted; once something is written here, set them aside. Log this once."""
-        told: dict[tuple[str, bool], list[Path]] = {}
+        news: dict[tuple[str, bool], list[Path]] = {}
         for each in unfit:
             aside = self.may_change and _set_aside(each.path)
-            if aside or each.path not in self._told:
-                self._told.add(each.path)
-                told.setdefault((each.why, aside), []).append(each.path)
-        for (why, aside), paths in told.items():
+            if aside or each.path not in self._logged:
+                self._logged.add(each.path)
+                news.setdefault((each.why, aside), []).append(each.path)
+        for (why, aside), paths in news.items():
             more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
             _log.warning(
                 "cache file %s%s: %s. Its requests will be sent, and billed, again; the file is %s",

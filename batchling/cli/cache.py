@@ -24,12 +24,12 @@ def cache(words: Sequence[str]) -> int:
         return _prune(_age(options["--older-than"]))
     if rest or options:
         raise ScriptError(f"usage: batchling {_USAGE}")
-    for name, text in told():
+    for name, text in facts():
         say(f"{name:<10}{text}")
     return 0
 
 
-def told() -> list[tuple[str, str]]:
+def facts() -> list[tuple[str, str]]:
     """What the cache folder holds, in words."""
     found = jobs.contents()
     phases = ", ".join(f"{found.batches[phase]:,} {phase.value}" for phase in Phase if phase in found.batches)

@@ -40,8 +40,8 @@ def collect(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("batchling: stopped. The jobs keep running at the provider; nothing is lost", file=sys.stderr)
         raise
-    told = [result for result in results if result.what != "driven"]
-    print(_summary(told) if told else "batchling: nothing was left to collect")
+    collected = [result for result in results if result.what != "driven"]
+    print(_summary(collected) if collected else "batchling: nothing was left to collect")
     if any(not result.ok for result in results):
         return 1
     return 3 if any(result.what == "running" for result in results) else 0

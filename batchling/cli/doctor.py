@@ -71,7 +71,7 @@ def doctor(words: Sequence[str]) -> int:
     _print("settings", [name for name in _SETTINGS if os.environ.get(name)] or ["none is set"])
     _print("gateways", [f"{base} as {name}" for base, name in gateways.items()] or ["none"])
     try:
-        _print("cache", [f"{name} {text}" for name, text in cache.told()] + _rights())
+        _print("cache", [f"{name} {text}" for name, text in cache.facts()] + _rights())
     except CacheError as fault:
         _print("cache", [str(fault)])
         return 1

@@ -48,7 +48,7 @@ def show(words: Sequence[str]) -> int:
     """Print all that is known about one batch. Returns 0."""
     _, rest = plain(words, "show ID", most=1)
     standing = one(rest[0] if rest else "", listing())
-    facts = [(name, text) for name, text in _told(standing) if text]
+    facts = [(name, text) for name, text in _details(standing) if text]
     width = max(len(name) for name, _ in facts)
     for name, text in facts:
         say(f"{name.ljust(width)}  {text}")
@@ -76,14 +76,14 @@ def _notes(found: Sequence[Standing], now: float, *, asked: bool) -> list[str]:
         lines.append(
             f"{count(len(left), 'batch', 'batches')} {are} left over from programs that ended: run batchling collect"
         )
-    told = [standing.progress.asked_at for standing in found if standing.is_open and standing.progress is not None]
+    times = [standing.progress.asked_at for standing in found if standing.is_open and standing.progress is not None]
     if any(standing.is_open for standing in found) and not asked:
-        oldest = f" (as of {duration(int(max(0.0, now - min(told))))} ago)" if told else ""
+        oldest = f" (as of {duration(int(max(0.0, now - min(times))))} ago)" if times else ""
         lines.append(f"From the cache folder{oldest}; --refresh asks the providers.")
     return ["", *lines] if lines else []
 
 
-def _told(standing: Standing) -> list[tuple[str, str]]:
+def _details(standing: Standing) -> list[tuple[str, str]]:
     record, target, seen = standing.record, standing.record.target, standing.progress
     options = ", ".join(f"{name}={value}" for name, value in target.options)
     cost = record.cost

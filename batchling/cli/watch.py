@@ -47,14 +47,14 @@ def _live() -> list[Standing]:
 
 
 def _lines() -> list[Standing]:
-    told: dict[str, tuple[str, str]] = {}
+    printed: dict[str, tuple[str, str]] = {}
     for number, standings in enumerate(jobs.looks()):
         names = short_ids(standings)
         for standing in reversed(standings):
             record = standing.record
             now = (standing.state, progress(standing))
-            news = told.get(record.id) != now and (standing.is_open or (number > 0 or record.id in told))
-            told[record.id] = now
+            news = printed.get(record.id) != now and (standing.is_open or (number > 0 or record.id in printed))
+            printed[record.id] = now
             if news:
                 clock = datetime.now().astimezone().strftime("%H:%M:%S")
                 what = f"{record.target.provider} {record.target.model}: {now[0]}, {now[1]}"

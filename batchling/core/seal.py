@@ -41,5 +41,5 @@ class Seal:
         return hmac.compare_digest(seal.encode(), self.sign(document).encode())
 
     def _digest(self, *parts: str | bytes) -> str:
-        said = b"\0".join(part if isinstance(part, bytes) else part.encode() for part in parts)
-        return hmac.digest(self.secret, said, "sha256").hex()
+        content = b"\0".join(part if isinstance(part, bytes) else part.encode() for part in parts)
+        return hmac.digest(self.secret, content, "sha256").hex()

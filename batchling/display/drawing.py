@@ -117,13 +117,13 @@ def _parts(view: View) -> list[tuple[int, Text | None]]:
     answered, asked = sum(row.answered for row in rows), sum(row.asked for row in rows)
     failed, cached = sum(row.failed for row in rows), sum(row.cached for row in rows)
     over, batches = sum(row.over for row in rows), sum(row.batches for row in rows)
-    told = Text(f"{answered:,} of {asked:,} answered", "green" if answered >= asked else "")
+    answers = Text(f"{answered:,} of {asked:,} answered", "green" if answered >= asked else "")
     cost = view.cost
     money = ""
     if cost.answers and cost.paid is not None:
         money = usd(cost.paid) + (f", {usd(cost.saved)} saved" if cost.saved else "")
     return [
-        (0, told),
+        (0, answers),
         (3, _some(failed, f"{failed:,} failed", "red")),
         (4, _some(view.real_time, f"{view.real_time:,} real time", "yellow")),
         (7, _some(cached, f"{cached:,} from cache")),

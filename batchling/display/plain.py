@@ -57,9 +57,9 @@ def log(event: events.Event) -> None:
             _write(logging.INFO, "batch %s: %s", event.batch, event.reason)
 
 
-def _write(level: int, line: str, *told: object) -> None:
+def _write(level: int, line: str, *values: object) -> None:
     if _log.isEnabledFor(level):
-        _log.log(level, line, *(printable(each) if isinstance(each, str) else each for each in told))
+        _log.log(level, line, *(printable(each) if isinstance(each, str) else each for each in values))
 
 
 def advise(hints: Hints, event: events.Event) -> None:

@@ -33,15 +33,15 @@ def text() -> str:
         return ""
     lost = jobs.count(False)
     one = len(jobs) == 1
-    said = f"batchling: {len(jobs):,} {'job keeps' if one else 'jobs keep'} running at the provider"
+    line = f"batchling: {len(jobs):,} {'job keeps' if one else 'jobs keep'} running at the provider"
     if lost < len(jobs):
-        said += ". Run the same program again to collect the answers"
+        line += ". Run the same program again to collect the answers"
     if lost:
         which = (
             "its record was" if one else f"the records of {lost:,} were" if lost < len(jobs) else "their records were"
         )
-        said += f"; {which} not kept (cache=False)"
-    return said + "."
+        line += f"; {which} not kept (cache=False)"
+    return line + "."
 
 
 def forget() -> None:

@@ -81,14 +81,14 @@ class Admission:
     async def _keep_pace(
         self, account: AccountKey, target: Target, line: _Line, most: int | None
     ) -> Callable[[bool], None]:
-        """Wait for one of the hour's creations. What is to be told whether it was made."""
+        """Wait for one of the hour's creations. Returns a function to call with whether it was made."""
         if most is None:
             return _uncounted
-        told = False
+        logged = False
         while isinstance(found := self.family.launch(account, most), tuple):
             made, left = found
-            if not told and made >= most:
-                told = True
+            if not logged and made >= most:
+                logged = True
                 why = f"{most} batches were created within the hour"
                 self._emit(events.Held(target, why, wanted=self._per_hour is not None))
             if self.family.waits_for_others:

@@ -50,7 +50,7 @@ class Batch:
     cancelled: bool = False
     """Whether the provider has agreed to stop its job."""
     expires_at: float = 0.0
-    """When the provider gives the job up, in Unix seconds, as far as it has said so."""
+    """When the provider gives the job up, in Unix seconds, as far as it has reported that."""
 
     @property
     def id(self) -> str:

@@ -55,7 +55,7 @@ _COUNTED: Mapping[str, type[events.Event]] = {
 
 
 class Family:
-    """What one scope shares. `hear` is told what children have done, by the process that opened the scope.
+    """What one scope shares. `hear` gets what children have done, by the process that opened the scope.
 
     Used on the engine's loop thread, except for `open`, `close`, `tell` of a call that goes real time, and what a fork
     calls.
@@ -185,19 +185,19 @@ class Family:
                 yield
                 return
             with self._journal.locked():
-                for kind, told in self._journal.news():
+                for kind, entry in self._journal.news():
                     with suppress(msgspec.DecodeError):  # a line that was cut off: its writer was killed
-                        self._take_in(kind, told)
+                        self._take_in(kind, entry)
                 yield
 
-    def _write(self, kind: str, told: object) -> None:
+    def _write(self, kind: str, entry: object) -> None:
         if self._journal is None:
             return
         if not self._journal.is_there():
             self._lose("its file was closed")
             return
         try:
-            self._journal.write(kind, told)
+            self._journal.write(kind, entry)
         except OSError as fault:
             self._lose(str(fault))
 
@@ -216,20 +216,20 @@ class Family:
             if self._is_root:
                 self._unheard.append(msgspec.json.decode(raw, type=_COUNTED[kind]))
             return
-        told = msgspec.json.decode(raw)
+        entry = msgspec.json.decode(raw)
         if kind in ("launched", "unlaunched"):
-            launches = self._launches.setdefault(AccountKey(*told[0]), {})
+            launches = self._launches.setdefault(AccountKey(*entry[0]), {})
             if kind == "launched":
-                launches[told[1]] = told[2]
+                launches[entry[1]] = entry[2]
             else:
-                launches.pop(told[1], None)
+                launches.pop(entry[1], None)
         elif self.budget is not None:
             if kind == "reserved":
-                self.budget.take(told[0], {key: Decimal(amount) for key, amount in told[1].items()})
+                self.budget.take(entry[0], {key: Decimal(amount) for key, amount in entry[1].items()})
             elif kind == "freed":
-                self.budget.give_back(told[0], told[1])
+                self.budget.give_back(entry[0], entry[1])
             else:
-                self.budget.pay(told[0], told[1])
+                self.budget.pay(entry[0], entry[1])
 
     # What a fork calls.
 
@@ -284,10 +284,10 @@ class _Journal:
         finally:
             fcntl.lockf(self._file, fcntl.LOCK_UN)
 
-    def write(self, kind: str, told: object) -> None:
+    def write(self, kind: str, entry: object) -> None:
         """Append a line: at once, so that lines of two processes never mix. It begins with a line's end, so that a line
         before it that was cut off spoils only itself. Raises `OSError`."""
-        line = b"\n%s %s %s\n" % (self.writer.encode(), kind.encode(), msgspec.json.encode(told))
+        line = b"\n%s %s %s\n" % (self.writer.encode(), kind.encode(), msgspec.json.encode(entry))
         if os.write(self._file, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -297,10 +297,10 @@ class _Journal:
         lines, _, rest = os.pread(self._file, size - self._read, self._read).rpartition(b"\n")
         self._read = size - len(rest)
         for line in lines.split(b"\n"):
-            writer, _, entry = line.partition(b" ")
-            kind, _, told = entry.partition(b" ")
-            if told and writer != self.writer.encode():
-                yield kind.decode(), told
+            writer, _, tail = line.partition(b" ")
+            kind, _, entry = tail.partition(b" ")
+            if entry and writer != self.writer.encode():
+                yield kind.decode(), entry
 
 
 def _identity(file: int) -> tuple[int, int] | None:

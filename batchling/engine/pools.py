@@ -150,15 +150,15 @@ def _pool(way: Way, network: Network) -> httpcore.AsyncConnectionPool:
     return httpcore.AsyncSOCKSProxy(proxy.url.replace("socks5h:", "socks5:", 1), proxy_auth=proxy.auth, **shared)
 
 
-def refused_by_proxy(proxy: Proxy, said: str, host: str) -> NetworkFault:
-    """The fault for a proxy that does not connect. `said` is a status with a phrase, or httpcore's text about SOCKS."""
-    status = said[:3]
+def refused_by_proxy(proxy: Proxy, reported: str, host: str) -> NetworkFault:
+    """The fault for a proxy that does not connect. `reported` is a status and a phrase, or httpcore's text on SOCKS."""
+    status = reported[:3]
     if status == str(LOGIN_WANTED):
         return NetworkFault(f"{_name(proxy)} requires a login (407)", acted=False, final=True)
     if status.isdecimal():
         final = int(status) in _PROXY_REFUSES
         return NetworkFault(f"{_name(proxy)} does not connect to {host} ({status})", acted=False, final=final)
-    if "could not connect" in said:
+    if "could not connect" in reported:
         return NetworkFault(f"{_name(proxy)} does not connect to {host}", acted=False)
     return NetworkFault(f"{_name(proxy)} does not accept the login, or requires one", acted=False, final=True)
 

@@ -28,7 +28,7 @@ KEPT = 24
 COMPARED = 2 * KEPT
 """Calls of a run that are compared with the last one, per queue key."""
 FEW = 3
-"""Misses below which nothing is said."""
+"""Misses below which nothing is logged."""
 HITS = 0.1
 """Share of calls found in the cache above which a run is one that goes on, and not one that is bought again."""
 

@@ -86,7 +86,7 @@ async def settle(batch: Batch, lost_at: float = 0.0) -> None:
             if isinstance(doubt, Refused) and refusals.are_enough(doubt.response):
                 raise
             if isinstance(doubt, Unlisted) and mute.is_over():
-                why = f"whether its job exists, and is paid for, cannot be told ({doubt})"
+                why = f"whether its job exists, and is paid for, is unknown ({doubt})"
                 raise GivenUp(f"{why}; nothing is bought again: run again later", None) from doubt
             if clock.time() > batch.deadline:
                 await batch.die(f"never settled: {doubt}")

@@ -90,13 +90,13 @@ def _waiting_for(task: object) -> dict[int, object]:
 def _told_by(one: Any) -> list[Any]:
     """The futures, tasks, groups and queues that hear of the end of one of them."""
     names = ("_parent_task", "_on_completed_fut", "_done")
-    told = [getattr(one, name, None) for name in names] + list(getattr(one, "_getters", None) or ())
+    waited = [getattr(one, name, None) for name in names] + list(getattr(one, "_getters", None) or ())
     for call, _ in getattr(one, "_callbacks", None) or ():
-        told += [getattr(call, "__self__", None), *getattr(call, "args", ())]
+        waited += [getattr(call, "__self__", None), *getattr(call, "args", ())]
         for cell in getattr(call, "__closure__", None) or ():
             with suppress(ValueError):  # an empty cell
-                told.append(cell.cell_contents)
-    return [each for each in told if asyncio.isfuture(each) or type(each).__module__.startswith("asyncio.")]
+                waited.append(cell.cell_contents)
+    return [each for each in waited if asyncio.isfuture(each) or type(each).__module__.startswith("asyncio.")]
 
 
 def _of_scopes() -> float | None:

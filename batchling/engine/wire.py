@@ -187,8 +187,8 @@ def _no_tls(fault: Exception, host: str) -> NetworkFault:
 
 def _not_trusted(host: str, fault: ssl.SSLCertVerificationError) -> str:
     """What is wrong with a server's certificate, and what to do."""
-    said = getattr(fault, "verify_message", "") or "refused by the operating system"
-    why = printable(said, 120).rstrip(".")
+    reported = getattr(fault, "verify_message", "") or "refused by the operating system"
+    why = printable(reported, 120).rstrip(".")
     if getattr(fault, "verify_code", 20) in _NO_ISSUER:
         advice = "set SSL_CERT_FILE to your company's CA bundle, or pass verify= to the client"
         return f"the certificate of {host} is not trusted ({why}): {advice}"

@@ -56,11 +56,11 @@ def _start(wrapped: Any, thread: Any, args: Any, kwargs: Any) -> Any:
 def _end_in_silence(thread: Any) -> None:
     """Let a thread whose call was detached end without a traceback. The scope has already reported what keeps running,
     and a thousand tracebacks would bury that (and can abort CPython if daemon threads print while it shuts down)."""
-    told = thread.__dict__.get("_invoke_excepthook")
-    if told is not None:
+    hook = thread.__dict__.get("_invoke_excepthook")
+    if hook is not None:
 
         def tell(failed: Any) -> None:
             if not isinstance(sys.exc_info()[1], Detached):
-                told(failed)
+                hook(failed)
 
         thread.__dict__["_invoke_excepthook"] = tell

@@ -144,11 +144,11 @@ class Anthropic:
             raise Refused(response)
 
     def row(self, line: bytes) -> Row:
-        said = fields(line)
-        key = read_text(value(said.get("custom_id")))
+        row = fields(line)
+        key = read_text(value(row.get("custom_id")))
         if key is None:
             raise ValueError("a row without a key")
-        raw = said.get("result", b"")
+        raw = row.get("result", b"")
         result = fields(raw) if raw.startswith(b"{") else {}
         kind = read_text(value(result.get("type"))) or "no answer"
         if kind == "succeeded":

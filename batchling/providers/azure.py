@@ -183,10 +183,10 @@ class Azure(FileDialect):
 def _principal(token: str) -> Headers:
     """Tenant and object of a token; empty when it is not a JSON web token."""
     try:
-        said = read_object(msgspec.json.decode(urlsafe_b64decode(token.split(".")[1] + "==")))
+        claims = read_object(msgspec.json.decode(urlsafe_b64decode(token.split(".")[1] + "==")))
     except (IndexError, ValueError, msgspec.MsgspecError, RecursionError):
         return ()
-    return tuple((name, value) for name in ("tid", "oid") if (value := read_text(said.get(name))))
+    return tuple((name, value) for name in ("tid", "oid") if (value := read_text(claims.get(name))))
 
 
 AZURE = Azure()

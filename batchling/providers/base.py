@@ -334,12 +334,12 @@ def read_json(response: Response) -> dict[str, JSON]:
     if not response.ok:
         raise Refused(response)
     try:
-        said = value(response.body)
+        payload = value(response.body)
     except ValueError:
         raise Garbled(f"HTTP {response.status} with a body that is not JSON") from None
-    if not isinstance(said, dict):
+    if not isinstance(payload, dict):
         raise Garbled(f"HTTP {response.status} with a body that is not a JSON object")
-    return said
+    return payload
 
 
 def read_fault(response: Response) -> Fault:

@@ -124,11 +124,11 @@ def read_status(job: dict[str, JSON], first_line: int = 1) -> Status:
     )
 
 
-def _fault(said: dict[str, JSON], first_line: int) -> Fault:
-    line = said.get("line")
+def _fault(error: dict[str, JSON], first_line: int) -> Fault:
+    line = error.get("line")
     return job_fault(
-        str(said.get("message") or "the job failed"),
-        read_text(said.get("code")),
-        read_text(said.get("param")),
+        str(error.get("message") or "the job failed"),
+        read_text(error.get("code")),
+        read_text(error.get("param")),
         line - first_line + 1 if isinstance(line, int) and line >= first_line else None,
     )

@@ -313,8 +313,8 @@ class FileDialect:
 
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         endpoint = "/v1" + target.endpoint.removeprefix(self.prefix)
-        said = claude.answer(body) if endpoint == "/v1/messages" else samples.answer(endpoint, body)
-        return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
+        answer = claude.answer(body) if endpoint == "/v1/messages" else samples.answer(endpoint, body)
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(answer))
 
 
 def _find(dialect: FileDialect, at: Site, tag: str, since: float, taken: frozenset[str]) -> Flow[Job | None]:

@@ -172,13 +172,13 @@ class Gemini:
                 raise Refused(response)
 
     def row(self, line: bytes) -> Row:
-        said = fields(line)
-        key = read_text(value(said.get("key"))) or read_text(read_object(value(said.get("metadata"))).get("key"))
+        row = fields(line)
+        key = read_text(value(row.get("key"))) or read_text(read_object(value(row.get("metadata"))).get("key"))
         if key is None:
             raise ValueError("a row without a key")
-        if (answer := said.get("response", b"")).startswith(b"{"):
+        if (answer := row.get("response", b"")).startswith(b"{"):
             return answered(key, answer, lambda status, text: self.failure(status, Fault(text)))
-        fault = value(said.get("error"))
+        fault = value(row.get("error"))
         error = {"message": fault} if isinstance(fault, str) and fault else read_object(fault)
         if not error or error.get("code") in (google.CANCELLED, str(google.CANCELLED), "CANCELLED"):
             return Row(key, None, "cancelled" if error else "no answer")
@@ -209,8 +209,8 @@ class Gemini:
         return google.failure(status, fault)
 
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
-        said = samples.answer(target.endpoint.removeprefix(":"), target.model, body)
-        return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
+        answer = samples.answer(target.endpoint.removeprefix(":"), target.model, body)
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(answer))
 
 
 def _size(items: Sequence[Item]) -> int:

@@ -25,18 +25,18 @@ def joined(rows: Sequence[bytes]) -> list[bytes]:
     """The rows, with those of one call joined into one: if an embedding failed, its error is the answer to the call."""
     whole: list[bytes] = []
     calls: dict[str, dict[int, dict[str, JSON]]] = {}
-    for row in rows:
-        said = read_object(msgspec.json.decode(row))
-        place = read_object(said.get("metadata"))
+    for line in rows:
+        row = read_object(msgspec.json.decode(line))
+        place = read_object(row.get("metadata"))
         if "of" not in place:
-            whole.append(row)
+            whole.append(line)
             continue
-        calls.setdefault(str(place.get("key")), {})[read_count(place.get("part"))] = said
+        calls.setdefault(str(place.get("key")), {})[read_count(place.get("part"))] = row
     for key, parts in calls.items():
-        failed = [said for said in parts.values() if not isinstance(said.get("response"), dict)]
-        said = {**failed[0]} if failed else {"response": {"embeddings": _embeddings(parts)}}
+        failed = [row for row in parts.values() if not isinstance(row.get("response"), dict)]
+        row = {**failed[0]} if failed else {"response": {"embeddings": _embeddings(parts)}}
         if failed or len(parts) == read_count(read_object(parts[min(parts)].get("metadata")).get("of")):
-            whole.append(msgspec.json.encode({**said, "metadata": {"key": key}}))
+            whole.append(msgspec.json.encode({**row, "metadata": {"key": key}}))
     return whole
 
 

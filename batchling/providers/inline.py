@@ -129,8 +129,8 @@ class InlineDialect:
 
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
         target = at.target
-        said = {"endpoint": target.endpoint, "model": target.model}
-        head = {name: value.format(**said) for name, value in self.head.items()}
+        names = {"endpoint": target.endpoint, "model": target.model}
+        head = {name: value.format(**names) for name, value in self.head.items()}
         given = {name: msgspec.json.decode(value) for name, value in target.options if not name.startswith(_UNSAID)}
         opening = msgspec.json.encode({**head, **given})[:-1] + b',"requests":['
         pieces = list(row_pieces('{"custom_id":"%s","body":', self._rows(items), b"},"))
@@ -152,9 +152,9 @@ class InlineDialect:
         return Request(asked.method, asked.url, (), msgspec.json.encode(kept))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
-        said = read_json((yield Call(request("GET", at, f"/batches/{segment(job.id)}"))))
-        status = read_status(_sference(said))
-        outputs = ("results",) if status.state is State.ENDED or said.get("results") else ()
+        payload = read_json((yield Call(request("GET", at, f"/batches/{segment(job.id)}"))))
+        status = read_status(_sference(payload))
+        outputs = ("results",) if status.state is State.ENDED or payload.get("results") else ()
         return Status(
             status.state,
             status.word,
@@ -174,13 +174,13 @@ class InlineDialect:
         return Call(call, unpack=_unpack)
 
     def row(self, line: bytes) -> Row:
-        said = fields(line)
-        key = read_text(value(said.get("custom_id")))
+        row = fields(line)
+        key = read_text(value(row.get("custom_id")))
         if key is None:
             raise ValueError("a row without a key")
-        if (answer := said.get("result_json", b"")).startswith(b"{"):
+        if (answer := row.get("result_json", b"")).startswith(b"{"):
             return answered(key, answer)
-        if (fault := value(said.get("error_json"))) is not None:
+        if (fault := value(row.get("error_json"))) is not None:
             error = read_object(fault)
             status = read_count(error.get("status_code"))
             text = read_text(fault) or str(error.get("message") or "the row failed")
@@ -225,8 +225,8 @@ class InlineDialect:
         return error_answer(status, fault.message, fault.code)
 
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
-        said = claude.answer(body) if target.endpoint == "/v1/messages" else samples.answer(target.endpoint, body)
-        return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
+        answer = claude.answer(body) if target.endpoint == "/v1/messages" else samples.answer(target.endpoint, body)
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(answer))
 
 
 _REAL_TIME_ONLY = ("plugins", "modalities", "models", "route", "web_search_options")

@@ -47,18 +47,18 @@ Failed = Callable[[int, str], Response]
 
 def read_row(line: bytes, failed: Failed = error_answer) -> Row:
     """The content of one result line. Raises `ValueError` when it cannot be read."""
-    said = fields(line)
-    key = read_text(value(said.get("custom_id")))
+    row = fields(line)
+    key = read_text(value(row.get("custom_id")))
     if key is None:
         raise ValueError("a row without a key")
-    fault = value(said.get("error"))
-    response = _answer(said, fault, failed)
+    fault = value(row.get("error"))
+    response = _answer(row, fault, failed)
     if response is not None:
         return Row(key, response)
     error = read_object(fault)
     code = _word(error)
     message = read_text(fault) or read_text(error.get("message")) or ""
-    status = read_text(value(said.get("status"))) or ""
+    status = read_text(value(row.get("status"))) or ""
     if status in NEVER_RAN or code in NEVER_RAN or not (code or message):
         return Row(key, None, code or status or "no answer")
     return Row(key, _from_error(error, code, message))
@@ -70,17 +70,17 @@ def answered(key: str, body: bytes, failed: Failed = error_answer) -> Row:
     if body in (b"", b"null", b'""', b"{}", b"[]"):
         return Row(key, None, "no answer")
     try:
-        said = fields(body)
+        answer = fields(body)
     except ValueError:
         return Row(key, Response(200, (JSON_TYPE,), body))
-    if said.keys() and said.keys() <= {"error", "type", "request_id"} and said.get("error", b"null") != b"null":
-        fault = value(said["error"])
+    if answer.keys() and answer.keys() <= {"error", "type", "request_id"} and answer.get("error", b"null") != b"null":
+        fault = value(answer["error"])
         error = read_object(fault)
         message = read_text(fault) or read_text(error.get("message")) or "the row failed"
         status = status_of(_word(error), message)
-        answer = failed(status, message)
-        return Row(key, Response(status, (JSON_TYPE,), body) if error else answer)
-    if said.keys() & _ASKED and not said.keys() & _ANSWERED:
+        failure = failed(status, message)
+        return Row(key, Response(status, (JSON_TYPE,), body) if error else failure)
+    if answer.keys() & _ASKED and not answer.keys() & _ANSWERED:
         return Row(key, failed(502, "the provider sent the request back instead of an answer"))
     return Row(key, Response(200, (JSON_TYPE,), body))
 
@@ -127,7 +127,7 @@ STATUS_OF_WORD = {word: status for status, words in _WORDS.items() for word in w
 """The HTTP status of each word for an error: OpenRouter's `error_type` (SDK 1.3.84, apierrortype.py), google.rpc.Code,
 Anthropic's types, OpenAI's types and codes."""
 
-_SAID_STATUS = re.compile(r"\b(?:error code|status code|status|http)[: ]+([45]\d\d)\b", re.IGNORECASE)
+_STATUS_IN_TEXT = re.compile(r"\b(?:error code|status code|status|http)[: ]+([45]\d\d)\b", re.IGNORECASE)
 """A status within a text: OGX writes "Error code: 401 - {...}"."""
 
 
@@ -140,8 +140,8 @@ def status_of(code: str, message: str) -> int:
         return known
     if "image" in code.lower():
         return 400
-    if said := _SAID_STATUS.search(message):
-        return int(said[1])
+    if found := _STATUS_IN_TEXT.search(message):
+        return int(found[1])
     if "internal server error" in words:
         return 500
     if "not_found" in words or "unknown_model" in words or "does not exist" in words:
@@ -153,9 +153,9 @@ def status_of(code: str, message: str) -> int:
     return 500
 
 
-def _answer(said: dict[str, bytes], fault: JSON, failed: Failed) -> Response | None:
+def _answer(row: dict[str, bytes], fault: JSON, failed: Failed) -> Response | None:
     """The row's own answer; None if it has no answer."""
-    raw = said.get("response", b"")
+    raw = row.get("response", b"")
     if not raw.startswith(b"{"):
         return None
     answer = fields(raw)

@@ -225,8 +225,8 @@ class Vertex:
         return f"{self._folder()}/out/{tag}"
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
-        said = read_json((yield Call(request("GET", at, _path(job)))))
-        return _status(said, job.notes.get("output"))
+        payload = read_json((yield Call(request("GET", at, _path(job)))))
+        return _status(payload, job.notes.get("output"))
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
         for folder in status.outputs:
@@ -261,10 +261,10 @@ class Vertex:
 
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         if target.endpoint == ":rawPredict":
-            said = claude.answer({**body, "model": target.model})
+            answer = claude.answer({**body, "model": target.model})
         else:
-            said = gemini.answer("generateContent", target.model, body)
-        return Response(200, (JSON_TYPE,), msgspec.json.encode(said))
+            answer = gemini.answer("generateContent", target.model, body)
+        return Response(200, (JSON_TYPE,), msgspec.json.encode(answer))
 
 
 def _stored(at: Site) -> Headers:

@@ -22,19 +22,19 @@ _STATUS_OF_PHRASE = {status.phrase.lower(): status.value for status in HTTPStatu
 
 def read_row(line: bytes) -> Row:
     """The content of one result line. Raises `ValueError` when it cannot be read."""
-    said = fields(line)
-    name = read_text(value(said.get("custom_id"))) or ""
+    row = fields(line)
+    name = read_text(value(row.get("custom_id"))) or ""
     if not name.startswith("r"):
         raise ValueError("not a result line")
     key = name[1:]
-    raw = said.get("response", b"")
+    raw = row.get("response", b"")
     answer = fields(raw) if raw.startswith(b"{") else {}
     if value(answer.get("type")) == "error":
         kind = read_text(read_object(value(answer.get("error"))).get("type")) or ""
         return Row(key, Response(STATUS_OF_TYPE.get(kind, 500), (JSON_TYPE,), raw))
     if answer:
         return answered(key, raw, lambda status, text: Response(status, (JSON_TYPE,), google.error_body(status, text)))
-    status = value(said.get("status"))
+    status = value(row.get("status"))
     return _failed(key, read_text(status) or (msgspec.json.encode(status).decode() if status else ""))
 
 
@@ -42,10 +42,10 @@ def _failed(key: str, text: str) -> Row:
     """A row without an answer. Its text is a few words and, in most cases, the body of the real-time response."""
     raw = text[text.find("{") : text.rfind("}") + 1] if "{" in text else ""
     try:
-        said = read_object(msgspec.json.decode(raw))
+        payload = read_object(msgspec.json.decode(raw))
     except (msgspec.MsgspecError, RecursionError):
-        said = {}
-    error = read_object(said.get("error"))
+        payload = {}
+    error = read_object(payload.get("error"))
     code = error.get("code")
     words = re.split("[:{]", text, maxsplit=1)[0].strip().lower()
     status = STATUS_OF_TYPE.get(read_text(error.get("type")) or "", _STATUS_OF_PHRASE.get(words, 500))

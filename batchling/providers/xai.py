@@ -90,10 +90,10 @@ class Grok(FileDialect):
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         look = Call(request("GET", at, f"/batches/{segment(job.id)}"))
-        said = read_json((yield look))
-        status = _status(said)
+        payload = read_json((yield look))
+        status = _status(payload)
         for _ in range(_ALIKE if status.word == "stopped" else 0):
-            if (again := read_json((yield replace(look, pause=_PAUSE)))) != said:
+            if (again := read_json((yield replace(look, pause=_PAUSE)))) != payload:
                 return _status(again)
         return replace(status, state=State.ENDED, outputs=("results",)) if status.word == "stopped" else status
 
@@ -110,16 +110,16 @@ class Grok(FileDialect):
         raise Garbled("results that never end")
 
     def row(self, line: bytes) -> Row:
-        said = fields(line)
-        key = read_text(value(said.get("batch_request_id")))
+        row = fields(line)
+        key = read_text(value(row.get("batch_request_id")))
         if key is None:
             raise ValueError("a row without a key")
-        result = _inner(said, "batch_result")
+        result = _inner(row, "batch_result")
         answer = _inner(result, "response").get("chat_get_completion", b"")
         if answer.startswith(b"{"):
             return answered(key, answer, lambda status, text: self.failure(status, Fault(text)))
-        places = (result.get("error"), result.get("error_message"), said.get("error_message"))
-        text = next(filter(None, map(_told, places)), None)
+        places = (result.get("error"), result.get("error_message"), row.get("error_message"))
+        text = next(filter(None, map(_reported, places)), None)
         if text is None:
             return Row(key, None, "no answer")
         if _NOT_YET in text:
@@ -179,15 +179,15 @@ def _status(job: dict[str, JSON]) -> Status:
     return Status(state, word, done=done, total=total, outputs=("results",) if over else ())
 
 
-def _inner(said: dict[str, bytes], name: str) -> dict[str, bytes]:
+def _inner(row: dict[str, bytes], name: str) -> dict[str, bytes]:
     """The object under this name; empty when there is none."""
-    raw = said.get(name, b"")
+    raw = row.get(name, b"")
     return fields(raw) if raw.startswith(b"{") else {}
 
 
-def _told(raw: bytes | None) -> str | None:
-    said = value(raw)
-    return read_text(said) or read_text(read_object(said).get("message"))
+def _reported(raw: bytes | None) -> str | None:
+    error = value(raw)
+    return read_text(error) or read_text(read_object(error).get("message"))
 
 
 def _unpack(body: bytes) -> bytes:

@@ -50,7 +50,7 @@ _OFFER_SECONDS = 2.0
 """How long a second Ctrl-C is waited for on a terminal."""
 _STEP = 0.1
 _JUST = 1.0
-"""Seconds for which a report is the last that was said."""
+"""Seconds for which a report is the last one printed."""
 
 
 class BatchingContext:
@@ -149,7 +149,7 @@ class BatchingContext:
             if self._batcher.family.reports and (text := self._report.text(self._seconds())):
                 print(text, file=sys.stderr, flush=True)
                 if self._report.jobs_left:
-                    _told.append(clock.monotonic())
+                    _printed_at.append(clock.monotonic())
             self._signals.restore()
 
     def _deactivate(self) -> None:
@@ -211,17 +211,17 @@ class BatchingContext:
 _open_scopes: weakref.WeakSet[BatchingContext] = weakref.WeakSet()
 
 
-_told: list[float] = []
-"""When reports said that jobs go on."""
+_printed_at: list[float] = []
+"""When reports printed that jobs keep running."""
 _numbers = itertools.count()
 """Of scopes, and of looks back at them."""
 
 
 def _abandon_all() -> None:
-    # What scopes that are open until now leave behind is said by themselves; so it is by one that was just left, unless
+    # What scopes that are open until now leave behind they print themselves; so did one that was just left, unless
     # a traceback has come after that.
-    just_told = bool(_told) and clock.monotonic() - _told[-1] < _JUST and not hasattr(sys, "last_value")
-    text = "" if just_told else standing.text()
+    just_printed = bool(_printed_at) and clock.monotonic() - _printed_at[-1] < _JUST and not hasattr(sys, "last_value")
+    text = "" if just_printed else standing.text()
     for context in tuple(_open_scopes):
         context.abandon()
     if text:

@@ -70,19 +70,19 @@ class Listener:
 
     def flush(self) -> Future[None]:
         """A future that is done when the callable has received everything queued so far."""
-        told: Future[None] = Future()
+        heard: Future[None] = Future()
         if self._running or not self._queue.empty():
-            self._queue.put(partial(resolve, [told], None))
+            self._queue.put(partial(resolve, [heard], None))
         else:
-            told.set_result(None)
-        return told
+            heard.set_result(None)
+        return heard
 
     def close(self) -> Future[None]:
         """Like `flush`; after that, the thread ends and nothing more is delivered."""
         self._closed = True
-        told = self.flush()
+        heard = self.flush()
         self._queue.put(None)
-        return told
+        return heard
 
     def _post(self, work: Callable[[], object]) -> None:
         if self._closed:

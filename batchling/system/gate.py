@@ -51,7 +51,7 @@ class Gate(Protocol):
 
 
 class _Unset:
-    """Nobody has said anything about this task or thread."""
+    """Nothing was decided about this task or thread."""
 
 
 _UNSET = _Unset()

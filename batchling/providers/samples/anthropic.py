@@ -6,7 +6,7 @@ import msgspec
 
 from batchling.core.model import JSON
 from batchling.providers.samples.schema import instance
-from batchling.providers.samples.text import asked_seed, next_tool, reply, said, tokens
+from batchling.providers.samples.text import asked_seed, next_tool, prompt_text, reply, tokens
 
 
 def answer(body: dict[str, JSON]) -> dict[str, JSON]:
@@ -44,7 +44,7 @@ def _content(body: dict[str, JSON], seed: str) -> tuple[dict[str, JSON], str]:
     if isinstance(form, dict) and form.get("type") == "json_schema":
         text = msgspec.json.encode(instance(form.get("schema") or {}, seed)).decode()
     else:
-        text = reply(f"{said(body.get('system') or '')}\n{said(body.get('messages') or [])}", seed)
+        text = reply(f"{prompt_text(body.get('system') or '')}\n{prompt_text(body.get('messages') or [])}", seed)
     return {"type": "text", "text": text}, "end_turn"
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from batchling.core.model import JSON
 from batchling.providers.samples.schema import instance
-from batchling.providers.samples.text import next_tool, number, reply, said, seed_of, tokens
+from batchling.providers.samples.text import next_tool, number, prompt_text, reply, seed_of, tokens
 
 _OPEN = frozenset({"args", "response", "responseJsonSchema", "parametersJsonSchema", "labels", "default", "example"})
 """Fields whose value is the caller's own JSON."""
@@ -29,7 +29,9 @@ def answer(method: str, model: str, body: dict[str, JSON]) -> dict[str, JSON]:
 def _generated(model: str, body: dict[str, JSON]) -> dict[str, JSON]:
     seed = seed_of(body)
     contents = body.get("contents") or []
-    prompt = said([part for content in contents if isinstance(content, dict) for part in content.get("parts") or []])
+    prompt = prompt_text(
+        [part for content in contents if isinstance(content, dict) for part in content.get("parts") or []]
+    )
     config = body.get("generationConfig") or {}
     schema = config.get("responseJsonSchema") or _lowered(config.get("responseSchema"))
     called = _forced_call(body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchling.core.model import JSON
 from batchling.providers.samples import openai
-from batchling.providers.samples.text import asked_seed, number, said, seed_of, sentence, tokens
+from batchling.providers.samples.text import asked_seed, number, prompt_text, seed_of, sentence, tokens
 
 _HARMS = (
     "sexual",
@@ -66,7 +66,7 @@ def _conversation(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
         "role": "assistant",
         "content": text,
     }
-    used, made = tokens(said(body.get("inputs"))), tokens(text)
+    used, made = tokens(prompt_text(body.get("inputs"))), tokens(text)
     return {
         "object": "conversation.response",
         "model": body.get("model"),

@@ -10,7 +10,7 @@ import msgspec
 
 from batchling.core.model import JSON
 from batchling.providers.samples.schema import instance
-from batchling.providers.samples.text import asked_seed, next_tool, number, reply, said, seed_of, tokens
+from batchling.providers.samples.text import asked_seed, next_tool, number, prompt_text, reply, seed_of, tokens
 
 CREATED = 1_795_000_000
 """A fixed Unix time, so equal requests get equal answers."""
@@ -28,7 +28,7 @@ def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
 
 def _chat(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
     messages = body.get("messages") or []
-    prompt = said(messages)
+    prompt = prompt_text(messages)
     choices = []
     for index in range(body.get("n") or 1):
         name = f"choice{index}" if index else ""
@@ -93,7 +93,7 @@ def _formatted(form: JSON, prompt: str, seed: str, name: str = "") -> str:
 
 
 def _responses(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
-    prompt = f"{body.get('instructions') or ''}\n{said(body.get('input') or '')}"
+    prompt = f"{body.get('instructions') or ''}\n{prompt_text(body.get('input') or '')}"
     if called := _forced_tool(body, [tool for tool in body.get("tools") or [] if tool.get("type") == "function"]):
         output: dict[str, JSON] = {
             "type": "function_call",

@@ -66,12 +66,12 @@ def tokens(value: JSON) -> int:
     return max(1, len(text) // 4)
 
 
-def said(content: JSON) -> str:
+def prompt_text(content: JSON) -> str:
     """All text in a message's content, at any depth."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "\n".join(said(part) for part in content)
+        return "\n".join(prompt_text(part) for part in content)
     if isinstance(content, dict):
-        return "\n".join(said(content[name]) for name in ("text", "content", "input") if name in content)
+        return "\n".join(prompt_text(content[name]) for name in ("text", "content", "input") if name in content)
     return ""

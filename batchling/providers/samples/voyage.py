@@ -19,8 +19,8 @@ def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
 
 
 def _embedded(body: dict[str, JSON]) -> dict[str, JSON]:
-    said = openai.answer("/v1/embeddings", {**body, "dimensions": body.get("output_dimension") or 8})
-    return {**said, "usage": _usage(body.get("input"))}
+    answer = openai.answer("/v1/embeddings", {**body, "dimensions": body.get("output_dimension") or 8})
+    return {**answer, "usage": _usage(body.get("input"))}
 
 
 def _reranked(body: dict[str, JSON]) -> dict[str, JSON]:
