@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 Headers = tuple[tuple[str, str], ...]
 """(lower-case name, value) pairs; order and repeats are kept."""
 
-JSON = Any
-"""A decoded JSON value: dict, list, str, int, float, bool or None."""
+JSON: TypeAlias = object
+"""A decoded JSON value: dict, list, str, int, float, bool or None. `isinstance` tells which."""
 
 T = TypeVar("T")
 

@@ -113,8 +113,10 @@ def _numbered(value: dict[str, JSON], steps: _Steps, numbers: dict[str, int]) ->
                 # Every string here becomes a number, so no real id can be mistaken for one.
                 new = str(numbers.setdefault(old, len(numbers)))
         elif isinstance(old, list):
+            each = old
             for types, following in arrays:
-                new = _numbered_each(new, types, following, numbers)
+                each = _numbered_each(each, types, following, numbers)
+            new = each
         elif inner and isinstance(old, dict):
             new = _numbered(old, inner, numbers)
         if new is not old:

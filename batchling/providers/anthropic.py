@@ -113,7 +113,7 @@ class Anthropic:
             self.name,
             route.base_url,
             route.endpoint,
-            body["model"],
+            str(body["model"]),
             account_of(_as_keys(self._identity(route, request))),
             tuple(sorted((name, value) for name, value in options.items() if value)),
         )

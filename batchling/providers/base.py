@@ -449,8 +449,8 @@ def error_status(code: str) -> int | None:
 def read_count(value: JSON) -> int:
     """A count that may be missing, null, or a string of digits; 0 when it is absent or not a possible count."""
     try:
-        found = int(value)
-    except (TypeError, ValueError, OverflowError):
+        found = int(value) if isinstance(value, int | float | str) else 0
+    except (ValueError, OverflowError):
         return 0
     return found if 0 <= found <= _MOST else 0
 

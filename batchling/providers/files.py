@@ -166,7 +166,7 @@ class FileDialect:
             self.name,
             route.base_url,
             route.endpoint,
-            body["model"],
+            str(body["model"]),
             account_of(self.identify(route, request)),
         )
 
@@ -179,8 +179,8 @@ class FileDialect:
                 return f"{name} above {self.longest:,}, where its batches end"
         if self.last_turn and last_role(body) not in (self.last_turn, None):
             return f"last message not from {self.last_turn}"
-        if self.models and not body["model"].startswith(self.models):
-            return f"model {body['model']:.40} without a batch form"
+        if self.models and not (model := str(body["model"])).startswith(self.models):
+            return f"model {model:.40} without a batch form"
         return None
 
     def _refuses_audio(self, endpoint: str, body: dict[str, JSON]) -> str | None:

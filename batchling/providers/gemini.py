@@ -179,7 +179,7 @@ class Gemini:
         if (answer := row.get("response", b"")).startswith(b"{"):
             return answered(key, answer, lambda status, text: self.failure(status, Fault(text)))
         fault = value(row.get("error"))
-        error = {"message": fault} if isinstance(fault, str) and fault else read_object(fault)
+        error: dict[str, JSON] = {"message": fault} if isinstance(fault, str) and fault else read_object(fault)
         if not error or error.get("code") in (google.CANCELLED, str(google.CANCELLED), "CANCELLED"):
             return Row(key, None, "cancelled" if error else "no answer")
         return Row(key, google.row_error(error))

@@ -41,4 +41,4 @@ def joined(rows: Sequence[bytes]) -> list[bytes]:
 
 
 def _embeddings(parts: dict[int, dict[str, JSON]]) -> list[JSON]:
-    return [parts[number]["response"].get("embedding") for number in sorted(parts)]
+    return [read_object(parts[number]["response"]).get("embedding") for number in sorted(parts)]

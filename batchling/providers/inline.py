@@ -115,11 +115,12 @@ class InlineDialect:
         if route.endpoint == "/v1/embeddings" and (body.get("provider") or body.get("input_type")):
             return Bypass("embeddings with provider preferences")
         given = {name: body[name] for name in self.shared if name in body}
-        if body["model"].startswith(self.uniform):
+        model = str(body["model"])
+        if model.startswith(self.uniform):
             given |= {_UNSAID + "response_format": body.get("response_format")}
         options = tuple((name, _canonical.encode(value).decode()) for name, value in sorted(given.items()))
         account = account_of(self._identity(route, request))
-        return Target(self.name, route.base_url, route.endpoint, body["model"], account, options)
+        return Target(self.name, route.base_url, route.endpoint, model, account, options)
 
     def site(self, target: Target, route: Route, request: Request) -> Site:
         return Site(target, self._identity(route, request), route.official)

@@ -40,7 +40,7 @@ class Voyage(FileDialect):
         shared = {name: value for name, value in body.items() if name not in _INPUTS[route.endpoint]}
         options = (("request_params", _canonical.encode(shared).decode()),)
         account = account_of(self.identify(route, request))
-        return Target(self.name, route.base_url, route.endpoint, body["model"], account, options)
+        return Target(self.name, route.base_url, route.endpoint, str(body["model"]), account, options)
 
     def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
         for item in items:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from batchling.core.fingerprint import digest
-from batchling.core.model import JSON
 from batchling.providers.samples import anthropic as samples
 from batchling.testing.hosts import outer_url
 from batchling.testing.state import Refusal, Served, ServerState, encode, page_size, place_after
@@ -72,7 +72,7 @@ class AnthropicApi:
         self._shared.bill("anthropic", "/v1/messages", account, body, answer, None)
         return await claude_stream(request, answer) if body.get("stream") else _json(answer)
 
-    def _answer(self, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+    def _answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         fault = self._shared.row_fault_for(body)
         if fault is not None:
             return fault.status, fault.error
@@ -91,7 +91,7 @@ class AnthropicApi:
     async def _create(self, request: web.Request) -> web.Response:
         account = self.account(request)
         order = await _json_object(request)
-        rows: list[tuple[str, dict[str, JSON]]] = []
+        rows: list[tuple[str, dict[str, Any]]] = []
         keys: set[str] = set()
         for place, row in enumerate(order.get("requests") or []):
             if not isinstance(row, dict):
@@ -171,7 +171,7 @@ class AnthropicApi:
         lines: list[tuple[str, bytes]] = []
         for place, (key, params) in enumerate(job.rows):
             if place >= done:
-                result: dict[str, JSON] = {"type": "canceled" if word == "cancelled" else "expired"}
+                result: dict[str, Any] = {"type": "canceled" if word == "cancelled" else "expired"}
             elif params.get("stream"):
                 result = {"type": "errored", "error": _error(400, "stream: not supported in a batch")}
             else:
@@ -180,7 +180,7 @@ class AnthropicApi:
             lines.append((key, encode({"custom_id": key, "result": result})))
         job.lines = self._shared.written(job, lines)
 
-    def _run(self, job: Served, key: str, params: dict[str, JSON]) -> dict[str, JSON]:
+    def _run(self, job: Served, key: str, params: dict[str, Any]) -> dict[str, Any]:
         status, answer = self._answer(params)
         if status != 200:
             return {"type": "errored", "error": answer}
@@ -188,7 +188,7 @@ class AnthropicApi:
         self._shared.bill("anthropic", "/v1/messages", job.account, params, message, (key, job.id))
         return {"type": "succeeded", "message": message}
 
-    def _shown(self, request: web.Request, job: Served) -> dict[str, JSON]:
+    def _shown(self, request: web.Request, job: Served) -> dict[str, Any]:
         counts = job.counts or dict.fromkeys(("succeeded", "errored", "canceled", "expired"), 0)
         url = outer_url(request, f"{request.path.split('/batches')[0]}/batches/{job.id}/results")
         return {
@@ -207,7 +207,7 @@ class AnthropicApi:
         }
 
 
-async def _json_object(request: web.Request) -> dict[str, JSON]:
+async def _json_object(request: web.Request) -> dict[str, Any]:
     try:
         body = msgspec.json.decode(await request.read())
     except msgspec.MsgspecError:
@@ -221,7 +221,7 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
-def _error(status: int, message: str) -> dict[str, JSON]:
+def _error(status: int, message: str) -> dict[str, Any]:
     error = {"type": _TYPES.get(status, "api_error"), "message": message, "details": None}
     return {"type": "error", "error": error, "request_id": None}
 
@@ -231,5 +231,5 @@ def _refusal(status: int, message: str) -> Refusal:
     return Refusal(_json(body, status))
 
 
-def _json(value: JSON, status: int = 200) -> web.Response:
+def _json(value: Any, status: int = 200) -> web.Response:
     return web.Response(body=encode(value), status=status, content_type="application/json")

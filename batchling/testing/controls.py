@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from batchling.core.model import JSON
 from batchling.testing.openai_files import error
 from batchling.testing.state import (
     Body,
@@ -45,7 +44,7 @@ class Controls:
         """Drop all faults that have not happened yet."""
         self._shared.faults.clear()
 
-    def fail_rows(self, predicate: Predicate, status: int, error: JSON, times: float = FOREVER) -> None:
+    def fail_rows(self, predicate: Predicate, status: int, error: Any, times: float = FOREVER) -> None:
         """Answer requests whose JSON body matches the predicate with this status and error body, in batches and in
         real time."""
         self._shared.row_faults.append(RowFault(predicate, status, error, times))

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
-from batchling.core.model import JSON
-
-Words = dict[str, JSON]
+Words = dict[str, Any]
 
 
 def _same(said: Words) -> Words:

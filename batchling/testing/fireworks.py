@@ -12,7 +12,6 @@ import msgspec
 from aiohttp import web
 
 from batchling.core.fingerprint import digest
-from batchling.core.model import JSON
 from batchling.providers.samples import openai as samples
 from batchling.testing.hosts import outer_url
 from batchling.testing.openai_files import error, json_object, reply
@@ -82,7 +81,7 @@ class FireworksApi:
             await openai_stream(request, "/v1/chat/completions", body, answer) if body.get("stream") else reply(answer)
         )
 
-    def _answer(self, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+    def _answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if (fault := self._shared.row_fault_for(body)) is not None:
             return fault.status, fault.error
         if not body.get("messages"):
@@ -204,7 +203,7 @@ class FireworksApi:
         job = self.jobs[request.match_info["id"].replace(".", "/")]
         return web.Response(body=b"\n".join(job.words["parts"][request.match_info["part"]]) + b"\n")
 
-    def _shown(self, job: Served) -> dict[str, JSON]:
+    def _shown(self, job: Served) -> dict[str, Any]:
         state = (
             self._shared.ended(job.over)
             if job.over == "COMPLETED"
@@ -222,7 +221,7 @@ class FireworksApi:
         }
 
 
-def _why(fault: JobFault | None) -> dict[str, JSON]:
+def _why(fault: JobFault | None) -> dict[str, Any]:
     if fault is None:
         return {"code": "OK", "message": ""}
     return {"code": fault.code if fault.code in GRPC else "INVALID_ARGUMENT", "message": fault.message}

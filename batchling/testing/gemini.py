@@ -7,12 +7,12 @@ Shapes: recorded traffic of 2025 and 2026: states are BATCH_STATE_*, counters ar
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from batchling.core.fingerprint import digest
-from batchling.core.model import JSON
 from batchling.providers.samples import gemini as samples
 from batchling.testing.gemini_compatible import Compatible
 from batchling.testing.gemini_compatible import answer as compatible_answer
@@ -46,7 +46,7 @@ class GeminiApi:
         self.name = name
         self._shared = shared
         self.jobs: dict[str, Served] = {}
-        self._files: dict[str, dict[str, JSON]] = {}
+        self._files: dict[str, dict[str, Any]] = {}
         self.contents: dict[str, bytes] = {}
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
@@ -91,7 +91,7 @@ class GeminiApi:
             return await gemini_stream(request, answer)
         return reply(answer, status)
 
-    def _answer(self, method: str, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+    def _answer(self, method: str, model: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if (fault := self._shared.row_fault_for(body)) is not None:
             return fault.status, fault.error
         if model == "no-such-model":
@@ -113,7 +113,7 @@ class GeminiApi:
         if not batch.get("displayName"):
             raise refused(400, "batch.display_name is required")
         source = samples.lower_camel(batch.get("inputConfig") or {}, deep=False)
-        rows: list[tuple[str, dict[str, JSON]]]
+        rows: list[tuple[str, dict[str, Any]]]
         if name := source.get("fileName"):
             content = self.contents.get(name)
             if content is None or self._files[name]["account"] != account:
@@ -142,7 +142,7 @@ class GeminiApi:
         if objection := self._shared.objection(rows, stage):
             raise refused(objection.status, objection.message)
 
-    def new_job(self, account: str, endpoint: str, rows: list[tuple[str, dict[str, JSON]]]) -> Served:
+    def new_job(self, account: str, endpoint: str, rows: list[tuple[str, dict[str, Any]]]) -> Served:
         """A job that has just been created."""
         job = Served(f"job{self._shared.number():08d}", account, endpoint, rows, self._shared.now())
         self.jobs[job.id] = job
@@ -161,7 +161,7 @@ class GeminiApi:
         self.check(content, "upload")
         return reply({"file": self._add(account, request.query["upload_id"], content)})
 
-    def _add(self, account: str, display_name: str, content: bytes, kind: str = "") -> dict[str, JSON]:
+    def _add(self, account: str, display_name: str, content: bytes, kind: str = "") -> dict[str, Any]:
         name = f"files/{kind}{self._shared.number():012d}"
         file = {"name": name, "displayName": display_name, "sizeBytes": str(len(content)), "state": "ACTIVE"}
         self._files[name] = {**file, "account": account}
@@ -237,17 +237,17 @@ class GeminiApi:
             content = b"".join(line + b"\n" for line in job.lines)
             job.words["responsesFile"] = self._add(job.account, "", content, "batch-")["name"]
 
-    def _run(self, job: Served, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+    def _run(self, job: Served, model: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if job.endpoint.startswith("/"):
             return compatible_answer(self._shared, job.endpoint, body)
         return self._answer(job.endpoint.removeprefix(":"), model, {k: v for k, v in body.items() if k != "x"})
 
-    def _shown(self, job: Served, *, with_rows: bool = False) -> dict[str, JSON]:
+    def _shown(self, job: Served, *, with_rows: bool = False) -> dict[str, Any]:
         early = "running" if job.polls else "pending"
         stats = {"requestCount": len(job.rows), **job.counts}
         if not job.over:
             stats["pendingRequestCount"] = len(job.rows)
-        detail: dict[str, JSON] = {
+        detail: dict[str, Any] = {
             "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch",
             "model": job.words["model"],
             "displayName": job.words["displayName"],
@@ -257,14 +257,14 @@ class GeminiApi:
             "state": f"BATCH_STATE_{(self.over(job) or early).upper()}",
             "name": f"batches/{job.id}",
         }
-        shown: dict[str, JSON] = {"name": f"batches/{job.id}", "metadata": detail}
+        shown: dict[str, Any] = {"name": f"batches/{job.id}", "metadata": detail}
         if not job.over:
             return shown
         if job.reason is not None:
             shown["error"] = {"code": grpc_code(job.reason.code), "message": job.reason.message}
         if job.over == "failed" and not job.lines:
             return {**shown, "done": True}
-        output: JSON = {}
+        output: Any = {}
         if file := job.words.get("responsesFile"):
             output = {"responsesFile": file}
         elif job.words.get("inline") and with_rows:
@@ -277,7 +277,7 @@ class GeminiApi:
         return self._shared.ended(job.over) if job.over == "succeeded" else job.over
 
 
-def _unanswered(contents: list[JSON]) -> str:
+def _unanswered(contents: list[Any]) -> str:
     """Why the function responses of a conversation do not match the calls before them; empty when they do."""
     counts = [
         [sum(name in part for part in content.get("parts") or []) for name in ("functionCall", "functionResponse")]
@@ -293,10 +293,10 @@ def _unanswered(contents: list[JSON]) -> str:
     return ""
 
 
-def _row(key: str, status: int, answer: dict[str, JSON], compatible: bool, echoes: JSON) -> dict[str, JSON]:
+def _row(key: str, status: int, answer: dict[str, Any], compatible: bool, echoes: Any) -> dict[str, Any]:
     if compatible:
         return {"id": f"r-{key}", "custom_id": key, "response": {"status_code": status, "body": answer}, "error": None}
-    named: dict[str, JSON] = {"metadata": echoes[key]} if echoes else {"key": key}
+    named: dict[str, Any] = {"metadata": echoes[key]} if echoes else {"key": key}
     if status == 200:
         return {"response": answer, **named}
     code = {400: 3, 404: 5, 429: 8, 500: 13}.get(status, 2)

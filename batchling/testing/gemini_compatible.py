@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from batchling.core.model import JSON
 from batchling.providers.samples import openai
 from batchling.testing.dialects import ServerDialect
 from batchling.testing.gemini_errors import refused
@@ -81,7 +80,7 @@ class Compatible:
         job.cancelled = True
         return reply(self._as_openai(job))
 
-    def _as_openai(self, job: Served) -> dict[str, JSON]:
+    def _as_openai(self, job: Served) -> dict[str, Any]:
         over = "completed" if self._api.over(job) == "succeeded" else self._api.over(job)
         return {
             "id": f"batches/{job.id}",
@@ -100,7 +99,7 @@ class Compatible:
         }
 
 
-def answer(shared: ServerState, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+def answer(shared: ServerState, endpoint: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """The answer to a compatible call, in real time and in a batch."""
     if (fault := shared.row_fault_for(body)) is not None:
         return fault.status, fault.error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from batchling.core.model import JSON
+from typing import Any
+
 from batchling.testing.openai_files import reply
 from batchling.testing.state import Refusal
 
 
-def failure(status: int, message: str, reason: str = "") -> dict[str, JSON]:
+def failure(status: int, message: str, reason: str = "") -> dict[str, Any]:
     """An error body as Google's APIs return it."""
     names = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND"}
     details = {"details": [{"reason": reason}]} if reason else {}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from batchling.core.fingerprint import digest
-from batchling.core.model import JSON
 from batchling.providers.samples import anthropic as claude
 from batchling.providers.samples import openai as samples
 from batchling.testing.openai_files import DAY, error, json_object, refusal, reply
@@ -62,7 +62,7 @@ class InlineApi:
         self._shared.bill(self.name, endpoint, account, body, answer, None)
         return await openai_stream(request, endpoint, body, answer) if body.get("stream") else reply(answer)
 
-    def _answer(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+    def _answer(self, endpoint: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if (fault := self._shared.row_fault_for(body)) is not None:
             return fault.status, fault.error
         body = {name: value for name, value in body.items() if name != "provider"}
@@ -79,7 +79,7 @@ class InlineApi:
             self._check_order(order)
         elif set(order) != {"window", "requests"} or order["window"] != "24h":
             raise refusal(400, "window must be 24h")
-        rows: dict[str, dict[str, JSON]] = {}
+        rows: dict[str, dict[str, Any]] = {}
         for place, row in enumerate(order.get("requests") or []):
             if set(row) != {"custom_id", "body"} or not isinstance(row["body"], dict) or row["custom_id"] in rows:
                 raise refusal(400, f"requests[{place}]: custom_id (unique) and body are required, and nothing else")
@@ -101,7 +101,7 @@ class InlineApi:
         self.jobs[job.id] = job
         return reply(self._shown(job), 202 if self.name == "openrouter" else 200)
 
-    def _check_order(self, order: dict[str, JSON]) -> None:
+    def _check_order(self, order: dict[str, Any]) -> None:
         """Refuse a wrong order of keys: OpenRouter reads the call as it comes in, so the order matters."""
         allowed = ["endpoint", "model", "callback_url", "completion_window", "provider", "requests"]
         if set(order) - set(allowed) or list(order)[-1:] != ["requests"]:
@@ -175,7 +175,7 @@ class InlineApi:
         job.counts = {"completed": good, "failed": len(job.rows) - good}
         job.lines = self._shared.written(job, lines)
 
-    def _line(self, key: str, status: int, answer: dict[str, JSON]) -> dict[str, JSON]:
+    def _line(self, key: str, status: int, answer: dict[str, Any]) -> dict[str, Any]:
         if self.name == "openrouter":
             said = {"status_code": status, "request_id": f"req_{digest(key)}", "body": answer}
             return {"id": f"r-{digest(key)}", "custom_id": key, "response": said, "error": None}
@@ -185,13 +185,13 @@ class InlineApi:
         failed = {"message": text, "status_code": status}
         return {"custom_id": key, "status": "failed", "result_json": None, "error_json": failed}
 
-    def _never_ran(self, key: str, word: str) -> dict[str, JSON]:
+    def _never_ran(self, key: str, word: str) -> dict[str, Any]:
         if self.name == "openrouter":
             failed = {"code": f"batch_{word}", "message": "not run", "type": "batch_error", "param": None}
             return {"id": f"r-{digest(key)}", "custom_id": key, "response": None, "error": failed}
         return {"custom_id": key, "status": word, "result_json": None, "error_json": None}
 
-    def _shown(self, job: Served) -> dict[str, JSON]:
+    def _shown(self, job: Served) -> dict[str, Any]:
         if self.name == "sference":
             word = self._over(job).replace("expired", "completed") or ("running" if job.polls else "pending")
             created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created_at))

@@ -5,11 +5,12 @@ Shapes: recorded traffic of August 2026; inline jobs name a file, too.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from aiohttp import web
 
 from batchling.core.fingerprint import digest
-from batchling.core.model import JSON
 from batchling.providers.samples import mistral as samples
 from batchling.testing.dialects import ServerDialect, in_detail
 from batchling.testing.openai_files import OpenAIFiles, json_object, reply, worded
@@ -76,7 +77,7 @@ class MistralApi:
         self._shared.bill(self.name, endpoint, account, body, answer, None)
         return await mistral_stream(request, endpoint, answer) if body.get("stream") else reply(answer)
 
-    def _answer(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+    def _answer(self, endpoint: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if (fault := self._shared.row_fault_for(body)) is not None:
             return fault.status, fault.error
         return 200, samples.answer(endpoint, body)
@@ -151,7 +152,7 @@ class MistralApi:
         bad: list[tuple[str, bytes]] = []
         for key, body in job.rows[:done]:
             status, answer = self._answer(job.endpoint, {**body, "seed": key} if self._shared.varied else body)
-            line: dict[str, JSON] = {"id": f"batch-{key}", "custom_id": key}
+            line: dict[str, Any] = {"id": f"batch-{key}", "custom_id": key}
             if status == 200:
                 line |= {"response": {"status_code": 200, "body": answer}, "error": None}
                 good.append((key, encode(line)))
@@ -167,7 +168,7 @@ class MistralApi:
                 content = b"".join(line + b"\n" for line in lines)
                 job.words[f"{kind[1:]}_file"] = self._files.add(job.account, kind[1:], "batch", content, kind)["id"]
 
-    def _shown(self, job: Served) -> dict[str, JSON]:
+    def _shown(self, job: Served) -> dict[str, Any]:
         early = "CANCELLATION_REQUESTED" if job.cancelled else "RUNNING" if job.polls else "QUEUED"
         return {
             "id": job.id,

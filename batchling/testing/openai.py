@@ -6,10 +6,11 @@ Shapes: recorded traffic of 2025 and 2026; absent ids are null, and a job that f
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from batchling.core.fingerprint import digest
-from batchling.core.model import JSON
 from batchling.providers.samples import anthropic as claude
 from batchling.providers.samples import openai as samples
 from batchling.providers.samples import voyage
@@ -114,7 +115,7 @@ class OpenAIApi:
         self._shared.bill(self.name, endpoint, account, body, answer, None)
         return await openai_stream(request, endpoint, body, answer) if body.get("stream") else reply(answer)
 
-    def _answer(self, endpoint: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+    def _answer(self, endpoint: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         fault = self._shared.row_fault_for(body)
         if fault is not None:
             return fault.status, fault.error
@@ -171,7 +172,7 @@ class OpenAIApi:
         mine = [job for job in self.jobs.values() if job.account == account and key is not None]
         return next((job for job in mine if job.words["once"] == key), None)
 
-    def _validate(self, job: Served, content: bytes, shared: dict[str, JSON]) -> None:
+    def _validate(self, job: Served, content: bytes, shared: dict[str, Any]) -> None:
         """Read the file as OpenAI does, after the create call: the first bad line fails the whole job."""
         job.fault = self._shared.job_fault_for(content, "job")
         if job.fault is not None and not job.fault.done:
@@ -243,7 +244,7 @@ class OpenAIApi:
         """Run the rows and end the job: completed, failed, expired or cancelled, with the resulting files."""
         ending, done = self._shared.ending(job)
         job.over = ending or "completed"
-        row: dict[str, JSON]
+        row: dict[str, Any]
         good: list[tuple[str, bytes]] = []
         bad: list[tuple[str, bytes]] = []
         for key, body in job.rows[:done]:
@@ -257,7 +258,7 @@ class OpenAIApi:
                 self._shared.bill(self.name, endpoint, job.account, real_time, answer, (key, job.id))
         word = f"batch_{job.over}"
         for key, _ in job.rows[done:] if ending != "failed" else ():
-            error: JSON = {"code": word, "message": "This request could not be executed."}
+            error: Any = {"code": word, "message": "This request could not be executed."}
             row = {"id": f"batch_req_{digest(key)}", "custom_id": key, "response": None, "error": error}
             bad.append((key, encode(self._dialect.line(row))))
         job.counts = {"completed": len(good), "failed": len(bad) if ending == "" else 0}
@@ -272,7 +273,7 @@ class OpenAIApi:
                 job.words[f"{kind[1:]}_file_id"] = file["id"]
         job.words["model"] = job.rows[0][1].get("model") if job.rows else None
 
-    def _shown(self, job: Served) -> dict[str, JSON]:
+    def _shown(self, job: Served) -> dict[str, Any]:
         return self._dialect.job(_plain(self._shared, job))
 
 
@@ -282,7 +283,7 @@ def _searched(request: web.Request, job: Served) -> bool:
     return not wanted or wanted in (job.words["metadata"] or {}).values()
 
 
-def _plain(shared: ServerState, job: Served) -> dict[str, JSON]:
+def _plain(shared: ServerState, job: Served) -> dict[str, Any]:
     created = int(job.created_at)
     early = "validating" if job.polls < 1 else "in_progress" if job.polls < shared.polls_to_finish else "finalizing"
     ended = {f"{job.over}_at": int(shared.now())} if job.over else {}

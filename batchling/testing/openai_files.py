@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from batchling.core.model import JSON
 from batchling.testing.dialects import ServerDialect
 from batchling.testing.hosts import outer_url
 from batchling.testing.state import Refusal, ServerState, encode
@@ -25,7 +24,7 @@ class OpenAIFiles:
         self._shared = shared
         self._dialect = dialect
         self._account = account
-        self._files: dict[str, dict[str, JSON]] = {}
+        self._files: dict[str, dict[str, Any]] = {}
         self._contents: dict[str, bytes] = {}
 
     def routes(self, root: str) -> list[web.RouteDef]:
@@ -72,10 +71,10 @@ class OpenAIFiles:
             self._files[file["id"]]["status"] = file["status"] = "pending"
         return reply(self._dialect.file(file), self._dialect.uploaded)
 
-    def add(self, account: str, name: str, purpose: str, content: bytes, kind: str = "") -> dict[str, JSON]:
+    def add(self, account: str, name: str, purpose: str, content: bytes, kind: str = "") -> dict[str, Any]:
         """Store a new file, with an id that ends with its kind, and return the API's description of it."""
         now = int(self._shared.now())
-        file: dict[str, JSON] = {
+        file: dict[str, Any] = {
             "object": "file",
             "id": f"file-{self._shared.number():024d}{kind}",
             "purpose": purpose,
@@ -90,7 +89,7 @@ class OpenAIFiles:
         self._contents[file["id"]] = content
         return file
 
-    def _file(self, request: web.Request) -> dict[str, JSON]:
+    def _file(self, request: web.Request) -> dict[str, Any]:
         file = self._files.get(request.match_info["id"])
         if file is None or file["account"] != self._account(request):
             raise refusal(404, f"No such File object: {request.match_info['id']}", param="id")
@@ -129,11 +128,11 @@ class OpenAIFiles:
         return web.Response(body=self._contents[request.match_info["id"]], content_type="application/octet-stream")
 
 
-def _public(file: dict[str, JSON]) -> dict[str, JSON]:
+def _public(file: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in file.items() if name != "account"}
 
 
-async def json_object(request: web.Request) -> dict[str, JSON]:
+async def json_object(request: web.Request) -> dict[str, Any]:
     """The JSON object in a call's body. Raises a 400 if there is none."""
     try:
         body = msgspec.json.decode(await request.read())
@@ -162,7 +161,7 @@ def worded(dialect: ServerDialect, handler: Handler) -> Handler:
     return speaking
 
 
-def error(message: str, param: str | None = None, code: str | None = None) -> dict[str, JSON]:
+def error(message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """An error body."""
     return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
 
@@ -172,6 +171,6 @@ def refusal(status: int, message: str, param: str | None = None, code: str | Non
     return Refusal(reply(error(message, param, code), status))
 
 
-def reply(value: JSON, status: int = 200) -> web.Response:
+def reply(value: Any, status: int = 200) -> web.Response:
     """An answer."""
     return web.Response(body=encode(value), status=status, content_type="application/json")

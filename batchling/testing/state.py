@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
 
-from batchling.core.model import JSON
 from batchling.providers.samples.text import seed_of
 from batchling.system import clock
 from batchling.testing.ledger import Bill, Ledger
 
-Body = dict[str, JSON]
+Body = dict[str, Any]
 Row = tuple[str, Body]
 """A key and the JSON body of its request."""
 Predicate = Callable[[Body], bool]
@@ -77,7 +76,7 @@ class RowFault:
 
     predicate: Predicate
     status: int
-    error: JSON
+    error: Any
     times: float
 
 
@@ -132,9 +131,9 @@ class Served:
     id: str
     account: str
     endpoint: str
-    rows: list[tuple[str, dict[str, JSON]]]
+    rows: list[tuple[str, dict[str, Any]]]
     created_at: float
-    words: dict[str, JSON] = field(default_factory=dict)
+    words: dict[str, Any] = field(default_factory=dict)
     fault: JobFault | None = None
     polls: int = 0
     over: str = ""
@@ -199,7 +198,7 @@ class ServerState:
                 return fault
         return None
 
-    def row_fault_for(self, body: dict[str, JSON]) -> RowFault | None:
+    def row_fault_for(self, body: dict[str, Any]) -> RowFault | None:
         """The fault that applies to a request with this body."""
         for fault in self.row_faults:
             if fault.times > 0 and fault.predicate(body):
@@ -267,8 +266,8 @@ class ServerState:
         provider: str,
         endpoint: str,
         account: str,
-        body: dict[str, JSON],
-        answer: dict[str, JSON],
+        body: dict[str, Any],
+        answer: dict[str, Any],
         row: tuple[str, str] | None,
     ) -> None:
         """Record one charged request; `row` is its (key, job), None when it was sent in real time."""
@@ -293,7 +292,7 @@ def rows_of(content: bytes) -> list[Row]:
     rows: list[Row] = []
     for line in filter(None, content.split(b"\n")):
         try:
-            row = msgspec.json.decode(line, type=dict[str, JSON])
+            row = msgspec.json.decode(line, type=dict[str, Any])
         except msgspec.MsgspecError:
             continue
         key, body = row.get("custom_id") or row.get("key"), row.get("body") or row.get("request")
@@ -311,7 +310,7 @@ def grpc_code(code: str | int) -> int:
     return code if isinstance(code, int) else GRPC.get(code, 3)
 
 
-def encode(value: JSON) -> bytes:
+def encode(value: Any) -> bytes:
     """JSON in its shortest form."""
     return msgspec.json.encode(value)
 

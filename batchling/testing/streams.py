@@ -6,15 +6,15 @@ Each text comes in one piece or two; what matters to a client is which events oc
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from aiohttp import web
 
-from batchling.core.model import JSON
 from batchling.testing.state import encode
 
 
 async def openai_stream(
-    request: web.Request, endpoint: str, body: dict[str, JSON], answer: dict[str, JSON]
+    request: web.Request, endpoint: str, body: dict[str, Any], answer: dict[str, Any]
 ) -> web.StreamResponse:
     """The response to a call of this endpoint in OpenAI's dialect that requests a stream."""
     if endpoint.endswith("/responses"):
@@ -25,7 +25,7 @@ async def openai_stream(
     return await _send(request, [*map(_unnamed, chunks), b"data: [DONE]\n\n"])
 
 
-async def mistral_stream(request: web.Request, endpoint: str, answer: dict[str, JSON]) -> web.StreamResponse:
+async def mistral_stream(request: web.Request, endpoint: str, answer: dict[str, Any]) -> web.StreamResponse:
     """The response to a call to Mistral that requests a stream; the usage is in the last piece."""
     if endpoint.endswith("/conversations"):
         return await _send(request, map(_named, _conversation_events(answer)))
@@ -34,12 +34,12 @@ async def mistral_stream(request: web.Request, endpoint: str, answer: dict[str, 
     return await _send(request, [*map(_unnamed, chunks), b"data: [DONE]\n\n"])
 
 
-async def claude_stream(request: web.Request, message: dict[str, JSON]) -> web.StreamResponse:
+async def claude_stream(request: web.Request, message: dict[str, Any]) -> web.StreamResponse:
     """The message as Anthropic streams it: each block in one piece."""
     return await _send(request, map(_named, _message_events(message)))
 
 
-async def gemini_stream(request: web.Request, answer: dict[str, JSON]) -> web.StreamResponse:
+async def gemini_stream(request: web.Request, answer: dict[str, Any]) -> web.StreamResponse:
     """The response of `streamGenerateContent`: events with `alt=sse`, else one JSON array that grows."""
     pieces = list(map(encode, _parts(answer)))
     if request.query.get("alt") == "sse":
@@ -59,15 +59,15 @@ async def _send(request: web.Request, pieces: Iterable[bytes], kind: str = "text
     return stream
 
 
-def _named(event: dict[str, JSON]) -> bytes:
+def _named(event: dict[str, Any]) -> bytes:
     return f"event: {event['type']}\n".encode() + _unnamed(event)
 
 
-def _unnamed(event: dict[str, JSON]) -> bytes:
+def _unnamed(event: dict[str, Any]) -> bytes:
     return b"data: " + encode(event) + b"\n\n"
 
 
-def _chunks(answer: dict[str, JSON], include_usage: bool) -> Iterator[dict[str, JSON]]:
+def _chunks(answer: dict[str, Any], include_usage: bool) -> Iterator[dict[str, Any]]:
     """The chunks of a chat completion or a completion: the contents, the ends, and the usage if requested."""
     chat = "message" in answer["choices"][0]
     chunk = {**answer, "object": "chat.completion.chunk"} if chat else dict(answer)
@@ -85,21 +85,21 @@ def _chunks(answer: dict[str, JSON], include_usage: bool) -> Iterator[dict[str, 
         yield {**chunk, "choices": [], "usage": answer["usage"]}
 
 
-def _delta(message: dict[str, JSON]) -> dict[str, JSON]:
+def _delta(message: dict[str, Any]) -> dict[str, Any]:
     """A complete message as one piece of a stream, in which tool calls are numbered."""
     if "tool_calls" not in message:
         return message
     return {**message, "tool_calls": [{**call, "index": n} for n, call in enumerate(message["tool_calls"])]}
 
 
-def _response_events(response: dict[str, JSON]) -> Iterator[dict[str, JSON]]:
+def _response_events(response: dict[str, Any]) -> Iterator[dict[str, Any]]:
     early = {**response, "status": "in_progress", "output": [], "usage": None}
-    events: list[dict[str, JSON]] = [
+    events: list[dict[str, Any]] = [
         {"type": f"response.{word}", "response": early} for word in ("created", "in_progress")
     ]
     for index, item in enumerate(response["output"]):
         at = {"output_index": index}
-        empty: dict[str, JSON] = {"content": []} if item["type"] == "message" else {"arguments": ""}
+        empty: dict[str, Any] = {"content": []} if item["type"] == "message" else {"arguments": ""}
         added = {**item, **empty, "status": "in_progress"}
         events.append({"type": "response.output_item.added", **at, "item": added})
         at_item = {**at, "item_id": item["id"]}
@@ -120,7 +120,7 @@ def _response_events(response: dict[str, JSON]) -> Iterator[dict[str, JSON]]:
         yield {**event, "sequence_number": number}
 
 
-def _message_events(message: dict[str, JSON]) -> Iterator[dict[str, JSON]]:
+def _message_events(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"type": "message_start", "message": {**message, "content": [], "stop_reason": None}}
     for index, block in enumerate(message["content"]):
         if block["type"] == "text":
@@ -136,7 +136,7 @@ def _message_events(message: dict[str, JSON]) -> Iterator[dict[str, JSON]]:
     yield {"type": "message_stop"}
 
 
-def _conversation_events(conversation: dict[str, JSON]) -> Iterator[dict[str, JSON]]:
+def _conversation_events(conversation: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"type": "conversation.response.started", "conversation_id": conversation["conversation_id"]}
     for index, entry in enumerate(conversation["outputs"]):
         piece = {"id": entry["id"], "output_index": index, "content": entry["content"], "role": entry["role"]}
@@ -144,7 +144,7 @@ def _conversation_events(conversation: dict[str, JSON]) -> Iterator[dict[str, JS
     yield {"type": "conversation.response.done", "usage": conversation["usage"]}
 
 
-def _parts(answer: dict[str, JSON]) -> Iterator[dict[str, JSON]]:
+def _parts(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The parts of a Gemini answer: its first half without an end, and the rest. A function call is never split."""
     texts = [each["content"]["parts"][0].get("text", "") for each in answer["candidates"]]
     if all(texts):

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from batchling.core.fingerprint import digest
-from batchling.core.model import JSON
 from batchling.providers.samples import anthropic as claude
 from batchling.providers.samples import gemini
 from batchling.testing.state import JobFault, Refusal, Served, ServerState, encode, grpc_code, page_size
@@ -88,7 +88,7 @@ class VertexApi:
             return await (gemini_stream if google else claude_stream)(request, answer)
         return _json(answer, status)
 
-    def _answer(self, publisher: str, model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+    def _answer(self, publisher: str, model: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if (fault := self._shared.row_fault_for(body)) is not None:
             return fault.status, fault.error
         if publisher == "anthropic":
@@ -217,12 +217,12 @@ class VertexApi:
     def _directory(self, job: Served) -> str:
         return f"{job.words['output'].rstrip('/')}/prediction-model-{_time(job.created_at)}"
 
-    def _shown(self, job: Served) -> dict[str, JSON]:
+    def _shown(self, job: Served) -> dict[str, Any]:
         word = self._shared.ended("SUCCEEDED").upper()
         state = job.over.replace("SUCCEEDED", word) or (
             "JOB_STATE_CANCELLING" if job.cancelled else "JOB_STATE_PENDING"
         )
-        shown: dict[str, JSON] = {
+        shown: dict[str, Any] = {
             "name": f"projects/123456789012/locations/{job.words['location']}/batchPredictionJobs/{job.id}",
             **job.words["order"],
             "state": "JOB_STATE_RUNNING" if state == "JOB_STATE_PENDING" and job.polls else state,
@@ -272,7 +272,7 @@ class _NotImported(Exception):
     """The importer cannot turn a row into columns."""
 
 
-def _import(columns: dict[str, str], path: str, value: JSON, level: int) -> None:
+def _import(columns: dict[str, str], path: str, value: Any, level: int) -> None:
     """Turn a row into columns, as for a table in which each column has one type."""
     if value is None:
         return
@@ -291,7 +291,7 @@ def _import(columns: dict[str, str], path: str, value: JSON, level: int) -> None
             _import(columns, f"{path}[]", inner, level)
 
 
-def _claude(model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+def _claude(model: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     for name in ("messages", "max_tokens", "anthropic_version"):
         if not body.get(name):
             return 400, _claude_error(f"{name}: Field required")
@@ -303,11 +303,11 @@ def _claude(model: str, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
     return 200, claude.answer({**body, "model": model})
 
 
-def _claude_error(message: str) -> dict[str, JSON]:
+def _claude_error(message: str) -> dict[str, Any]:
     return {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
 
 
-def _uris(order: dict[str, JSON]) -> tuple[str, str]:
+def _uris(order: dict[str, Any]) -> tuple[str, str]:
     """Where a job's rows come from and where its results go. Raises a 400 for anything but JSONL in Cloud Storage."""
     try:
         (source,) = order["inputConfig"]["gcsSource"]["uris"]
@@ -325,7 +325,7 @@ def _split(uri: str) -> tuple[str, str]:
     return bucket, name
 
 
-def _described(place: tuple[str, str], content: bytes) -> dict[str, JSON]:
+def _described(place: tuple[str, str], content: bytes) -> dict[str, Any]:
     return {"kind": "storage#object", "bucket": place[0], "name": place[1], "size": str(len(content))}
 
 
@@ -334,14 +334,14 @@ def _start(request: web.Request) -> int:
     return int(token) if token.isdecimal() else 0
 
 
-def _page(request: web.Request, found: list[JSON], size: str) -> tuple[list[JSON], dict[str, str]]:
+def _page(request: web.Request, found: list[Any], size: str) -> tuple[list[Any], dict[str, str]]:
     """The part of a list that a call requests, and the token of the next part."""
     begin = _start(request)
     end = begin + page_size(request, size)
     return found[begin:end], {"nextPageToken": str(end)} if end < len(found) else {}
 
 
-async def _json_object(request: web.Request) -> dict[str, JSON]:
+async def _json_object(request: web.Request) -> dict[str, Any]:
     try:
         body = msgspec.json.decode(await request.read())
     except msgspec.MsgspecError:
@@ -355,7 +355,7 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _error(status: int, message: str) -> dict[str, JSON]:
+def _error(status: int, message: str) -> dict[str, Any]:
     return {"error": {"code": status, "message": message, "status": _NAMES.get(status, "UNKNOWN")}}
 
 
@@ -363,5 +363,5 @@ def _refusal(status: int, message: str) -> Refusal:
     return Refusal(_json(_error(status, message), status))
 
 
-def _json(value: JSON, status: int = 200) -> web.Response:
+def _json(value: Any, status: int = 200) -> web.Response:
     return web.Response(body=encode(value), status=status, content_type="application/json")

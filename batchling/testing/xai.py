@@ -6,12 +6,12 @@ Shapes: recorded traffic of August 2026.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from batchling.core.fingerprint import digest
-from batchling.core.model import JSON
 from batchling.providers.samples import openai as samples
 from batchling.testing.dialects import ServerDialect
 from batchling.testing.openai_files import OpenAIFiles, json_object, reply, worded
@@ -74,7 +74,7 @@ class XaiApi:
             await openai_stream(request, "/v1/chat/completions", body, answer) if body.get("stream") else reply(answer)
         )
 
-    def _answer(self, body: dict[str, JSON]) -> tuple[int, dict[str, JSON]]:
+    def _answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if (fault := self._shared.row_fault_for(body)) is not None:
             return fault.status, fault.error
         return 200, samples.answer("/v1/chat/completions", body)
@@ -146,12 +146,12 @@ class XaiApi:
         good = 0
         for place, (key, body) in enumerate(job.rows):
             status = 0
-            answer: dict[str, JSON] = {}
+            answer: dict[str, Any] = {}
             if place >= done and word == "failed":
                 break
             if place < done:
                 status, answer = self._answer({**body, "seed": key} if self._shared.varied else body)
-            result: dict[str, JSON] = {"response": {"chat_get_completion": answer}}
+            result: dict[str, Any] = {"response": {"chat_get_completion": answer}}
             if status == 200:
                 good += 1
                 self._shared.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
@@ -161,7 +161,7 @@ class XaiApi:
         job.counts = {"num_success": good, "num_error": done - good, "num_cancelled": len(job.rows) - done}
         job.lines = self._shared.written(job, lines)
 
-    def _shown(self, job: Served) -> dict[str, JSON]:
+    def _shown(self, job: Served) -> dict[str, Any]:
         known = len(job.rows) if job.polls else 0
         counts = {"num_requests": known, "num_pending": known, "num_success": 0, "num_error": 0, "num_cancelled": 0}
         if job.over:
@@ -183,7 +183,7 @@ class XaiApi:
         }
 
 
-def _page(request: web.Request, items: list[JSON]) -> tuple[list[JSON], str | None]:
+def _page(request: web.Request, items: list[Any]) -> tuple[list[Any], str | None]:
     start = int(request.query.get("pagination_token") or 0)
     end = start + page_size(request)
     return items[start:end], str(end) if end < len(items) else None

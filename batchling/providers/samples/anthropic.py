@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from batchling.core.model import JSON
 from batchling.providers.samples.schema import instance
 from batchling.providers.samples.text import asked_seed, next_tool, prompt_text, reply, tokens
 
 
-def answer(body: dict[str, JSON]) -> dict[str, JSON]:
+def answer(body: dict[str, Any]) -> dict[str, Any]:
     """A message that a call with this body could have returned."""
     seed = asked_seed(body)
     block, reason = _content(body, seed)
@@ -32,7 +33,7 @@ def answer(body: dict[str, JSON]) -> dict[str, JSON]:
     }
 
 
-def _content(body: dict[str, JSON], seed: str) -> tuple[dict[str, JSON], str]:
+def _content(body: dict[str, Any], seed: str) -> tuple[dict[str, Any], str]:
     choice = body.get("tool_choice") or {}
     tools = [tool for tool in body.get("tools") or [] if "input_schema" in tool]
     if choice.get("type") in ("any", "tool") and tools:
@@ -48,7 +49,7 @@ def _content(body: dict[str, JSON], seed: str) -> tuple[dict[str, JSON], str]:
     return {"type": "text", "text": text}, "end_turn"
 
 
-def _called(body: dict[str, JSON]) -> set[JSON]:
+def _called(body: dict[str, Any]) -> set[Any]:
     """The names of the tools that the conversation has used so far."""
     contents = [turn.get("content") for turn in body.get("messages") or [] if isinstance(turn, dict)]
     blocks = [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from batchling.core.model import JSON
 from batchling.providers.samples.schema import instance
 from batchling.providers.samples.text import next_tool, number, prompt_text, reply, seed_of, tokens
 
@@ -16,7 +17,7 @@ _COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minPrope
 """Keys of a schema that are 64-bit integers, which JSON may represent as strings."""
 
 
-def answer(method: str, model: str, body: dict[str, JSON]) -> dict[str, JSON]:
+def answer(method: str, model: str, body: dict[str, Any]) -> dict[str, Any]:
     """The JSON that a call of this method (`generateContent` ...) with this body could have returned."""
     body = lower_camel(body)
     if method == "embedContent":
@@ -26,7 +27,7 @@ def answer(method: str, model: str, body: dict[str, JSON]) -> dict[str, JSON]:
     return _generated(model, body)
 
 
-def _generated(model: str, body: dict[str, JSON]) -> dict[str, JSON]:
+def _generated(model: str, body: dict[str, Any]) -> dict[str, Any]:
     seed = seed_of(body)
     contents = body.get("contents") or []
     prompt = prompt_text(
@@ -38,7 +39,7 @@ def _generated(model: str, body: dict[str, JSON]) -> dict[str, JSON]:
     candidates = []
     for index in range(config.get("candidateCount") or 1):
         name = f"candidate{index}" if index else ""
-        part: dict[str, JSON] = {}
+        part: dict[str, Any] = {}
         if called:
             form = called.get("parametersJsonSchema") or _lowered(called.get("parameters")) or {"type": "object"}
             part = {"functionCall": {"name": called.get("name"), "args": instance(form, seed + name)}}
@@ -59,7 +60,7 @@ def _generated(model: str, body: dict[str, JSON]) -> dict[str, JSON]:
     }
 
 
-def _forced_call(body: dict[str, JSON]) -> dict[str, JSON] | None:
+def _forced_call(body: dict[str, Any]) -> dict[str, Any] | None:
     """The declaration of the function that must be called; None where text is allowed."""
     config = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
     if str(config.get("mode")).upper() != "ANY":
@@ -73,7 +74,7 @@ def _forced_call(body: dict[str, JSON]) -> dict[str, JSON] | None:
     return next_tool([each for each in declared if each.get("name") in allowed], called)
 
 
-def lower_camel(value: JSON, *, deep: bool = True) -> JSON:
+def lower_camel(value: Any, *, deep: bool = True) -> Any:
     """A message in proto3 JSON's standard spelling, of the two that it accepts: `system_instruction` becomes
     `systemInstruction`. Names that the caller chose stay as they are. Without `deep`, only the outermost names are
     changed."""
@@ -81,7 +82,7 @@ def lower_camel(value: JSON, *, deep: bool = True) -> JSON:
         return [lower_camel(each) for each in value]
     if not isinstance(value, dict):
         return value
-    renamed: dict[str, JSON] = {}
+    renamed: dict[str, Any] = {}
     for name, inner in value.items():
         first, *others = name.split("_")
         camel = first + "".join(other[:1].upper() + other[1:] for other in others) if first else name
@@ -92,10 +93,10 @@ def lower_camel(value: JSON, *, deep: bool = True) -> JSON:
     return renamed
 
 
-def _lowered(schema: JSON) -> JSON:
+def _lowered(schema: Any) -> Any:
     """A schema in Gemini's own format, with types in capitals and numbers as strings, converted to JSON Schema."""
     if isinstance(schema, dict):
-        lowered: dict[str, JSON] = {}
+        lowered: dict[str, Any] = {}
         for name, value in schema.items():
             if name == "type" and isinstance(value, str):
                 lowered[name] = value.lower()
@@ -107,7 +108,7 @@ def _lowered(schema: JSON) -> JSON:
     return [_lowered(each) for each in schema] if isinstance(schema, list) else schema
 
 
-def _embedding(body: dict[str, JSON]) -> dict[str, JSON]:
+def _embedding(body: dict[str, Any]) -> dict[str, Any]:
     seed = seed_of(body.get("content"))
     size = body.get("outputDimensionality") or 8
     return {"values": [number(seed, str(place), 2_000) / 1_000 - 1 for place in range(size)]}

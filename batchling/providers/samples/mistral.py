@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from batchling.core.model import JSON
+from typing import Any
+
 from batchling.providers.samples import openai
 from batchling.providers.samples.text import asked_seed, number, prompt_text, seed_of, sentence, tokens
 
@@ -19,7 +20,7 @@ _HARMS = (
 )
 
 
-def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
+def answer(endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
     """The JSON that a call of this endpoint (`/v1/chat/completions` ...) with this body could have returned."""
     seed = asked_seed(body)
     if endpoint == "/v1/ocr":
@@ -47,17 +48,17 @@ def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
     return found
 
 
-def _moderated(seed: str) -> dict[str, JSON]:
+def _moderated(seed: str) -> dict[str, Any]:
     scores = {harm: number(seed, harm, 1_000) / 1e6 for harm in _HARMS}
     return {"categories": dict.fromkeys(_HARMS, False), "category_scores": scores}
 
 
-def _classified(seed: str) -> dict[str, JSON]:
+def _classified(seed: str) -> dict[str, Any]:
     yes = number(seed, "yes", 1_000) / 1_000
     return {"label": {"scores": {"yes": yes, "no": 1 - yes}}}
 
 
-def _conversation(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
+def _conversation(body: dict[str, Any], seed: str) -> dict[str, Any]:
     text = sentence(seed)
     entry = {
         "object": "entry",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import math
 import struct
+from typing import Any
 
 import msgspec
 
-from batchling.core.model import JSON
 from batchling.providers.samples.schema import instance
 from batchling.providers.samples.text import asked_seed, next_tool, number, prompt_text, reply, seed_of, tokens
 
@@ -21,18 +21,18 @@ _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChw
 _DIMENSIONS = {"text-embedding-3-large": 3072}
 
 
-def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
+def answer(endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
     """The JSON that a call of this endpoint (`/v1/chat/completions` ...) with this body could have returned."""
     return _MAKERS[endpoint](body, asked_seed(body))
 
 
-def _chat(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
+def _chat(body: dict[str, Any], seed: str) -> dict[str, Any]:
     messages = body.get("messages") or []
     prompt = prompt_text(messages)
     choices = []
     for index in range(body.get("n") or 1):
         name = f"choice{index}" if index else ""
-        message: dict[str, JSON] = {"role": "assistant", "content": None, "refusal": None, "annotations": []}
+        message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None, "annotations": []}
         finish = "stop"
         if called := _forced_tool(body, [tool.get("function", tool) for tool in body.get("tools") or []]):
             arguments = msgspec.json.encode(instance(called.get("parameters") or {}, seed + name)).decode()
@@ -62,7 +62,7 @@ def _chat(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
     }
 
 
-def _forced_tool(body: dict[str, JSON], tools: list[dict[str, JSON]]) -> dict[str, JSON] | None:
+def _forced_tool(body: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The tool that must be called: the named one, or the first where any will do; None where text is allowed."""
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
@@ -71,7 +71,7 @@ def _forced_tool(body: dict[str, JSON], tools: list[dict[str, JSON]]) -> dict[st
     return next_tool(tools, _called(body)) if choice == "required" else None
 
 
-def _called(body: dict[str, JSON]) -> set[JSON]:
+def _called(body: dict[str, Any]) -> set[Any]:
     """The names of the functions that the conversation has called so far, in the format of chat and of responses."""
     given = body.get("input")
     turns = [*(body.get("messages") or []), *(given if isinstance(given, list) else [])]
@@ -81,7 +81,7 @@ def _called(body: dict[str, JSON]) -> set[JSON]:
     return {call.get("name") for call in calls}
 
 
-def _formatted(form: JSON, prompt: str, seed: str, name: str = "") -> str:
+def _formatted(form: Any, prompt: str, seed: str, name: str = "") -> str:
     """The text of an answer in the requested format: JSON for a schema, any JSON, or prose."""
     kind = form.get("type") if isinstance(form, dict) else None
     if kind == "json_schema":
@@ -92,10 +92,10 @@ def _formatted(form: JSON, prompt: str, seed: str, name: str = "") -> str:
     return reply(prompt, seed, name)
 
 
-def _responses(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
+def _responses(body: dict[str, Any], seed: str) -> dict[str, Any]:
     prompt = f"{body.get('instructions') or ''}\n{prompt_text(body.get('input') or '')}"
     if called := _forced_tool(body, [tool for tool in body.get("tools") or [] if tool.get("type") == "function"]):
-        output: dict[str, JSON] = {
+        output: dict[str, Any] = {
             "type": "function_call",
             "id": f"fc_{seed[:24]}",
             "call_id": f"call_{seed[:24]}",
@@ -148,7 +148,7 @@ def _responses(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
     }
 
 
-def _embeddings(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
+def _embeddings(body: dict[str, Any], seed: str) -> dict[str, Any]:
     given = body.get("input")
     inputs = given if isinstance(given, list) and given and isinstance(given[0], str | list) else [given]
     size = body.get("dimensions") or _DIMENSIONS.get(body.get("model") or "", 1536)
@@ -168,13 +168,13 @@ def _vector(seed: str, size: int) -> list[float]:
     return [part / length for part in raw]
 
 
-def _coded(vector: list[float], coding: JSON) -> JSON:
+def _coded(vector: list[float], coding: Any) -> Any:
     if coding == "base64":
         return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
     return vector
 
 
-def _completions(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
+def _completions(body: dict[str, Any], seed: str) -> dict[str, Any]:
     prompt = body.get("prompt") or ""
     prompts = prompt if isinstance(prompt, list) and prompt and isinstance(prompt[0], str) else [prompt]
     count = len(prompts) * (body.get("n") or 1)
@@ -210,7 +210,7 @@ _HARMS = (
 )
 
 
-def _moderations(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
+def _moderations(body: dict[str, Any], seed: str) -> dict[str, Any]:
     given = body.get("input")
     count = len(given) if isinstance(given, list) and all(isinstance(one, str) for one in given) else 1
     result = {
@@ -222,7 +222,7 @@ def _moderations(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
     return {"id": f"modr-{seed[:24]}", "model": body.get("model"), "results": [result] * count}
 
 
-def _images(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
+def _images(body: dict[str, Any], seed: str) -> dict[str, Any]:
     picture = {"b64_json": _PIXEL}
     used = tokens(body.get("prompt") or "")
     details = {"text_tokens": used, "image_tokens": 0}
@@ -230,7 +230,7 @@ def _images(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
     return {"created": CREATED, "data": [picture] * (body.get("n") or 1), "usage": usage}
 
 
-def _videos(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
+def _videos(body: dict[str, Any], seed: str) -> dict[str, Any]:
     return {
         "id": f"video_{seed[:32]}",
         "object": "video",
@@ -248,7 +248,7 @@ def _videos(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
     }
 
 
-def _audio(body: dict[str, JSON], seed: str) -> dict[str, JSON]:
+def _audio(body: dict[str, Any], seed: str) -> dict[str, Any]:
     return {"text": reply("", seed)}
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 from hashlib import sha256
-
-from batchling.core.model import JSON
+from typing import Any
 
 _DEPTH = 12
 """Nesting depth beyond which optional parts of a recursive schema are left out."""
@@ -40,7 +39,7 @@ _FORMATS = {
 }
 
 
-def instance(schema: JSON, seed: str = "") -> JSON:
+def instance(schema: Any, seed: str = "") -> Any:
     """A value that the schema accepts, as long as it uses only these keywords: type, enum, const, properties, required,
     items, prefixItems, minItems, uniqueItems, bounds of numbers and strings, multipleOf, format, simple patterns,
     $ref within the document, allOf, anyOf, oneOf. Recursion always ends."""
@@ -48,14 +47,14 @@ def instance(schema: JSON, seed: str = "") -> JSON:
 
 
 class _Maker:
-    def __init__(self, root: JSON, seed: str) -> None:
+    def __init__(self, root: Any, seed: str) -> None:
         self._root = root
         self._seed = seed
 
     def _pick(self, path: str, count: int) -> int:
         return int.from_bytes(sha256(f"{self._seed}\0{path}".encode()).digest()[:4], "big") % count
 
-    def make(self, schema: JSON, path: str, depth: int) -> JSON:
+    def make(self, schema: Any, path: str, depth: int) -> Any:
         if not isinstance(schema, dict):
             return {}
         schema = self._resolve(schema)
@@ -84,10 +83,10 @@ class _Maker:
             case _:
                 return None
 
-    def _resolve(self, schema: JSON) -> JSON:
+    def _resolve(self, schema: Any) -> Any:
         for _ in range(100):
             if "$ref" in schema:
-                target: JSON = self._root
+                target: Any = self._root
                 for part in str(schema["$ref"]).lstrip("#").strip("/").split("/"):
                     if part:
                         target = target[part.replace("~1", "/").replace("~0", "~")]
@@ -100,7 +99,7 @@ class _Maker:
                 break
         return schema
 
-    def _choose(self, schema: JSON, word: str, path: str, depth: int) -> JSON:
+    def _choose(self, schema: Any, word: str, path: str, depth: int) -> Any:
         """The first alternative whose recursion ends; deep down, null where it is allowed."""
         rest = {name: value for name, value in schema.items() if name != word}
         options = [self._resolve(option) if isinstance(option, dict) else {} for option in schema[word]]
@@ -112,7 +111,7 @@ class _Maker:
         return self.make(_merged([rest, chosen[0]]), path, depth + 1)
 
     @staticmethod
-    def _implied(schema: JSON) -> str:
+    def _implied(schema: Any) -> str:
         if "properties" in schema or "required" in schema or "additionalProperties" in schema:
             return "object"
         if "items" in schema or "prefixItems" in schema:
@@ -121,7 +120,7 @@ class _Maker:
             return "number"
         return "string"
 
-    def _object(self, schema: JSON, path: str, depth: int) -> JSON:
+    def _object(self, schema: Any, path: str, depth: int) -> Any:
         properties = schema.get("properties") or {}
         required = schema.get("required") or []
         names = list(properties) if depth <= _DEPTH // 2 else [name for name in properties if name in required]
@@ -134,7 +133,7 @@ class _Maker:
             made[f"key{number}"] = self.make(extra if isinstance(extra, dict) else {}, f"{path}/{number}", depth + 1)
         return made
 
-    def _array(self, schema: JSON, path: str, depth: int) -> JSON:
+    def _array(self, schema: Any, path: str, depth: int) -> Any:
         made = [self.make(part, f"{path}/{n}", depth + 1) for n, part in enumerate(schema.get("prefixItems") or [])]
         least = schema.get("minItems", 0)
         most = schema.get("maxItems", max(least, len(made), 1))
@@ -152,7 +151,7 @@ class _Maker:
                 break
         return made
 
-    def _string(self, schema: JSON, path: str) -> str:
+    def _string(self, schema: Any, path: str) -> str:
         if schema.get("format") in _FORMATS:
             return _FORMATS[schema["format"]]
         if pattern := schema.get("pattern"):
@@ -163,7 +162,7 @@ class _Maker:
             text += " " + _WORDS[self._pick(f"{path}{len(text)}", len(_WORDS))]
         return text[:most] if most is not None else text
 
-    def _number(self, schema: JSON, path: str, *, whole: bool) -> JSON:
+    def _number(self, schema: Any, path: str, *, whole: bool) -> Any:
         step = schema.get("multipleOf") or (1 if whole else 0.5)
         low, high = schema.get("minimum"), schema.get("maximum")
         over, under = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
@@ -193,9 +192,9 @@ def _between(low: float, high: float | None) -> float:
     return (low + high) / 2 if high is not None else low + 1
 
 
-def _merged(parts: list[JSON]) -> JSON:
+def _merged(parts: list[Any]) -> Any:
     """One schema that combines all parts, where they do not contradict each other."""
-    merged: dict[str, JSON] = {}
+    merged: dict[str, Any] = {}
     for part in parts:
         for name, value in part.items():
             if name == "properties":

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
+from typing import Any
 
 import msgspec
-
-from batchling.core.model import JSON
 
 _canonical = msgspec.json.Encoder(order="sorted")
 
@@ -19,12 +18,12 @@ _SUBJECTS = ("the first option", "a careful yes", "a plain no", "the second half
 _REASONS = ("it is simplest", "the facts agree", "time is short", "nothing speaks against it", "it was asked for")
 
 
-def seed_of(body: JSON) -> str:
+def seed_of(body: Any) -> str:
     """64 hex digits that identify a request body."""
     return sha256(_canonical.encode(body)).hexdigest()
 
 
-def asked_seed(body: dict[str, JSON]) -> str:
+def asked_seed(body: dict[str, Any]) -> str:
     """A seed that identifies a request however its answer is sent: a stream has the same text as a plain answer."""
     return seed_of({name: value for name, value in body.items() if name not in ("stream", "stream_options")})
 
@@ -54,19 +53,19 @@ def reply(prompt: str, seed: str, name: str = "") -> str:
     return f"{body}\n\n[[ ## completed ## ]]"
 
 
-def next_tool(tools: list[dict[str, JSON]], called: set[JSON]) -> dict[str, JSON] | None:
+def next_tool(tools: list[dict[str, Any]], called: set[Any]) -> dict[str, Any] | None:
     """The tool to call where one must be called: the first that the conversation has not called yet, so agents finish;
     the last one once all have been called; None if there are no tools."""
     return next((tool for tool in tools if tool.get("name") not in called), tools[-1] if tools else None)
 
 
-def tokens(value: JSON) -> int:
+def tokens(value: Any) -> int:
     """The approximate number of tokens of a value: four characters each, at least one."""
     text = value if isinstance(value, str) else _canonical.encode(value).decode()
     return max(1, len(text) // 4)
 
 
-def prompt_text(content: JSON) -> str:
+def prompt_text(content: Any) -> str:
     """All text in a message's content, at any depth."""
     if isinstance(content, str):
         return content

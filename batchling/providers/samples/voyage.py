@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from batchling.core.model import JSON
+from typing import Any
+
 from batchling.providers.samples import openai
 from batchling.providers.samples.text import number, seed_of, tokens
 
 
-def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
+def answer(endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
     """The JSON that a call of this endpoint (`/v1/embeddings` ...) with this body could have returned."""
     if endpoint == "/v1/rerank":
         return _reranked(body)
@@ -18,12 +19,12 @@ def answer(endpoint: str, body: dict[str, JSON]) -> dict[str, JSON]:
     return _embedded(body)
 
 
-def _embedded(body: dict[str, JSON]) -> dict[str, JSON]:
+def _embedded(body: dict[str, Any]) -> dict[str, Any]:
     answer = openai.answer("/v1/embeddings", {**body, "dimensions": body.get("output_dimension") or 8})
     return {**answer, "usage": _usage(body.get("input"))}
 
 
-def _reranked(body: dict[str, JSON]) -> dict[str, JSON]:
+def _reranked(body: dict[str, Any]) -> dict[str, Any]:
     seed = seed_of(body)
     documents = body.get("documents") or []
     scores = {place: number(seed, str(place), 1_000) / 1_000 for place in range(len(documents))}
@@ -32,5 +33,5 @@ def _reranked(body: dict[str, JSON]) -> dict[str, JSON]:
     return {"object": "list", "data": data, "model": body["model"], "usage": _usage(documents)}
 
 
-def _usage(asked: JSON) -> dict[str, JSON]:
+def _usage(asked: Any) -> dict[str, Any]:
     return {"total_tokens": tokens(asked)}
