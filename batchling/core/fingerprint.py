@@ -42,7 +42,7 @@ def fingerprint(target: Target, body: dict[str, JSON], neutral: Neutral = NOTHIN
     return sha256(_canonical.encode((head, neutral.strip(body)))).hexdigest()[:_LENGTH]
 
 
-def key(fingerprint: str, ordinal: int) -> str:
+def key_of(fingerprint: str, ordinal: int) -> str:
     """The key of the `ordinal`-th identical request of a scope, counted from 0."""
     return f"{fingerprint}-{ordinal}"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
 from typing import TypeVar
 
-from batchling.core.fingerprint import Ordinals, key
+from batchling.core.fingerprint import Ordinals, key_of
 from batchling.core.model import Headers, Item, Request, Response, Target
 from batchling.engine.waiter import Arrival, Stage, Waiter
 
@@ -37,16 +37,16 @@ class Callers:
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._waiters
+    def __contains__(self, key: str) -> bool:
+        return key in self._waiters
 
-    def get(self, name: str) -> Waiter | None:
+    def get(self, key: str) -> Waiter | None:
         """The waiter of a key; None when nobody waits for it."""
-        return self._waiters.get(name)
+        return self._waiters.get(key)
 
-    def is_unsent(self, name: str) -> bool:
+    def is_unsent(self, key: str) -> bool:
         """Whether the request of a key has not left yet, or nobody waits for it."""
-        waiter = self._waiters.get(name)
+        waiter = self._waiters.get(key)
         return waiter is None or waiter.is_unsent
 
     def unsent(self) -> int:
@@ -57,16 +57,16 @@ class Callers:
         """Take a call in: its new waiter, or None when it joins one that is there. `joins` says that it repeats
         the last identical call instead of being a further sample."""
         ordinal = (self._ordinals.last if joins else self._ordinals.take)(arrival.fingerprint)
-        name = key(arrival.fingerprint, ordinal)
-        waiter = arrival.waiter = self._waiters.get(name)
+        key = key_of(arrival.fingerprint, ordinal)
+        waiter = arrival.waiter = self._waiters.get(key)
         if waiter is not None:
             waiter.calls.append(arrival)
             return None
         asked = arrival.request
         # Without its headers, which the site has: a batch holds thousands of these.
-        item = Item(name, Request(asked.method, asked.url, (), asked.body))
+        item = Item(key, Request(asked.method, asked.url, (), asked.body))
         waiter = Waiter(target, item, arrival.fingerprint, ordinal, [arrival])
-        arrival.waiter = self._waiters[name] = waiter
+        arrival.waiter = self._waiters[key] = waiter
         self._empty.clear()
         return waiter
 
@@ -77,32 +77,32 @@ class Callers:
         self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
         waiter.target, waiter.fingerprint = target, fingerprint
         waiter.ordinal = (self._ordinals.last if joins else self._ordinals.take)(fingerprint)
-        name = key(fingerprint, waiter.ordinal)
-        waiter.item = Item(name, waiter.item.request)
-        if (other := self._waiters.setdefault(name, waiter)) is waiter:
+        key = key_of(fingerprint, waiter.ordinal)
+        waiter.item = Item(key, waiter.item.request)
+        if (other := self._waiters.setdefault(key, waiter)) is waiter:
             return True
         other.calls += waiter.calls
         for call in waiter.calls:
             call.waiter = other
         return False
 
-    def __getitem__(self, name: str) -> Waiter:
-        return self._waiters[name]
+    def __getitem__(self, key: str) -> Waiter:
+        return self._waiters[key]
 
-    def answer(self, name: str, response: Response) -> None:
+    def answer(self, key: str, response: Response) -> None:
         """Give everyone who waits for a key the answer; a failure frees its place among identical requests."""
-        waiter = self._remove(name)
+        waiter = self._remove(key)
         waiter.move(Stage.ANSWERED)
         if not response.ok:
             self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
             response = Response(response.status, _final(response.headers), response.body)
         resolve(waiter.calls, response)
 
-    def release(self, name: str) -> list[Arrival]:
+    def release(self, key: str) -> list[Arrival]:
         """Let a request go real time: the calls that waited for it and are to be sent now."""
-        if name not in self._waiters:
+        if key not in self._waiters:
             return []
-        waiter = self._remove(name)
+        waiter = self._remove(key)
         waiter.move(Stage.ANSWERED)
         self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
         return waiter.calls
@@ -119,8 +119,8 @@ class Callers:
         self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
         return waiter
 
-    def _remove(self, name: str) -> Waiter:
-        waiter = self._waiters.pop(name)
+    def _remove(self, key: str) -> Waiter:
+        waiter = self._waiters.pop(key)
         if not self._waiters:
             self._empty.set()
         return waiter

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchling.core.fingerprint import Ordinals, decode_body, fingerprint, key
+from batchling.core.fingerprint import Ordinals, decode_body, fingerprint, key_of
 from batchling.core.model import Target
 
 TARGET = Target("openai", "https://api.openai.com/v1", "/v1/chat/completions", "m", "account")
@@ -63,7 +63,7 @@ def test_arrays_keep_their_order() -> None:
 @pytest.mark.thorough
 @given(bodies, st.integers(0, 10**6))
 def test_keys_suit_every_provider(body: dict[str, object], ordinal: int) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key(fingerprint(TARGET, body), ordinal))
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key_of(fingerprint(TARGET, body), ordinal))
 
 
 def test_what_is_no_json_object_is_no_body() -> None:
