@@ -21,8 +21,8 @@ from batchling.display.providers import price
 from batchling.environment import registry
 from batchling.environment.gateways import known_gateways
 from batchling.errors import CacheError, ScriptError
-from batchling.providers import Routes
 from batchling.providers.base import Adjustable, Provider
+from batchling.providers.routes import Routes
 
 _HOOKED = ("httpx", "httpx2", "aiohttp", "requests")
 _SDKS = (

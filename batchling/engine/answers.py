@@ -16,7 +16,8 @@ from batchling.engine.batch import FAILED, Outcome, gave_up
 from batchling.engine.callers import FINAL, Callers, resolve
 from batchling.engine.waiter import Arrival, Stage, Waiter
 from batchling.errors import outline
-from batchling.providers.base import Provider, Verdict, read_fault
+from batchling.providers.base import Provider, Verdict
+from batchling.providers.reading import read_fault
 from batchling.system.gate import RealTime
 
 _log = logging.getLogger(__name__)

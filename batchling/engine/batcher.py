@@ -38,7 +38,7 @@ from batchling.engine.tasks import Tasks
 from batchling.engine.traps import Traps
 from batchling.engine.waiter import Arrival, Waiter
 from batchling.errors import Detached
-from batchling.providers import Routes
+from batchling.providers.routes import Routes
 from batchling.system.forks import on_fork
 from batchling.system.gate import Gate, ourselves, outside
 from batchling.system.loop import Mailbox

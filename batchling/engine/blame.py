@@ -14,7 +14,8 @@ from batchling.core.isolation import named, suspects, unnamed
 from batchling.core.lifecycle import Record
 from batchling.core.model import Fault, Response, Row, Site, Status
 from batchling.engine.batch import Batch, Outcome, gave_up
-from batchling.providers.base import Provider, Refused, Verdict, read_fault
+from batchling.providers.base import Provider, Refused, Verdict
+from batchling.providers.reading import read_fault
 
 AGAIN_AFTER_TROUBLE = 2
 AGAIN_UNNAMED = 1

@@ -23,7 +23,8 @@ from batchling.engine.options import Ports
 from batchling.engine.patience import Patience
 from batchling.engine.sender import Sender
 from batchling.errors import CacheError
-from batchling.providers.base import Refused, read_fault
+from batchling.providers.base import Refused
+from batchling.providers.reading import read_fault
 from batchling.system import clock
 
 _TRIES = 3

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from batchling.core import events
 from batchling.core.model import Request
 from batchling.engine.waiter import Arrival
-from batchling.providers.base import account_of
+from batchling.providers.asking import account_of
 from batchling.providers.headers import lasting, may_vary
 
 _log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from batchling.core.way import Way
 from batchling.core.window import ROW_OVERHEAD
 from batchling.engine.answers import Answers
 from batchling.engine.waiter import Arrival
-from batchling.providers import UNKNOWN_HOST, Routes, is_local
 from batchling.providers.base import Provider, Route
+from batchling.providers.routes import UNKNOWN_HOST, Routes, is_local
 
 
 class Routing:

@@ -14,7 +14,8 @@ from batchling.engine.blame import NoBatches
 from batchling.engine.exchange import FlowContext, GivenUp, ReplyLost
 from batchling.engine.refusals import Refusals, Spell, is_page
 from batchling.engine.sender import NetworkFault
-from batchling.providers.base import Refused, Unlisted, Unsettled, Verdict, read_fault
+from batchling.providers.base import Refused, Unlisted, Unsettled, Verdict
+from batchling.providers.reading import read_fault
 from batchling.system import clock
 
 _UNKNOWN_CALL = frozenset({404, 405, 501})

@@ -32,28 +32,11 @@ from batchling.core.model import (
     header,
 )
 from batchling.providers import pages, refusals
-from batchling.providers.base import (
-    JSON_TYPE,
-    Facts,
-    Limits,
-    Refused,
-    Route,
-    Unsettled,
-    Verdict,
-    account_of,
-    chosen,
-    read_count,
-    read_id,
-    read_json,
-    read_moment,
-    read_object,
-    read_text,
-    request,
-    row_pieces,
-    segment,
-)
+from batchling.providers.asking import JSON_TYPE, account_of, chosen, request, row_pieces, segment
+from batchling.providers.base import Facts, Limits, Refused, Route, Unsettled, Verdict
 from batchling.providers.claude import NEUTRAL, STATUS_OF_TYPE, TYPE_OF_STATUS
 from batchling.providers.headers import lasting
+from batchling.providers.reading import read_count, read_id, read_json, read_moment, read_object, read_text
 from batchling.providers.roots import root_of
 from batchling.providers.rows import answered, status_of
 from batchling.providers.samples import anthropic as samples

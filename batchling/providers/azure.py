@@ -21,24 +21,13 @@ import msgspec
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import JSON, Bypass, Call, Flow, Headers, Item, Request, Site, Target, header
 from batchling.core.neutral import Neutral
-from batchling.providers.base import (
-    Facts,
-    Garbled,
-    Limits,
-    Route,
-    account_of,
-    chosen,
-    read_id,
-    read_json,
-    read_object,
-    read_text,
-    request,
-    segment,
-)
+from batchling.providers.asking import account_of, chosen, request, segment
+from batchling.providers.base import Facts, Garbled, Limits, Route
 from batchling.providers.dialect import generates_nothing, unbatchable
 from batchling.providers.files import FileDialect
 from batchling.providers.headers import lasting
 from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
+from batchling.providers.reading import read_id, read_json, read_object, read_text
 
 _LEGACY = re.compile(r"(?P<root>.+/openai)/deployments/(?P<deployment>[^/]+)(?P<path>/.+)")
 _OTHER = re.compile(r"(?P<root>.+/openai(/v1)?)(?P<path>/.+)")

@@ -6,23 +6,14 @@ provider refuses. The caller's JSON body is passed through complete.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
-from functools import lru_cache
 from typing import Literal, Protocol, runtime_checkable
-from urllib.parse import quote
 
-import msgspec
-
-from batchling.core.fingerprint import digest
-from batchling.core.lenient import value
 from batchling.core.model import (
     JSON,
     Bypass,
-    Call,
     Fault,
     Flow,
     Headers,
@@ -36,7 +27,6 @@ from batchling.core.model import (
     Target,
 )
 from batchling.core.neutral import NOTHING, Neutral
-from batchling.core.text import web_address
 
 
 class Refused(Exception):
@@ -287,181 +277,3 @@ LONGEST_CREATE = 7_200.0
 
 MOST_PAGES = 1_000
 """The maximum number of pages of a list of jobs that are read when a lost job is looked for."""
-
-JSON_TYPE = ("content-type", "application/json")
-
-
-@lru_cache(maxsize=1024)
-def account_of(headers: Headers) -> str:
-    """A digest of the headers that contain a credential and its organisation; their order does not matter."""
-    return digest(*(part for pair in sorted(headers) for part in pair))
-
-
-def chosen(headers: Headers, names: Iterable[str]) -> Headers:
-    """The headers that have one of these names, in their original order."""
-    return tuple(pair for pair in headers if pair[0] in names)
-
-
-def row_pieces(prefix: str, items: Sequence[Item], suffix: bytes) -> Iterable[bytes]:
-    """The rows of a batch as pieces that share the callers' bodies: `prefix % key`, body, `suffix`.
-
-    A line break in JSON text occurs only between tokens (inside a string it is escaped), so a space means the
-    same and keeps the row on one line.
-    """
-    for item in items:
-        body = item.request.body
-        if b"\n" in body or b"\r" in body:
-            body = body.replace(b"\r", b" ").replace(b"\n", b" ")
-        yield (prefix % item.key).encode()
-        yield body
-        yield suffix
-
-
-def request(method: str, at: Site, path: str, body: JSON = None) -> Request:
-    """A call to `path` under the API root of a site, as the site's account, with a JSON body if one is given."""
-    if body is None:
-        return Request(method, at.target.base_url + path, at.headers)
-    return Request(method, at.target.base_url + path, (*at.headers, JSON_TYPE), msgspec.json.encode(body))
-
-
-def segment(id: str) -> str:
-    """An id as one segment of a path, whatever characters it contains."""
-    return quote(id, safe="") if id not in (".", "..") else quote(id, safe="").replace(".", "%2E")
-
-
-def read_json(response: Response) -> dict[str, JSON]:
-    """The JSON object of a success. Raises `Refused` for an error response and `Garbled` for anything else."""
-    if not response.ok:
-        raise Refused(response)
-    try:
-        payload = value(response.body)
-    except ValueError:
-        raise Garbled(f"HTTP {response.status} with a body that is not JSON") from None
-    if not isinstance(payload, dict):
-        raise Garbled(f"HTTP {response.status} with a body that is not a JSON object")
-    return payload
-
-
-def read_fault(response: Response) -> Fault:
-    """The content of an error response, whoever wrote it: the `error` object of the body if there is one, or else the
-    text under one of the names that providers use."""
-    try:
-        body = read_object(value(response.body))
-    except ValueError:
-        body = {"message": _plain_text(response.body)}
-    error = read_object(body.get("error")) or read_object(body.get("detail")) or body
-    code = read_text(read_object(error.get("details")).get("error_code"))
-    texts = map(read_text, (error.get("message"), error.get("error"), error.get("detail")))
-    return Fault(
-        next(filter(None, texts), f"HTTP {response.status}"),
-        code or read_text(error.get("code")) or read_text(error.get("status")) or read_text(error.get("type")),
-        read_text(error.get("param")),
-    )
-
-
-def _plain_text(body: bytes) -> str | None:
-    """An error that a provider returns as plain text (Doubleword, Parasail); None for a proxy's HTML."""
-    text = " ".join(body[:500].decode(errors="replace").split())
-    return text if text.isprintable() and not text.startswith("<") else None
-
-
-def read_rows(asked: Request) -> Flow[None]:
-    """Read a file of results. Raises `Refused`."""
-    response = yield Call(asked, rows=True)
-    if not response.ok:
-        raise Refused(response)
-
-
-def every(files: Iterable[tuple[Flow[None], bool]]) -> Flow[None]:
-    """Read result files, each given as its own flow and whether it may contain answers. A file that cannot be read does
-    not stop the others from being read. If no file could be read, raises what the first one with answers raised; if
-    some could, or if only the reasons of failures are missing, raises `Unread`."""
-    lost: list[tuple[Refused | BrokenOff, bool]] = []
-    read = 0
-    for flow, vital in files:
-        try:
-            yield from flow
-        except (Refused, BrokenOff) as fault:
-            lost.append((fault, vital))
-        else:
-            read += 1
-    lost.sort(key=lambda each: not each[1])
-    if lost:
-        worst, vital = lost[0]
-        if vital and not read:
-            raise worst
-        raise Unread(worst.response if isinstance(worst, Refused) else Response(502, (), b""), vital=vital) from worst
-
-
-_LONGEST_ID = 8_192
-"""The maximum length of an id: a longer one would not fit into a URL."""
-_MOST = 10**12
-"""A larger number cannot be a count of anything that a provider has."""
-_LATEST = 7_258_118_400.0
-"""The year 2200 in Unix seconds."""
-
-
-def read_id(job: dict[str, JSON], name: str = "id") -> str:
-    """The id of what a call has created, under the name that this API uses. Raises `Garbled` when there is none."""
-    found = job.get(name)
-    if not isinstance(found, str) or not 0 < len(found) <= _LONGEST_ID or read_text(found) != found:
-        raise Garbled(f"a success without {name}")
-    return found
-
-
-_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
-
-
-def read_link(value: JSON, at: Site) -> str:
-    """A link from a response, for a call without any credential: over TLS, or on this machine if the API is there, too.
-    Raises `Garbled` for any other."""
-    link, here = web_address(value), web_address(at.target.base_url)
-    if link is not None and here is not None:
-        plain = all(each.scheme == "http" and _LOOPBACK.fullmatch(each.hostname or "") for each in (link, here))
-        if link.scheme == "https" or plain:
-            return link.geturl()
-    raise Garbled("a link that is invalid or not over TLS")
-
-
-def read_object(value: JSON) -> dict[str, JSON]:
-    """A JSON object; empty when the value is anything else."""
-    return value if isinstance(value, dict) else {}
-
-
-def read_objects(value: JSON) -> list[dict[str, JSON]]:
-    """The objects of a JSON array; empty when the value is anything else."""
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def read_text(value: JSON) -> str | None:
-    """A non-empty string, or None: absent ids come as null, "" and {}. A lone surrogate, which UTF-8 cannot represent,
-    becomes a question mark."""
-    if not isinstance(value, str) or not value:
-        return None
-    return value if value.isascii() else value.encode(errors="replace").decode()
-
-
-def error_status(code: str) -> int | None:
-    """The HTTP error status that this code is; None for a word or any other number."""
-    return int(code) if len(code) == 3 and code.isdecimal() and 400 <= int(code) <= 599 else None
-
-
-def read_count(value: JSON) -> int:
-    """A count that may be missing, null, or a string of digits; 0 when it is absent or not a possible count."""
-    try:
-        found = int(value) if isinstance(value, int | float | str) else 0
-    except (ValueError, OverflowError):
-        return 0
-    return found if 0 <= found <= _MOST else 0
-
-
-def read_moment(value: JSON) -> float:
-    """Unix seconds of a time that is a number or RFC 3339 text; 0.0 when it is not a time, or after the year 2199."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        found: float = value
-    else:
-        try:
-            found = datetime.fromisoformat(str(value)).timestamp()
-        except (ValueError, OverflowError):
-            return 0.0
-    return float(found) if 0 < found < _LATEST else 0.0

@@ -7,8 +7,9 @@ Facts: see `files.py`.
 from __future__ import annotations
 
 from batchling.core.model import JSON, Fault, Response, State, Status
-from batchling.providers.base import (
-    Unlisted,
+from batchling.providers.asking import segment
+from batchling.providers.base import Unlisted
+from batchling.providers.reading import (
     read_count,
     read_id,
     read_json,
@@ -16,7 +17,6 @@ from batchling.providers.base import (
     read_object,
     read_objects,
     read_text,
-    segment,
 )
 from batchling.providers.refusals import job_fault
 

@@ -31,34 +31,20 @@ from batchling.core.model import (
     header,
 )
 from batchling.providers import refusals
-from batchling.providers.base import (
-    CLOCK_SLACK,
-    JSON_TYPE,
-    MOST_PAGES,
-    Facts,
-    Garbled,
-    Limits,
-    Refused,
-    Route,
-    Verdict,
-    account_of,
-    chosen,
-    every,
+from batchling.providers.asking import JSON_TYPE, account_of, chosen, every, read_rows, request, row_pieces, segment
+from batchling.providers.base import CLOCK_SLACK, MOST_PAGES, Facts, Garbled, Limits, Refused, Route, Verdict
+from batchling.providers.dialect import following, generates_nothing, last_role, read_page, read_status, unbatchable
+from batchling.providers.headers import lasting
+from batchling.providers.pages import is_new
+from batchling.providers.reading import (
     read_fault,
     read_id,
     read_json,
     read_moment,
     read_object,
     read_objects,
-    read_rows,
     read_text,
-    request,
-    row_pieces,
-    segment,
 )
-from batchling.providers.dialect import following, generates_nothing, last_role, read_page, read_status, unbatchable
-from batchling.providers.headers import lasting
-from batchling.providers.pages import is_new
 from batchling.providers.roots import root_of
 from batchling.providers.rows import read_row
 from batchling.providers.samples import anthropic as claude

@@ -16,13 +16,11 @@ import msgspec
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import JSON, Call, Flow, Item, Job, Request, Response, Site, State, Status
 from batchling.core.neutral import Neutral
-from batchling.providers.base import (
-    JSON_TYPE,
-    Facts,
-    Garbled,
-    Limits,
-    Refused,
-    every,
+from batchling.providers.asking import JSON_TYPE, every, read_rows, segment
+from batchling.providers.base import Facts, Garbled, Limits, Refused
+from batchling.providers.files import FileDialect
+from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
+from batchling.providers.reading import (
     read_count,
     read_id,
     read_json,
@@ -30,12 +28,8 @@ from batchling.providers.base import (
     read_moment,
     read_object,
     read_objects,
-    read_rows,
     read_text,
-    segment,
 )
-from batchling.providers.files import FileDialect
-from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
 from batchling.providers.refusals import job_fault
 
 _LOOKS = 300

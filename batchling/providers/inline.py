@@ -32,29 +32,12 @@ from batchling.core.model import (
 )
 from batchling.core.neutral import Neutral
 from batchling.providers import pages, refusals
-from batchling.providers.base import (
-    JSON_TYPE,
-    Facts,
-    Limits,
-    Refused,
-    Route,
-    Unsettled,
-    Verdict,
-    account_of,
-    chosen,
-    read_count,
-    read_id,
-    read_json,
-    read_object,
-    read_objects,
-    read_text,
-    request,
-    row_pieces,
-    segment,
-)
+from batchling.providers.asking import JSON_TYPE, account_of, chosen, request, row_pieces, segment
+from batchling.providers.base import Facts, Limits, Refused, Route, Unsettled, Verdict
 from batchling.providers.dialect import read_status, unbatchable
 from batchling.providers.headers import lasting
 from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
+from batchling.providers.reading import read_count, read_id, read_json, read_object, read_objects, read_text
 from batchling.providers.roots import root_of
 from batchling.providers.rows import answered, error_answer, read_row, rows_within, status_of
 from batchling.providers.samples import anthropic as claude

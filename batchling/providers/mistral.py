@@ -31,14 +31,11 @@ from batchling.core.model import (
     Target,
 )
 from batchling.core.neutral import Neutral
-from batchling.providers.base import (
-    CLOCK_SLACK,
-    JSON_TYPE,
-    MOST_PAGES,
-    Facts,
-    Garbled,
-    Limits,
-    Route,
+from batchling.providers.asking import JSON_TYPE, request, segment
+from batchling.providers.base import CLOCK_SLACK, MOST_PAGES, Facts, Garbled, Limits, Route
+from batchling.providers.files import TAG, FileDialect
+from batchling.providers.neutral import CHAT_IDS, OPENAI_LABELS
+from batchling.providers.reading import (
     read_count,
     read_id,
     read_json,
@@ -46,11 +43,7 @@ from batchling.providers.base import (
     read_object,
     read_objects,
     read_text,
-    request,
-    segment,
 )
-from batchling.providers.files import TAG, FileDialect
-from batchling.providers.neutral import CHAT_IDS, OPENAI_LABELS
 from batchling.providers.refusals import job_fault
 from batchling.providers.rows import read_row, rows_within
 from batchling.providers.samples import mistral as samples

@@ -6,20 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from batchling.core.model import JSON, Call, Flow, Job, Request, State, Status
-from batchling.providers.base import (
-    CLOCK_SLACK,
-    LONGEST_CREATE,
-    MOST_PAGES,
-    Garbled,
-    Unlisted,
-    Unsettled,
-    read_id,
-    read_json,
-    read_moment,
-    read_objects,
-    read_text,
-    segment,
-)
+from batchling.providers.asking import segment
+from batchling.providers.base import CLOCK_SLACK, LONGEST_CREATE, MOST_PAGES, Garbled, Unlisted, Unsettled
+from batchling.providers.reading import read_id, read_json, read_moment, read_objects, read_text
 
 T = TypeVar("T")
 

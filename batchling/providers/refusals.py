@@ -11,7 +11,8 @@ import re
 
 from batchling.core.model import Fault
 from batchling.core.retry import passing
-from batchling.providers.base import Verdict, error_status
+from batchling.providers.base import Verdict
+from batchling.providers.reading import error_status
 
 _FULL = frozenset({"token_limit_exceeded"})
 _LARGE = frozenset({"too_many_tasks", "request_too_large"})

@@ -13,7 +13,8 @@ import msgspec
 
 from batchling.core.lenient import elements, fields, value
 from batchling.core.model import JSON, Headers, Response, Row
-from batchling.providers.base import JSON_TYPE, error_status, read_count, read_object, read_text
+from batchling.providers.asking import JSON_TYPE
+from batchling.providers.reading import error_status, read_count, read_object, read_text
 
 NEVER_RAN = frozenset(
     {"batch_expired", "batch_cancelled", "request_timeout", "timeout", "expired", "cancelled", "canceled"}

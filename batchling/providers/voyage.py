@@ -12,9 +12,11 @@ import msgspec
 
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import JSON, Bypass, Fault, Item, Request, Response, Row, Site, Target, header
-from batchling.providers.base import JSON_TYPE, Facts, Limits, Route, account_of, read_fault
+from batchling.providers.asking import JSON_TYPE, account_of
+from batchling.providers.base import Facts, Limits, Route
 from batchling.providers.dialect import unbatchable
 from batchling.providers.files import FileDialect
+from batchling.providers.reading import read_fault
 from batchling.providers.rows import read_row
 from batchling.providers.samples import voyage as samples
 

@@ -32,24 +32,11 @@ from batchling.core.model import (
     Target,
 )
 from batchling.providers import pages
-from batchling.providers.base import (
-    JSON_TYPE,
-    MOST_PAGES,
-    Facts,
-    Garbled,
-    Limits,
-    Route,
-    read_count,
-    read_id,
-    read_json,
-    read_object,
-    read_objects,
-    read_text,
-    request,
-    segment,
-)
+from batchling.providers.asking import JSON_TYPE, request, segment
+from batchling.providers.base import MOST_PAGES, Facts, Garbled, Limits, Route
 from batchling.providers.files import FileDialect
 from batchling.providers.neutral import OPENAI_DIALECT
+from batchling.providers.reading import read_count, read_id, read_json, read_object, read_objects, read_text
 from batchling.providers.refusals import job_fault
 from batchling.providers.rows import answered, rows_within, status_of
 

@@ -29,8 +29,8 @@ from batchling.errors import OptionError
 from batchling.hooks import install_hooks
 from batchling.money.meter import Meter
 from batchling.money.quote import quoting, total
-from batchling.providers import Routes
 from batchling.providers.base import Provider
+from batchling.providers.routes import Routes
 from batchling.scope import options
 from batchling.scope.context import BatchingContext
 from batchling.scope.listening import Call, Listeners

@@ -14,7 +14,7 @@ from batchling.core.fingerprint import fingerprint
 from batchling.core.model import Target
 from batchling.core.neutral import Neutral
 from batchling.providers.claude import NEUTRAL as CLAUDE
-from batchling.providers.gemini import GEMINI
+from batchling.providers.google.gemini import GEMINI
 from batchling.providers.mistral import MISTRAL
 from batchling.providers.neutral import OPENAI_DIALECT
 

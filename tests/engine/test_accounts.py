@@ -10,10 +10,11 @@ import pytest
 from batchling.core.model import Headers, Request, Target
 from batchling.core.seal import Seal
 from batchling.environment.accounts import advice, find_site
-from batchling.providers import PROVIDERS, Routes
+from batchling.providers import PROVIDERS
 from batchling.providers.azure import AZURE
 from batchling.providers.base import Route
-from batchling.providers.vertex import VERTEX
+from batchling.providers.google.vertex import VERTEX
+from batchling.providers.routes import Routes
 
 BODY = {"model": "kimi-k2.5", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
 BEARER = (("authorization", "Bearer k-1"),)

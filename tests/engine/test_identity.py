@@ -16,9 +16,10 @@ from batchling.core.model import Bypass, Request, Target
 from batchling.engine.per_call import PerCallHeaders
 from batchling.engine.waiter import Arrival
 from batchling.environment.accounts import find_site
-from batchling.providers import PROVIDERS, Routes
+from batchling.providers import PROVIDERS
 from batchling.providers.base import Route
 from batchling.providers.files import FileDialect
+from batchling.providers.routes import Routes
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, ask, chat, said, scope, together
 

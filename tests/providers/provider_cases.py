@@ -9,7 +9,7 @@ from typing import Any
 
 from batchling.providers.azure import Azure
 from batchling.providers.base import Provider
-from batchling.providers.vertex import Vertex
+from batchling.providers.google.vertex import Vertex
 from batchling.testing import ProviderServer
 
 Body = dict[str, Any]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from batchling.core.lenient import NOT_JSON
 from batchling.core.model import Bypass, Fault, Item, Job, Request, Response, Site, State, Target
-from batchling.providers import Routes
 from batchling.providers.anthropic import ANTHROPIC
 from batchling.providers.base import Unsettled
+from batchling.providers.routes import Routes
 from tests.providers.flows import answer, body_of, play
 
 URL = "https://api.anthropic.com/v1/messages"

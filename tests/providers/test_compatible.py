@@ -13,9 +13,10 @@ import pytest
 
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import Bypass, Item, Job, Request, Response, Site, State, Target
-from batchling.providers import PROVIDERS, Routes, compatible
-from batchling.providers.base import read_fault
+from batchling.providers import PROVIDERS, compatible
 from batchling.providers.compatible import DOUBLEWORD, GROQ, NOVITA, PARASAIL, TOGETHER
+from batchling.providers.reading import read_fault
+from batchling.providers.routes import Routes
 from batchling.providers.voyage import VOYAGE
 from batchling.testing import ProviderServer
 from batchling.testing.dialects import DIALECTS
@@ -39,10 +40,17 @@ def site(name: str, endpoint: str = "/v1/chat/completions") -> Site:
     return Site(Target(name, "https://host/v1", endpoint, "m", "a"))
 
 
-def test_each_takes_fewer_than_15_lines() -> None:
-    tree = ast.parse(Path(str(compatible.__file__)).read_text())
-    values = [each for each in tree.body if isinstance(each, ast.Assign) and isinstance(each.value, ast.Call)]
-    lengths = {ast.unparse(each.targets[0]): (each.end_lineno or 0) - each.lineno + 1 for each in values}
+def lines(node: ast.Assign | ast.keyword) -> int:
+    return (node.end_lineno or 0) - node.lineno + 1
+
+
+def test_each_takes_fewer_than_15_lines_beside_its_facts() -> None:
+    lengths = {}
+    for each in ast.parse(Path(str(compatible.__file__)).read_text()).body:
+        if isinstance(each, ast.Assign) and isinstance(each.value, ast.Call):
+            facts = [keyword for keyword in each.value.keywords if keyword.arg == "facts"]
+            if facts:
+                lengths[ast.unparse(each.targets[0])] = lines(each) - sum(map(lines, facts))
 
     assert set(lengths) == {provider.name.upper() for provider in compatible.COMPATIBLE}
     assert {name: count for name, count in lengths.items() if count >= 15} == {}

@@ -14,8 +14,9 @@ from batchling.core.model import Fault, Flow, Item, Job, Request, Response, Site
 from batchling.core.retry import pause, retry_after
 from batchling.engine.results import sort_rows
 from batchling.providers import PROVIDERS
-from batchling.providers.base import Garbled, Provider, Refused, Unsettled, Verdict, read_fault
+from batchling.providers.base import Garbled, Provider, Refused, Unsettled, Verdict
 from batchling.providers.files import FileDialect
+from batchling.providers.reading import read_fault
 
 NAMES = (
     "id status output_file_id error_file_id errors data code message line param request_counts completed failed total "

@@ -9,8 +9,8 @@ import pytest
 
 from batchling.core.model import Bypass, Fault, Item, Job, Request, Response, Row, Site, State, Target
 from batchling.providers.base import Garbled, Unsettled, Verdict
-from batchling.providers.gemini import GEMINI, INLINE_ROWS
-from batchling.providers.gemini_openai import GEMINI_COMPATIBLE
+from batchling.providers.google.gemini import GEMINI, INLINE_ROWS
+from batchling.providers.google.gemini_openai import GEMINI_COMPATIBLE
 from tests.providers.flows import answer, body_of, play
 
 BASE = "https://generativelanguage.googleapis.com"

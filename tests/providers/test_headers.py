@@ -8,8 +8,9 @@ from base64 import b64encode
 import pytest
 
 from batchling.core.model import Request, Target
-from batchling.providers import PROVIDERS, Routes
+from batchling.providers import PROVIDERS
 from batchling.providers.headers import is_volatile, lasting, may_vary
+from batchling.providers.routes import Routes
 from batchling.testing import ProviderServer
 from tests.providers.provider_cases import PROVIDER_CASES, ProviderCase
 

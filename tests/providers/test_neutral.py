@@ -12,8 +12,9 @@ import pytest
 
 from batchling.core.fingerprint import fingerprint
 from batchling.core.model import Request, Target
-from batchling.providers import PROVIDERS, Routes
+from batchling.providers import PROVIDERS
 from batchling.providers.base import Provider
+from batchling.providers.routes import Routes
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS
 from tests.providers.calls import scope, texts

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from batchling.core.lenient import NOT_JSON
 from batchling.core.model import Bypass, Fault, Item, Job, Request, Site, State, Status, Target
-from batchling.providers import Routes
 from batchling.providers.base import Garbled, Refused, Unsettled
 from batchling.providers.compatible import TOGETHER
 from batchling.providers.files import read_status
 from batchling.providers.openai import OPENAI
+from batchling.providers.routes import Routes
 from tests.providers.flows import answer, body_of, play
 
 URL = "https://api.openai.com/v1/chat/completions"

@@ -11,7 +11,7 @@ from batchling.core.model import Flow, Job, Response, Site, State, Status, Targe
 from batchling.providers.anthropic import ANTHROPIC
 from batchling.providers.base import Provider
 from batchling.providers.compatible import GROQ
-from batchling.providers.gemini import GEMINI
+from batchling.providers.google.gemini import GEMINI
 from batchling.providers.mistral import MISTRAL
 from batchling.providers.openai import OPENAI
 from batchling.providers.xai import XAI

@@ -9,9 +9,10 @@ import pytest
 
 from batchling.core.model import Request, Target
 from batchling.environment import registry
-from batchling.providers import PROVIDERS, Routes
+from batchling.providers import PROVIDERS
 from batchling.providers.azure import Azure
-from batchling.providers.vertex import Vertex
+from batchling.providers.google.vertex import Vertex
+from batchling.providers.routes import Routes
 
 BODY: dict[str, Any] = {
     "model": "kimi-k2.6",

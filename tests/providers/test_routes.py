@@ -11,11 +11,12 @@ import pytest
 
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import Bypass, Item, Request, Site, Target
-from batchling.providers import PROVIDERS, Routes
+from batchling.providers import PROVIDERS
 from batchling.providers.azure import Azure
 from batchling.providers.compatible import DOUBLEWORD
+from batchling.providers.google.vertex import Vertex
 from batchling.providers.openai import OPENAI
-from batchling.providers.vertex import Vertex
+from batchling.providers.routes import Routes
 from tests.providers.flows import answer, play
 
 ROUTES = Routes({})

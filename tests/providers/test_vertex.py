@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batchling.core.lenient import NOT_JSON
 from batchling.core.model import Bypass, Fault, Item, Job, Request, Response, Site, State, Status, Target
 from batchling.providers.base import Refused, Verdict
-from batchling.providers.vertex import VERTEX, Vertex
+from batchling.providers.google.vertex import VERTEX, Vertex
 from tests.providers.flows import answer, body_of, play
 
 ROOT = "https://us-central1-aiplatform.googleapis.com/v1"

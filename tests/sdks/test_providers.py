@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from batchling.providers.azure import Azure
-from batchling.providers.vertex import Vertex
+from batchling.providers.google.vertex import Vertex
 from batchling.testing import ProviderServer
 from tests.sdks.scopes import scope
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from batchling import batchify
 from batchling.cli import main
-from batchling.providers.base import Garbled, read_count, read_id, read_moment, read_text
+from batchling.providers.base import Garbled
+from batchling.providers.reading import read_count, read_id, read_moment, read_text
 from batchling.testing import ProviderServer
 from tests.faults.calls import ask_all
 

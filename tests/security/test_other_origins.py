@@ -12,7 +12,7 @@ from batchling.core.model import Call, Flow, Item, Job, Request, Response, Site,
 from batchling.providers import PROVIDERS
 from batchling.providers.azure import AZURE
 from batchling.providers.base import Provider
-from batchling.providers.vertex import VERTEX
+from batchling.providers.google.vertex import VERTEX
 from tests.providers.provider_cases import PROVIDER_CASES, ProviderCase
 
 KEY = "k-OF-THE-GATEWAY"

@@ -12,7 +12,7 @@ import httpx
 
 from batchling.core.model import Call, Flow, Item, Job, Request, Response, Site, State, Status, Target
 from batchling.environment import registry
-from batchling.providers import Routes
+from batchling.providers.routes import Routes
 from tests.engine.calls import TLS
 from tests.providers.provider_cases import ProviderCase
 

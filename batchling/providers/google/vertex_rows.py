@@ -12,9 +12,10 @@ import msgspec
 
 from batchling.core.lenient import fields, value
 from batchling.core.model import Response, Row
-from batchling.providers import google
-from batchling.providers.base import JSON_TYPE, read_object, read_text
+from batchling.providers.asking import JSON_TYPE
 from batchling.providers.claude import STATUS_OF_TYPE
+from batchling.providers.google import shared
+from batchling.providers.reading import read_object, read_text
 from batchling.providers.rows import answered
 
 _STATUS_OF_PHRASE = {status.phrase.lower(): status.value for status in HTTPStatus if status >= 400}
@@ -33,7 +34,7 @@ def read_row(line: bytes) -> Row:
         kind = read_text(read_object(value(answer.get("error"))).get("type")) or ""
         return Row(key, Response(STATUS_OF_TYPE.get(kind, 500), (JSON_TYPE,), raw))
     if answer:
-        return answered(key, raw, lambda status, text: Response(status, (JSON_TYPE,), google.error_body(status, text)))
+        return answered(key, raw, lambda status, text: Response(status, (JSON_TYPE,), shared.error_body(status, text)))
     status = value(row.get("status"))
     return _failed(key, read_text(status) or (msgspec.json.encode(status).decode() if status else ""))
 
@@ -50,8 +51,8 @@ def _failed(key: str, text: str) -> Row:
     words = re.split("[:{]", text, maxsplit=1)[0].strip().lower()
     status = STATUS_OF_TYPE.get(read_text(error.get("type")) or "", _STATUS_OF_PHRASE.get(words, 500))
     if isinstance(code, int) and (1 <= code <= 16 or 400 <= code <= 599):
-        status = google.http_status(code)
+        status = shared.http_status(code)
     if status == 499 or not text or words.startswith("cancel"):
         return Row(key, None, "cancelled" if text else "no answer")
-    body = raw.encode() if error else google.error_body(status, text)
+    body = raw.encode() if error else shared.error_body(status, text)
     return Row(key, Response(status, (JSON_TYPE,), body))

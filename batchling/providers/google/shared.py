@@ -12,15 +12,9 @@ import msgspec
 
 from batchling.core.model import JSON, Call, Fault, Flow, Headers, Request, Response, header
 from batchling.providers import refusals
-from batchling.providers.base import (
-    JSON_TYPE,
-    Garbled,
-    Refused,
-    read_count,
-    read_json,
-    read_object,
-    read_text,
-)
+from batchling.providers.asking import JSON_TYPE
+from batchling.providers.base import Garbled, Refused
+from batchling.providers.reading import read_count, read_json, read_object, read_text
 from batchling.providers.rows import status_of
 
 _CODES = {

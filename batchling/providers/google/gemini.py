@@ -36,28 +36,14 @@ from batchling.core.model import (
     header,
 )
 from batchling.core.neutral import Neutral
-from batchling.providers import google, pages, refusals
-from batchling.providers.base import (
-    JSON_TYPE,
-    Facts,
-    Limits,
-    Refused,
-    Route,
-    Verdict,
-    account_of,
-    chosen,
-    read_count,
-    read_id,
-    read_json,
-    read_object,
-    read_objects,
-    read_text,
-    row_pieces,
-    segment,
-)
-from batchling.providers.gemini_texts import joined, parts
+from batchling.providers import pages, refusals
+from batchling.providers.asking import JSON_TYPE, account_of, chosen, row_pieces, segment
+from batchling.providers.base import Facts, Limits, Refused, Route, Verdict
+from batchling.providers.google import shared
+from batchling.providers.google.gemini_texts import joined, parts
 from batchling.providers.headers import lasting
 from batchling.providers.neutral import GEMINI_IDS
+from batchling.providers.reading import read_count, read_id, read_json, read_object, read_objects, read_text
 from batchling.providers.rows import answered, rows_within
 from batchling.providers.samples import gemini as samples
 
@@ -151,7 +137,7 @@ class Gemini:
 
     def _upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
         rows = tuple(row_pieces('{"key":"%s","request":', items, b"}\n"))
-        return (yield from google.upload(at.target.base_url, at.headers, rows, tag))
+        return (yield from shared.upload(at.target.base_url, at.headers, rows, tag))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         status = _status(read_json((yield Call(_get(at, job.id)))))
@@ -180,9 +166,9 @@ class Gemini:
             return answered(key, answer, lambda status, text: self.failure(status, Fault(text)))
         fault = value(row.get("error"))
         error: dict[str, JSON] = {"message": fault} if isinstance(fault, str) and fault else read_object(fault)
-        if not error or error.get("code") in (google.CANCELLED, str(google.CANCELLED), "CANCELLED"):
+        if not error or error.get("code") in (shared.CANCELLED, str(shared.CANCELLED), "CANCELLED"):
             return Row(key, None, "cancelled" if error else "no answer")
-        return Row(key, google.row_error(error))
+        return Row(key, shared.row_error(error))
 
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         def found(page: dict[str, JSON]) -> Job | None:
@@ -206,7 +192,7 @@ class Gemini:
         return len(asked) if isinstance(asked, list) else 0
 
     def failure(self, status: int, fault: Fault) -> Response:
-        return google.failure(status, fault)
+        return shared.failure(status, fault)
 
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         answer = samples.answer(target.endpoint.removeprefix(":"), target.model, body)
@@ -272,7 +258,7 @@ def _status(job: dict[str, JSON]) -> Status:
         done=done,
         total=stats.get("requestCount", 0),
         outputs=outputs,
-        errors=(google.job_fault(job),) if state is State.FAILED else (),
+        errors=(shared.job_fault(job),) if state is State.FAILED else (),
         complete=word == "succeeded",
         known=state is not State.RUNNING or word in _RUNNING,
     )

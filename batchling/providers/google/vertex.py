@@ -34,35 +34,19 @@ from batchling.core.model import (
     header,
 )
 from batchling.core.neutral import Neutral
-from batchling.providers import cloud_storage, google, pages, refusals
-from batchling.providers.base import (
-    JSON_TYPE,
-    Facts,
-    Limits,
-    Refused,
-    Route,
-    Verdict,
-    account_of,
-    chosen,
-    read_count,
-    read_fault,
-    read_id,
-    read_json,
-    read_object,
-    read_objects,
-    read_text,
-    request,
-    row_pieces,
-    segment,
-)
-from batchling.providers.bigquery import NotTabular, shape
+from batchling.providers import pages, refusals
+from batchling.providers.asking import JSON_TYPE, account_of, chosen, request, row_pieces, segment
+from batchling.providers.base import Facts, Limits, Refused, Route, Verdict
 from batchling.providers.claude import NEUTRAL
+from batchling.providers.google import cloud_storage, shared
+from batchling.providers.google.bigquery import NotTabular, shape
+from batchling.providers.google.vertex_rows import read_row
 from batchling.providers.headers import lasting
 from batchling.providers.neutral import GEMINI_IDS
+from batchling.providers.reading import read_count, read_fault, read_id, read_json, read_object, read_objects, read_text
 from batchling.providers.roots import root_of
 from batchling.providers.samples import anthropic as claude
 from batchling.providers.samples import gemini
-from batchling.providers.vertex_rows import read_row
 
 _CALL = re.compile(
     r"(?P<base>.+/projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+))"
@@ -257,7 +241,7 @@ class Vertex:
         return 0
 
     def failure(self, status: int, fault: Fault) -> Response:
-        return google.failure(status, fault)
+        return shared.failure(status, fault)
 
     def rehearse(self, target: Target, body: dict[str, JSON]) -> Response:
         if target.endpoint == ":rawPredict":
@@ -321,7 +305,7 @@ def _status(job: dict[str, JSON], output: str | None) -> Status:
         done=good + bad,
         total=good + bad + left,
         outputs=(folder,) if ended and folder else (),
-        errors=(google.job_fault(job),) if failed else (),
+        errors=(shared.job_fault(job),) if failed else (),
         known=failed or ended or word in _RUNNING,
     )
 

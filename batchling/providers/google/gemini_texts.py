@@ -8,7 +8,7 @@ import msgspec
 
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import JSON, Item
-from batchling.providers.base import read_count, read_object, read_objects
+from batchling.providers.reading import read_count, read_object, read_objects
 
 
 def parts(items: Sequence[Item]) -> list[JSON]:

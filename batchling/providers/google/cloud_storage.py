@@ -9,7 +9,9 @@ import re
 
 from batchling.core.model import JSON, Call, Flow, Headers, Request
 from batchling.providers import pages
-from batchling.providers.base import Refused, every, read_objects, read_rows, read_text, segment
+from batchling.providers.asking import every, read_rows, segment
+from batchling.providers.base import Refused
+from batchling.providers.reading import read_objects, read_text
 
 _IS_THERE = 412
 """The status returned under `ifGenerationMatch=0` for an object that exists: repeating an upload is harmless."""

@@ -10,23 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchling.core.model import JSON, Call, Flow, Headers, Item, Job, Request, Site, Status, header
-from batchling.providers import google, pages
-from batchling.providers.base import (
-    Facts,
-    Limits,
-    Refused,
-    Unlisted,
-    every,
-    read_id,
-    read_json,
-    read_objects,
-    read_rows,
-    request,
-    segment,
-)
+from batchling.providers import pages
+from batchling.providers.asking import every, read_rows, request, segment
+from batchling.providers.base import Facts, Limits, Refused, Unlisted
 from batchling.providers.dialect import read_status
 from batchling.providers.files import TAG, FileDialect
+from batchling.providers.google import shared
 from batchling.providers.neutral import OPENAI_DIALECT
+from batchling.providers.reading import read_id, read_json, read_objects
 
 
 @dataclass(frozen=True)
@@ -35,7 +26,7 @@ class GeminiCompatible(FileDialect):
 
     def upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
         rows = tuple(self.rows(at, items))
-        return (yield from google.upload(_native(at, ""), _as_native(at), rows, f"{TAG}-{tag}"))
+        return (yield from shared.upload(_native(at, ""), _as_native(at), rows, f"{TAG}-{tag}"))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         return read_status(read_json((yield Call(request("GET", at, _job(job))))))

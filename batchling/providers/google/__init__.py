@@ -1,0 +1,1 @@
+"""Google's APIs: Gemini, its OpenAI-compatible form, and Vertex AI."""
