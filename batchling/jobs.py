@@ -1,12 +1,12 @@
-"""See, collect and cancel jobs that earlier runs left behind or that other processes are driving.
+"""See, collect and cancel the jobs of batches that earlier runs left behind or that other processes are driving.
 
 What `batchling jobs`, `show`, `watch`, `collect` and `cancel` do, as functions:
 
     import asyncio
     from batchling import jobs
 
-    for job in jobs.listing():
-        print(job.record.id, job.state, job.done, job.total)
+    for batch in jobs.listing():
+        print(batch.record.id, batch.state, batch.done, batch.total)
     asyncio.run(jobs.collect())
 
 The engine's own driver continues them, so what is true of a run is true here. Credentials come from the environment
@@ -21,6 +21,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batchling.cache import cache_folder
@@ -48,6 +49,7 @@ __all__ = [
     "Removed",
     "Result",
     "Standing",
+    "State",
     "cancel",
     "collect",
     "contents",
@@ -59,6 +61,16 @@ __all__ = [
 ]
 
 Listener = Callable[[events.Event], None]
+
+
+class State(StrEnum):
+    """`LEFT` stands for `PLANNED` and `RUNNING` when no process drives the batch any more."""
+
+    PLANNED = Phase.PLANNED.value
+    RUNNING = Phase.RUNNING.value
+    LEFT = "left"
+    ENDED = Phase.ENDED.value
+    DEAD = Phase.DEAD.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +85,9 @@ class Standing:
     """Whether its results are on the disk."""
 
     @property
-    def state(self) -> str:
-        """`planned`, `running`, `ended` or `dead`; `left` for the first two when no process drives it any more."""
-        return "left" if self.is_left else self.record.phase.value
+    def state(self) -> State:
+        """See `State`."""
+        return State.LEFT if self.is_left else State(self.record.phase.value)
 
     @property
     def is_open(self) -> bool:

@@ -40,11 +40,11 @@ def collect(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("batchling: stopped. The jobs keep running at the provider; nothing is lost", file=sys.stderr)
         raise
-    collected = [result for result in results if result.what != "driven"]
+    collected = [result for result in results if result.what is not Ending.DRIVEN]
     print(_summary(collected) if collected else "batchling: nothing was left to collect")
     if any(not result.ok for result in results):
         return 1
-    return 3 if any(result.what == "running" for result in results) else 0
+    return 3 if any(result.what is Ending.RUNNING for result in results) else 0
 
 
 def cancel(words: Sequence[str]) -> int:
@@ -71,7 +71,7 @@ def cancel(words: Sequence[str]) -> int:
         )
         raise
     print(_summary(results))
-    return 0 if all(result.what in ("cancelled", "dead", "collected") for result in results) else 1
+    return 0 if all(result.what in (Ending.CANCELLED, Ending.DEAD, Ending.COLLECTED) for result in results) else 1
 
 
 def _listen(event: object) -> None:
@@ -90,7 +90,7 @@ def _really(chosen: Sequence[Standing]) -> bool:
 def _tell(result: Result) -> None:
     record = result.record
     text = _WORDS[result.what]
-    if record.phase is Phase.ENDED and result.what in ("collected", "cancelled"):
+    if record.phase is Phase.ENDED and result.what in (Ending.COLLECTED, Ending.CANCELLED):
         text += f", {len(record.members) - len(record.freed):,} of {len(record.members):,} answered"
     why = f" ({result.why})" if result.why else ""
     say(f"batch {record.id} ({record.target.provider} {record.target.model}): {text}{why}")

@@ -13,9 +13,15 @@ from rich.text import Text
 from batchling.core.lifecycle import Phase
 from batchling.core.text import printable
 from batchling.display.text import duration, usd
-from batchling.jobs import Standing
+from batchling.jobs import Standing, State
 
-_STYLES = {"running": "cyan", "planned": "cyan", "left": "yellow", "ended": "green", "dead": "red"}
+_STYLES = {
+    State.RUNNING: "cyan",
+    State.PLANNED: "cyan",
+    State.LEFT: "yellow",
+    State.ENDED: "green",
+    State.DEAD: "red",
+}
 _SHORTEST = 10
 _PIPED = 1_000
 """Columns of a table that does not go to a terminal: what reads its lines needs them whole."""

@@ -6,12 +6,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter, deque
+from enum import Enum
 
 from batchling.core import events
 from batchling.core.model import Target
 from batchling.core.text import printable
 from batchling.display.hints import Hints
 from batchling.display.progress import Progress, view
+from batchling.display.tally import Queue
 from batchling.display.text import duration, roughly
 
 _log = logging.getLogger("batchling")
@@ -68,6 +70,15 @@ def advise(hints: Hints, event: events.Event) -> None:
         _log.warning(text)
 
 
+class _What(Enum):
+    """What a line is about: `{many}` is a number of batches."""
+
+    SUBMITTED = "{good:,} {requests} submitted in {many}"
+    FOUND = "{good:,} {requests} wait for {many} submitted earlier"
+    ENDED = "{many} ended, {good:,} answered, {bad:,} failed"
+    DIED = "{many} ended without results"
+
+
 class Lines:
     """A few lines for people: what was submitted, what ended, and now and then the status.
 
@@ -77,54 +88,47 @@ class Lines:
     """
 
     def __init__(self, now: float) -> None:
-        self._pending: deque[tuple[str, Target, int, int]] = deque()
+        self._pending: deque[tuple[_What, Target, int, int]] = deque()
         self._targets: dict[str, Target] = {}
-        self._said_at = now - _TOGETHER
+        self._printed_at = now - _TOGETHER
 
     def add(self, event: events.Event) -> None:
         """Process one event."""
         match event:
             case events.Submitted():
                 self._targets[event.batch] = event.target
-                self._pending.append(("left", event.target, event.rows, 0))
+                self._pending.append((_What.SUBMITTED, event.target, event.rows, 0))
             case events.Attached():
                 self._targets[event.batch] = event.target
-                self._pending.append(("found", event.target, event.rows, 0))
+                self._pending.append((_What.FOUND, event.target, event.rows, 0))
             case events.Ended() if event.batch in self._targets:
                 target = self._targets.pop(event.batch)
-                self._pending.append(("ended", target, event.answered, event.failed))
+                self._pending.append((_What.ENDED, target, event.answered, event.failed))
             case events.Died() if event.batch in self._targets:
-                self._pending.append(("died", self._targets.pop(event.batch), 0, 0))
+                self._pending.append((_What.DIED, self._targets.pop(event.batch), 0, 0))
 
     def tell(self, progress: Progress, now: float) -> None:
         """Print what is new, one line for each queue and kind."""
-        if now - self._said_at < _TOGETHER:
+        if now - self._printed_at < _TOGETHER:
             return
-        sums: dict[tuple[str, str, str, str], Counter[str]] = {}
+        sums: dict[tuple[_What, Queue], Counter[str]] = {}
         for _ in range(len(self._pending)):
             what, target, good, bad = self._pending.popleft()
-            sums.setdefault((what, *target.queue), Counter()).update(batches=1, good=good, bad=bad)
-        texts = [_line(name, counts["batches"], counts["good"], counts["bad"]) for name, counts in sums.items()]
-        if not texts and now - self._said_at >= _HEARTBEAT:
+            sums.setdefault((what, target.queue), Counter()).update(batches=1, good=good, bad=bad)
+        texts = [_line(*name, counts["batches"], counts["good"], counts["bad"]) for name, counts in sums.items()]
+        if not texts and now - self._printed_at >= _HEARTBEAT:
             texts = _standing(progress, now)
         if texts:
-            self._said_at = now
+            self._printed_at = now
             if not _log.hasHandlers():
                 print("\n".join(f"batchling: {text}" for text in texts), file=sys.stderr, flush=True)
 
 
-def _line(name: tuple[str, str, str, str], batches: int, good: int, bad: int) -> str:
-    what, provider, _, model = name
-    model = printable(model)
+def _line(what: _What, queue: Queue, batches: int, good: int, bad: int) -> str:
+    provider, _, model = queue
     requests = "request" if good == 1 else "requests"
     many = "a batch" if batches == 1 else f"{batches:,} batches"
-    ends = {
-        "left": f"{good:,} {requests} submitted in {many}",
-        "found": f"{good:,} {requests} wait for {many} submitted earlier",
-        "ended": f"{many} ended, {good:,} answered, {bad:,} failed",
-        "died": f"{many} ended without results",
-    }
-    return f"{provider} {model}: {ends[what]}"
+    return f"{provider} {printable(model)}: {what.value.format(good=good, bad=bad, requests=requests, many=many)}"
 
 
 def _standing(progress: Progress, now: float) -> list[str]:

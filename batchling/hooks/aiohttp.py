@@ -23,7 +23,7 @@ from typing import Any
 from batchling.core.model import Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.answers import wire
-from batchling.hooks.gate import gate_for, offer, refuse
+from batchling.hooks.interception import gate_for, offer, refuse
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait_async
 from batchling.hooks.wireless import connection

@@ -6,7 +6,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from batchling.hooks.gate import gate_for
+from batchling.hooks.interception import gate_for
 from batchling.hooks.patching import Patch
 from batchling.system.gate import ourselves
 

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from batchling.core.model import Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.answers import headers_of, reason_of, status_of
-from batchling.hooks.gate import OWN_TRANSPORT, REPLACED, Mark, gate_for, marked, offer, refuse
+from batchling.hooks.interception import OWN_TRANSPORT, REPLACED, Mark, gate_for, marked, offer, refuse
 from batchling.hooks.patching import Patch, is_of
 from batchling.hooks.waiting import wait, wait_async
 from batchling.system.gate import RealTime, current, ourselves

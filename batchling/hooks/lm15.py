@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from batchling.hooks.gate import gate_for
+from batchling.hooks.interception import gate_for
 from batchling.hooks.patching import Patch
 
 REASON = 'dspy\'s own sockets: use dspy.LM(..., engine="litellm")'

@@ -9,7 +9,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from batchling.hooks.gate import marked
+from batchling.hooks.interception import marked
 from batchling.hooks.patching import Patch
 from batchling.hooks.threads import run_with
 from batchling.system.gate import current

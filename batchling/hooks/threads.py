@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from batchling.errors import Detached
-from batchling.hooks.gate import Mark, marked
+from batchling.hooks.interception import Mark, marked
 from batchling.hooks.patching import Patch
 from batchling.system.gate import Gate, active, current, lend
 

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 from batchling.core.model import Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.answers import wire
-from batchling.hooks.gate import REPLACED, gate_for, offer, refuse
+from batchling.hooks.interception import REPLACED, gate_for, offer, refuse
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait
 from batchling.hooks.wireless import AnsweringSocket

@@ -15,7 +15,7 @@ import urllib3
 import wrapt
 
 from batchling import install_hooks
-from batchling.hooks.gate import OWN_TRANSPORT, REPLACED
+from batchling.hooks.interception import OWN_TRANSPORT, REPLACED
 from tests.hooks.world import ANSWER, RecordingGate, echo_server, opened
 
 URL = "https://api.example/v1/answer"

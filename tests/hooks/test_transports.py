@@ -12,7 +12,7 @@ import pytest
 import requests
 import urllib3
 
-from batchling.hooks.gate import OWN_TRANSPORT
+from batchling.hooks.interception import OWN_TRANSPORT
 from tests.hooks.world import ANSWER, RecordingGate
 
 URL = "https://api.example/v1/answer"
