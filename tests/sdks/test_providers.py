@@ -284,7 +284,7 @@ def test_on_and_off_are_equal(
     sdk = installed(name)
     plain = run(sdk)
     gc.collect()  # of clients that nobody closed, while their warnings are ignored
-    assert len(server.billed(batch=False)) == len(TEXTS)
+    assert len(server.billed(batch=False)) == len(TEXTS), server.calls()  # how often the SDK itself asked
     assert server.creates() == []
     server.forget_bills()
     for _ in range(2):
