@@ -21,13 +21,12 @@ def server(provider_server_at_real_hosts: ProviderServer) -> Iterator[ProviderSe
     assert server.billed(batch=False) == []
 
 
-@pytest.fixture(autouse=True)
-def _collected(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Collect what an SDK leaves open while the filters of the test that lets it do so still hold: else Python warns in
+@pytest.fixture(scope="module", autouse=True)
+def _collected() -> Iterator[None]:
+    """Collect what an SDK leaves open while the filters of the module that lets it do so still hold: else Python warns in
     whatever test happens to run next."""
     yield
-    if request.node.get_closest_marker("filterwarnings"):
-        gc.collect()
+    gc.collect()
 
 
 @pytest.hookimpl(tryfirst=True)
