@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
+import certifi
 import pytest
 from hypothesis import HealthCheck, settings
 
 from batchling.display import standing
 from batchling.hooks import uninstall_hooks
 from batchling.system.gate import open_gates
+from tests import machine
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background (nohup, cron): the programs that tests start would inherit that, and Ctrl-C never reach them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-for name in tuple(os.environ):
-    if name.lower().endswith("_proxy") or name.endswith("_API_KEY") or name.startswith("BATCHLING_"):
-        del os.environ[name]
+machine.forget()
 
 # On a machine that does much else, inputs are slow to come and tests take their time, which is no fault.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+# No test meets the public's certificates, and reading all of them takes a client longer than most tests take.
+_bundle = Path(certifi.where()).read_text()
+_one = Path(mkdtemp(prefix="batchling-tests-"), "certificates.pem")
+_one.write_text(_bundle[: _bundle.index("-----END CERTIFICATE-----") + 26])
+certifi.where = lambda: str(_one)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_one.parent, ignore_errors=True)
+
 
 _connect = socket.socket.connect
 
