@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,10 @@ import pytest
 from batchling.cache import Store
 from batchling.cache.files import FileStore
 from batchling.cache.memory import MemoryStore
-from batchling.core.lifecycle import Phase, Record
-from batchling.core.model import Job, Target
+from batchling.core.lifecycle import Phase
+from batchling.core.model import Job
+from tests.cache.drafts import draft
 from tests.cache.ids import B1, B2, B3, holder
-
-TARGET = Target("openai", "https://api.openai.com/v1", "/v1/chat/completions", "m", "a", (("x", "y"),))
-
-
-def draft(batch_id: str, *keys: str) -> Record:
-    return Record(batch_id, TARGET, keys, time.time())
 
 
 @pytest.fixture(params=["files", "memory"])

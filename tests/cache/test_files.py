@@ -20,8 +20,8 @@ from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase, Record, to_json
 from batchling.core.model import Job
 from batchling.errors import CacheError
+from tests.cache.drafts import draft
 from tests.cache.ids import B1, B2, B3, holder
-from tests.cache.test_contract import draft
 
 
 def test_looking_writes_nothing(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_what_the_system_refuses_is_a_cache_error(tmp_path: Path, monkeypatch: p
 DRIVER = """
 import sys, time
 from batchling.cache.files import FileStore
-from tests.cache.test_contract import draft
+from tests.cache.drafts import draft
 store = FileStore(sys.argv[1])
 claim = store.claim(draft(sys.argv[2], *sys.argv[3:]))
 print(sorted(claim.record.members) if claim.record else [], flush=True)

@@ -19,7 +19,7 @@ FORK = """
 import os, sys
 from batchling.cache.files import FileStore
 from tests.cache.ids import B1, B2
-from tests.cache.test_contract import draft
+from tests.cache.drafts import draft
 store = FileStore(sys.argv[1])
 store.claim(draft(B1, "x"))
 child = os.fork()

@@ -11,15 +11,15 @@ import pytest
 
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
+from tests.cache.drafts import draft
 from tests.cache.ids import B1, B2, B3, holder
-from tests.cache.test_contract import draft
 
 WRITER = """
 import os, sys
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
 from tests.cache.ids import B2
-from tests.cache.test_contract import draft
+from tests.cache.drafts import draft
 store = FileStore(sys.argv[1])
 def stop(*ignored):
     print("half-way", flush=True)

@@ -14,8 +14,8 @@ from filelock import FileLock
 from batchling.cache import locks
 from batchling.cache.files import FileStore
 from batchling.errors import CacheError
+from tests.cache.drafts import draft
 from tests.cache.ids import B1, B2, holder
-from tests.cache.test_contract import draft
 
 
 def mode(path: Path) -> int:

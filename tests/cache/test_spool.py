@@ -18,8 +18,8 @@ from batchling.cache.files import FileStore
 from batchling.cache.memory import MemoryStore
 from batchling.cache.rows import SpooledRows
 from batchling.cache.spool import NoRoom, Spool
+from tests.cache.drafts import draft
 from tests.cache.ids import B1
-from tests.cache.test_contract import draft
 
 KB = b"x" * 1023 + b"\n"
 

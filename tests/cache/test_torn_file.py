@@ -12,8 +12,8 @@ import pytest
 
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase, to_json
+from tests.cache.drafts import draft
 from tests.cache.ids import B1, B2, B3, holder
-from tests.cache.test_contract import draft
 
 
 def two_batches(folder: Path) -> FileStore:

@@ -11,8 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,75 +23,14 @@ from batchling.core.lifecycle import Phase, Record
 from batchling.core.model import Job, Target
 from batchling.testing import ProviderServer
 from tests.cache.ids import B0, B1, B2, B9
+from tests.cli.commands import KEY, gateways, leave, records, run, running, start
 from tests.engine.calls import ask, ask_all, scope
-
-KEY = "sk-secret-1234"
-
-
-def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "batchling", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=50, env={**os.environ, **environment})
-
-
-def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        threading.Event().wait(0.01)
-
-
-PROGRAM = """
-import asyncio, os, sys, httpx
-from batchling import batchify
-url, texts = sys.argv[1], sys.argv[2:]
-async def main():
-    async with httpx.AsyncClient(headers={"authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}) as client:
-        async def one(text):
-            body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": text}]}
-            return (await client.post(url + "/chat/completions", json=body)).status_code
-        with_scope = await asyncio.gather(*map(one, texts))
-        print(with_scope)
-with batchify(batch_window_seconds=0.3, batch_poll_interval_seconds=0.05):
-    asyncio.run(main())
-"""
-
-
-def gateways(server: ProviderServer) -> str:
-    return ",".join(f"{base}={name}" for base, name in server.gateways.items())
+from tests.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
 def named_gateways(provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCHLING_GATEWAYS", gateways(provider_server))
-
-
-def start(server: ProviderServer, texts: Sequence[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROGRAM, server.openai_url, *texts]
-    environment = {**os.environ, "BATCHLING_GATEWAYS": gateways(server), "OPENAI_API_KEY": KEY}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-@contextmanager
-def running(server: ProviderServer, texts: Sequence[str] = ("a", "b", "c")) -> Iterator[subprocess.Popen[str]]:
-    """A program whose job runs and has been asked for; it is killed at the end, if it still lives."""
-    server.hold()
-    polled = len(server.calls("GET", "/batches/"))
-    process = start(server, texts)
-    try:
-        until(lambda: len(server.calls("GET", "/batches/")) > polled + 1)
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def leave(server: ProviderServer, texts: Sequence[str] = ("a", "b", "c")) -> Record:
-    """A program is killed while its job runs."""
-    with running(server, texts) as process:
-        process.send_signal(signal.SIGKILL)
-    return max(FileStore(os.environ["BATCHLING_CACHE_DIR"]).records(), key=lambda record: record.created_at)
-
-
-def records() -> list[Record]:
-    return FileStore(os.environ["BATCHLING_CACHE_DIR"]).records()
 
 
 @pytest.mark.thorough
@@ -312,7 +250,7 @@ def test_prune_does_no_harm_to_an_open_scope(provider_server: ProviderServer, ba
         provider_server.hold()
         asked = threading.Thread(target=lambda: ask(provider_server, "b"))
         asked.start()
-        until(lambda: any(record.phase is Phase.RUNNING for record in records()))
+        wait_until(lambda: any(record.phase is Phase.RUNNING for record in records()), "a batch is running")
         assert "removed 0 records, 0 result files" in run("cache", "prune", "--older-than", "0m").stdout
         provider_server.release()
         asked.join()
@@ -393,7 +331,10 @@ def test_watch_on_a_terminal_is_a_table_that_changes(provider_server: ProviderSe
         seen = len(provider_server.calls("GET", "/batches/"))
         release = threading.Thread(
             target=lambda: (
-                until(lambda: len(provider_server.calls("GET", "/batches/")) > seen + 100),
+                wait_until(
+                    lambda: len(provider_server.calls("GET", "/batches/")) > seen + 100,
+                    "the job is polled a hundred times more",
+                ),
                 provider_server.release(),
             )
         )

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from batchling import __version__
 from batchling.testing import ProviderServer
+from tests.waiting import wait_for_poll
 
 SCRIPT = """
 import sys
@@ -118,8 +118,7 @@ def test_ctrl_c_ends_with_130(script: Path, provider_server: ProviderServer) -> 
     command += ["--batch-window-seconds=0.1", "--batch-poll-interval-seconds=0.05"]
     environment = {**os.environ, "BATCHLING_GATEWAYS": gateways}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    while not provider_server.calls("GET", "/batches/"):
-        threading.Event().wait(0.01)
+    wait_for_poll(provider_server)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
 

@@ -9,13 +9,9 @@ from hypothesis import strategies as st
 
 from batchling.core.fingerprint import Ordinals, decode_body, fingerprint, key_of
 from batchling.core.model import Target
+from tests.core.json_bodies import bodies
 
 TARGET = Target("openai", "https://api.openai.com/v1", "/v1/chat/completions", "m", "account")
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-values = st.recursive(
-    scalars, lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(), v, max_size=4), max_leaves=12
-)
-bodies = st.dictionaries(st.text(), values, max_size=6)
 
 
 def shuffled(value: object) -> object:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batchling.core.footprint import MOST_PATHS, Comparison, Memory, footprint
 from batchling.core.model import Target
-from tests.core.test_fingerprint import bodies
+from tests.core.json_bodies import bodies
 
 TARGET = Target("openai", "https://api.openai.com/v1", "/v1/chat/completions", "m", "account")
 

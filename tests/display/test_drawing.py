@@ -11,8 +11,8 @@ from batchling.core.cost import Cost
 from batchling.core.model import Target
 from batchling.display.drawing import ASCII, UNICODE, Signs, draw
 from batchling.display.progress import Progress, view
-from tests.display.test_progress import answered, play
-from tests.display.test_receipt import CHAT, CLAUDE
+from tests.display.events_played import answered, play
+from tests.display.targets import CHAT, CLAUDE
 
 
 def drawn(progress: Progress, width: int, height: int = 30, now: float = 140.0, signs: Signs = UNICODE) -> list[str]:

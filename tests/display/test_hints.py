@@ -23,7 +23,7 @@ from batchling.core.events import (
     Withdrawn,
 )
 from batchling.display.hints import Hints, full_price, nothing
-from tests.display.test_receipt import CHAT, CLAUDE
+from tests.display.targets import CHAT, CLAUDE
 
 
 def said(*happened: Event) -> list[str]:

@@ -26,11 +26,10 @@ from batchling.display.progress import Progress, view
 from batchling.display.terminal import Terminal
 from batchling.errors import OptionError
 from batchling.testing import ProviderServer
-from tests.display.test_receipt import CHAT
-from tests.display.test_terminal import Screen, screen
+from tests.display.screens import Screen
+from tests.display.targets import CHAT
 from tests.engine.calls import QUICK, ask, gather, together
-
-__all__ = ["screen"]
+from tests.waiting import wait_until_async
 
 PROGRAM = """
 import os, sys
@@ -246,8 +245,7 @@ def test_what_the_engine_tells_adds_up(provider_server: ProviderServer) -> None:
         async with scope:
             assert live._screen._scopes == [scope._display]
             calls = [asyncio.create_task(gather(provider_server, [text])) for text in ("a", "b", "c")]
-            while not provider_server.calls("GET", "/batches/"):
-                await asyncio.sleep(0.01)
+            await wait_until_async(lambda: provider_server.calls("GET", "/batches/"), "the job is polled")
             calls[0].cancel()
             await asyncio.gather(calls[0], return_exceptions=True)
             provider_server.release()

@@ -6,7 +6,7 @@ import pytest
 
 from batchling.core import events
 from batchling.display.plain import log
-from tests.display.test_receipt import CHAT
+from tests.display.targets import CHAT
 
 
 def test_what_keeps_callers_waiting_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,21 +4,10 @@ import pytest
 
 from batchling.core import events
 from batchling.core.cost import Cost
-from batchling.display.progress import Progress, Row, view
+from batchling.display.progress import Row, view
 from batchling.display.text import duration, roughly
-from tests.display.test_receipt import CHAT, CLAUDE
-
-
-def play(*happened: events.Event | float) -> Progress:
-    """A number is the time at which the events after it happen."""
-    progress = Progress(0.0)
-    now = 0.0
-    for event in happened:
-        if isinstance(event, float):
-            now = event
-        else:
-            progress.add(event, now)
-    return progress
+from tests.display.events_played import answered, play
+from tests.display.targets import CHAT, CLAUDE
 
 
 def row(*happened: events.Event | float, now: float = 0.0) -> Row:
@@ -28,10 +17,6 @@ def row(*happened: events.Event | float, now: float = 0.0) -> Row:
 
 def where(row: Row) -> tuple[int, int, int, int, int, int]:
     return row.asked, row.queued, row.submitted, row.running, row.ready, row.answered
-
-
-def answered(count: int, ok: bool = True, cached: bool = False) -> list[events.Event]:
-    return [events.Answered(CHAT, ok, cached)] * count
 
 
 def test_every_request_is_somewhere_at_every_step() -> None:

@@ -5,9 +5,7 @@ from batchling.core.cost import Cost
 from batchling.core.model import Target
 from batchling.display.money import usd
 from batchling.display.receipt import Report
-
-CHAT = Target("openai", "b", "/v1/chat/completions", "gpt-5-mini", "a")
-CLAUDE = Target("anthropic", "b", "/v1/messages", "claude-haiku-4-5", "a")
+from tests.display.targets import CHAT, CLAUDE
 
 
 def report(*happened: events.Event, seconds: float = 1.0) -> str:

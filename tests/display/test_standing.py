@@ -7,7 +7,7 @@ import pytest
 from batchling.core.events import Died, Ended, Polled, Submitted
 from batchling.display import standing
 from batchling.display.standing import Standing
-from tests.display.test_receipt import CHAT
+from tests.display.targets import CHAT
 
 
 @pytest.fixture(autouse=True)

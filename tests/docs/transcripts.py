@@ -11,11 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from batchling.testing import ProviderServer
+from tests.waiting import wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "jobs.md"
 BLOCK = re.compile(r"(<!-- made by: python -m tests\.docs\.transcripts (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -64,7 +63,7 @@ def transcripts(folder: str) -> dict[str, str]:
             """A program is killed while its job runs."""
             seen = len(server.calls("GET", "/batches/"))
             program = start(model, count)
-            _until(lambda: len(server.calls("GET", "/batches/")) > seen + 1)
+            wait_until(lambda: len(server.calls("GET", "/batches/")) > seen + 1, "the job is polled twice")
             program.send_signal(signal.SIGKILL)
             program.communicate()
 
@@ -74,7 +73,7 @@ def transcripts(folder: str) -> dict[str, str]:
         leave("gpt-5", 40)
         program = start("gpt-5-nano", 80)
         seen = len(server.calls("GET", "/batches/"))
-        _until(lambda: len(server.calls("GET", "/batches/")) > seen + 1)
+        wait_until(lambda: len(server.calls("GET", "/batches/")) > seen + 1, "the job is polled twice")
         made = {"jobs": shell("batchling jobs")}
         found = re.findall(r"(?m)^(\w+)  left .* gpt-5 ", made["jobs"])
         made["show"] = shell(f"batchling show {found[0]}")
@@ -100,11 +99,6 @@ def _watch(environment: dict[str, str], server: ProviderServer) -> str:
     server.release()
     rest, _ = watching.communicate()
     return "$ batchling watch | cat\n" + "".join(lines) + rest
-
-
-def _until(condition: Callable[[], object]) -> None:
-    while not condition():
-        threading.Event().wait(0.01)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import httpx
 
@@ -57,6 +58,22 @@ async def gather(server: ProviderServer, texts: Sequence[str], keys: Sequence[st
             return await client.post(f"{server.openai_url}/chat/completions", json=chat(text), headers=headers)
 
         return await asyncio.gather(*(one(n, text) for n, text in enumerate(texts)))
+
+
+def post(
+    server: ProviderServer, bodies: Sequence[dict[str, Any]], headers: Sequence[dict[str, str]] | None = None
+) -> list[httpx.Response]:
+    """All at once, on one event loop; each with its own headers."""
+    more = headers or [{}] * len(bodies)
+
+    async def all_at_once() -> list[httpx.Response]:
+        async with httpx.AsyncClient(verify=TLS, headers={"authorization": "Bearer sk-1"}) as client:
+            url = f"{server.openai_url}/chat/completions"
+            return await asyncio.gather(
+                *(client.post(url, json=body, headers=each) for body, each in zip(bodies, more, strict=True))
+            )
+
+    return asyncio.run(all_at_once())
 
 
 def said(response: httpx.Response) -> str:

@@ -19,6 +19,7 @@ from batchling.providers.azure import Azure
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, chat, scope
 from tests.patience import be_patient
+from tests.waiting import wait_for_poll, wait_until
 
 DENIED = b'{"error": {"code": "401", "message": "The token has expired."}}'
 
@@ -111,13 +112,11 @@ def test_a_newer_call_brings_the_token_for_an_older_job(provider_server: Provide
     with scope(provider_server, **options):
         first = threading.Thread(target=lambda: answers.append(post(provider_server, entra("old"), "a").status_code))
         first.start()
-        while not provider_server.calls("GET", "/batches/"):
-            threading.Event().wait(0.01)
+        wait_for_poll(provider_server)
         newer = partial(post, provider_server, entra("new"), "b", model=model)
         second = threading.Thread(target=lambda: answers.append(newer().status_code))
         second.start()
-        while len(provider_server.creates()) < 2:
-            threading.Event().wait(0.01)
+        wait_until(lambda: len(provider_server.creates()) >= 2, "the second job is created")
         provider_server.revoke(entra("old"))
         provider_server.release()
         first.join()

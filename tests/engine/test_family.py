@@ -21,8 +21,9 @@ from batchling.core.cost import Cost
 from batchling.display.receipt import Report
 from batchling.engine.family import Family, _after_in_parent, _before_fork
 from batchling.testing import ProviderServer
-from tests.display.test_receipt import CHAT
+from tests.display.targets import CHAT
 from tests.engine.calls import QUICK, ask, scope
+from tests.engine.open_scope import batcher
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -167,13 +168,14 @@ def test_a_child_that_closes_its_files_keeps_its_own_clean_and_spends_nothing(tm
 
 @pytest.mark.thorough
 def test_a_child_without_the_journal_answers_402(provider_server: ProviderServer) -> None:
-    def as_a_daemon(context: Any) -> int:
-        os.close(context._batcher.family._journal._file)
+    def as_a_daemon() -> int:
+        journal = batcher().family._journal
+        assert journal is not None
+        os.close(journal._file)
         return ask(provider_server, "a", model="gpt-5-mini", max_completion_tokens=400).status_code
 
-    context = scope(provider_server, budget_usd=1)
-    with context:
-        assert in_child(lambda: as_a_daemon(context)) == 402
+    with scope(provider_server, budget_usd=1):
+        assert in_child(as_a_daemon) == 402
     assert provider_server.creates() == []
 
 
@@ -294,13 +296,12 @@ def test_a_child_leaves_the_report_to_its_parent(
 def test_a_real_time_call_counts_even_if_its_child_is_over_at_once(
     provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def note_and_die(context: Any) -> None:
-        context._batcher.bypass("POST", "https://api.openai.com/v1/responses", "streaming")
+    def note_and_die() -> None:
+        batcher().bypass("POST", "https://api.openai.com/v1/responses", "streaming")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    context = scope(provider_server)
-    with context:
-        child = HERE.Process(target=note_and_die, args=(context,))
+    with scope(provider_server):
+        child = HERE.Process(target=note_and_die)
         child.start()
         child.join(20)
     assert "1 went real time" in capsys.readouterr().err
@@ -321,12 +322,12 @@ def test_a_batch_that_two_processes_follow_is_counted_by_the_one_that_tells_its_
 
 @pytest.mark.thorough
 def test_nothing_is_shared_before_the_first_fork_and_after_the_scope(provider_server: ProviderServer) -> None:
-    context = scope(provider_server)
-    with context:
+    with scope(provider_server):
+        family = batcher().family
         assert ask(provider_server, "a").status_code == 200
-        assert not context._batcher.family.has_children
+        assert not family.has_children
     in_child(lambda: 0)
-    assert not context._batcher.family.has_children
+    assert not family.has_children
 
 
 def test_threads_may_fork_at_the_same_time() -> None:

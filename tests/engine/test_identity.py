@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import uuid
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from batchling.cache.files import FileStore
@@ -21,7 +19,7 @@ from batchling.providers.base import Route
 from batchling.providers.files import FileDialect
 from batchling.providers.routes import Routes
 from batchling.testing import ProviderServer
-from tests.engine.calls import TLS, ask, chat, said, scope, together
+from tests.engine.calls import ask, chat, post, said, scope, together
 
 Body = dict[str, Any]
 
@@ -43,22 +41,6 @@ TRACES = [
     "uberctx-key",
 ]
 """Of each family one."""
-
-
-def post(
-    server: ProviderServer, bodies: list[Body], headers: list[dict[str, str]] | None = None
-) -> list[httpx.Response]:
-    """All at once, on one event loop; each with its own headers."""
-    more = headers or [{}] * len(bodies)
-
-    async def gather() -> list[httpx.Response]:
-        async with httpx.AsyncClient(verify=TLS, headers={"authorization": "Bearer sk-1"}) as client:
-            url = f"{server.openai_url}/chat/completions"
-            return await asyncio.gather(
-                *(client.post(url, json=body, headers=each) for body, each in zip(bodies, more, strict=True))
-            )
-
-    return asyncio.run(gather())
 
 
 def rows(server: ProviderServer) -> list[Body]:

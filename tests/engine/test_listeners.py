@@ -13,7 +13,7 @@ from batchling import OptionError, batchify, events
 from batchling.scope import context
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, gather, scope, together
-from tests.faults.test_leaving import wait_for
+from tests.waiting import wait_until
 
 
 def names(heard: list[events.Event]) -> list[str]:
@@ -112,7 +112,7 @@ def test_a_forked_child_tells_its_own_events(provider_server: ProviderServer) ->
         if (child := os.fork()) == 0:
             heard.clear()
             ask(provider_server, "child")
-            wait_for(lambda: "Answered" in names(heard))
+            wait_until(lambda: "Answered" in names(heard), "the child hears of its answer")
             os.write(writer, " ".join(name for name in names(heard) if name != "Polled").encode())
             os._exit(0)
         os.close(writer)

@@ -14,22 +14,8 @@ import pytest
 
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, scope
-from tests.engine.test_runs import start_program
-
-HEAD = """
-import asyncio, os, sys, threading
-sys.path.insert(0, os.getcwd())
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from types import SimpleNamespace
-from batchling import batchify
-from batchling.system.gate import open_gates
-from tests.engine.calls import ask, gather
-server = SimpleNamespace(openai_url=sys.argv[1] + "/openai/v1")
-gateways = {sys.argv[1]: "openai"}
-options = dict(gateways=gateways, batch_size=3, batch_window_seconds=2.0, batch_poll_interval_seconds=0.05)
-print("ready", flush=True)
-"""
+from tests.engine.programs import HEAD, start_program
+from tests.waiting import wait_until
 
 PROGRAMS = {
     "async": """
@@ -51,8 +37,7 @@ with batchify(**options):
 with batchify(**options):
     for text in "abc":
         threading.Thread(target=ask, args=(server, text), daemon=True).start()
-    while len(next(iter(open_gates))._callers) < 3:
-        threading.Event().wait(0.01)
+    wait_until(lambda: len(next(iter(open_gates))._callers) >= 3, "all three calls wait")
 """,
 }
 
@@ -65,9 +50,12 @@ def test_ctrl_c_detaches_and_the_next_run_collects(
 ) -> None:
     provider_server.hold()
     process = start_program(provider_server, batchling_cache, HEAD + PROGRAMS[kind])
-    while not any(seen.status == 200 and "/batches/" in seen.path for seen in provider_server.calls("GET")):
+
+    def polled() -> bool:
         assert process.poll() is None
-        threading.Event().wait(0.01)
+        return any(seen.status == 200 and "/batches/" in seen.path for seen in provider_server.calls("GET"))
+
+    wait_until(polled, "a poll of the job is answered")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
 
@@ -90,8 +78,8 @@ def test_interpreter_exit_with_an_open_scope(provider_server: ProviderServer, ba
 scope = batchify(**options)
 scope.__enter__()
 threading.Thread(target=ask, args=(server, "x"), daemon=True).start()
-while not any(b'"running"' in path.read_bytes() for path in Path(os.environ["BATCHLING_CACHE_DIR"]).glob("batches/*.json")):
-    threading.Event().wait(0.01)
+records = Path(os.environ["BATCHLING_CACHE_DIR"], "batches")
+wait_until(lambda: any(b'"running"' in path.read_bytes() for path in records.glob("*.json")), "a batch is running")
 """
     process = start_program(provider_server, batchling_cache, HEAD + program)
     _, errors = process.communicate(timeout=20)

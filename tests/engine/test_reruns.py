@@ -16,8 +16,7 @@ import pytest
 from batchling import events, jobs
 from batchling.cache.footprints import Footprints
 from batchling.testing import ProviderServer
-from tests.engine.calls import chat, scope, together
-from tests.engine.test_identity import post
+from tests.engine.calls import chat, post, scope, together
 
 Body = dict[str, Any]
 Program = Callable[[int, int], Body]

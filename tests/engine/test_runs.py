@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,8 @@ from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, ask_claude, said, scope, together
+from tests.engine.programs import start_program
+from tests.waiting import wait_until
 
 
 @pytest.mark.thorough
@@ -100,8 +99,7 @@ def _leave_while_running(server: ProviderServer) -> None:
     for call in (ask, ask_claude):
         # Daemons: they end with `Detached` when the scope is left.
         threading.Thread(target=_quietly, args=(call, server), daemon=True).start()
-    while len(server.creates()) < 2:
-        threading.Event().wait(0.01)
+    wait_until(lambda: len(server.creates()) >= 2, "both jobs are created")
     raise LookupError
 
 
@@ -141,27 +139,10 @@ print(json.dumps([a.json()["choices"][0]["message"]["content"] for a in answers]
 """
 
 
-def start_program(
-    server: ProviderServer, cache: Path, program: str = PROGRAM, stderr: int = subprocess.PIPE
-) -> subprocess.Popen[str]:
-    environment = {**os.environ, "BATCHLING_CACHE_DIR": str(cache)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, server.url],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-        env=environment,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
 def test_processes_that_run_the_same_program_at_once_pay_once(
     provider_server: ProviderServer, batchling_cache: Path
 ) -> None:
-    processes = [start_program(provider_server, batchling_cache) for _ in range(3)]
+    processes = [start_program(provider_server, batchling_cache, PROGRAM) for _ in range(3)]
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")

@@ -14,9 +14,10 @@ import pytest
 import trio
 
 from batchling import ClosedError, OptionError, batchify
-from batchling.system.gate import open_gates
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, ask, ask_all, ask_claude, chat, gather, said, scope, together
+from tests.engine.open_scope import batcher
+from tests.waiting import wait_until, wait_until_async
 
 
 def test_it_yields_none() -> None:
@@ -195,8 +196,7 @@ def test_leaving_waits_for_calls_of_other_threads(provider_server: ProviderServe
         threads = [threading.Thread(target=lambda n=n: answers.append(ask(provider_server, f"{n}"))) for n in range(3)]
         for thread in threads:
             thread.start()
-        while len(_waiting()) < 3:
-            threading.Event().wait(0.01)
+        wait_until(lambda: len(_waiting()) >= 3, "all three calls wait")
         provider_server.release()
     for thread in threads:
         thread.join(5)
@@ -206,24 +206,20 @@ def test_leaving_waits_for_calls_of_other_threads(provider_server: ProviderServe
 
 
 def _waiting() -> Sized:
-    (gate,) = open_gates
-    return gate._callers  # type: ignore[attr-defined,no-any-return]
+    return batcher()._callers
 
 
 def test_an_exception_submits_nothing(provider_server: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
     async def program() -> None:
         async with scope(provider_server, batch_window_seconds=30):  # type: ignore[attr-defined]
             tasks = [asyncio.ensure_future(gather(provider_server, ["a", "b"]))]
-            while len(_waiting()) < 2:
-                await asyncio.sleep(0.01)
+            await wait_until_async(lambda: len(_waiting()) >= 2, "both calls wait")
             with contextlib.suppress(asyncio.CancelledError):
                 tasks[0].cancel()
                 await tasks[0]
-            while _waiting():
-                await asyncio.sleep(0.01)
+            await wait_until_async(lambda: not _waiting(), "the cancelled calls are withdrawn")
             tasks = [asyncio.ensure_future(gather(provider_server, ["c"]))]
-            while not _waiting():
-                await asyncio.sleep(0.01)
+            await wait_until_async(_waiting, "the last call waits")
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -255,8 +251,7 @@ def test_a_caller_cancelled_after_submission_is_joined_by_the_next(provider_serv
     async def program() -> list[httpx.Response]:
         async with scope(provider_server, batch_window_seconds=0.05):  # type: ignore[attr-defined]
             impatient = asyncio.ensure_future(gather(provider_server, ["again"]))
-            while not provider_server.creates():
-                await asyncio.sleep(0.01)
+            await wait_until_async(provider_server.creates, "the job is created")
             impatient.cancel()
             await asyncio.wait([impatient])
             provider_server.release()

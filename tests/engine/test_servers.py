@@ -13,6 +13,7 @@ import uvicorn
 
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS, chat, scope, together
+from tests.waiting import wait_until_async
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -51,8 +52,7 @@ async def serve(app: App, requests: int) -> list[int]:
     """The statuses of requests that reach a real uvicorn together."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
     running = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
+    await wait_until_async(lambda: server.started, "uvicorn has started")
     port = server.servers[0].sockets[0].getsockname()[1]
     async with httpx.AsyncClient() as client:
         urls = [f"http://127.0.0.1:{port}/?{number}" for number in range(requests)]

@@ -476,6 +476,7 @@ serve()""",
 
 SERVER = """
 import contextlib, uvicorn
+from tests.waiting import wait_until_async
 LIFESPAN, CLOSE, OVERLAP = contextlib.nullcontext, None, False
 
 async def app(request, receive, send_):
@@ -494,8 +495,7 @@ async def handler(seconds):
         await asyncio.sleep(seconds)
 
 async def later():
-    while not server.started:
-        await asyncio.sleep(0.01)
+    await wait_until_async(lambda: server.started, "uvicorn has started")
     print("started", flush=True)
     if CLOSE is not None:
         CLOSE()

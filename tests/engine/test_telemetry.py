@@ -22,6 +22,7 @@ from batchling.providers import PROVIDERS
 from batchling.telemetry import OpenTelemetry, _facts, _usage
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, ask_claude, scope, together
+from tests.engine.open_scope import batcher
 
 
 class Exporters:
@@ -131,12 +132,10 @@ def test_a_scope_left_early_ends_its_spans(provider_server: ProviderServer) -> N
 
     def listen(event: Any) -> None:
         if type(event).__name__ == "Submitted":
-            left.detach()
+            batcher().detach()
 
-    left: Any = None
-    context = scope(provider_server, on_event=[listen, seen.listener])
-    left = context._batcher  # type: ignore[attr-defined]
-    with pytest.raises(BaseException, match="scope was left"), context:
+    left_early = pytest.raises(BaseException, match="scope was left")
+    with left_early, scope(provider_server, on_event=[listen, seen.listener]):
         ask(provider_server, "hi")
 
     (batch,) = seen.named("batch m")

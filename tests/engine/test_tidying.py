@@ -21,10 +21,11 @@ from batchling.providers.files import FileDialect
 from batchling.providers.openai import OPENAI
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, ask_all, scope, together
-from tests.faults.test_broken_cache import Refusal
+from tests.faults.refused_writes import Refusal
 from tests.patience import be_patient
 from tests.providers.flows import answer, play
 from tests.providers.provider_cases import BY_NAME
+from tests.waiting import wait_for_poll
 
 DELETING = {"openai", "azure", "groq", "deepinfra", "dashscope", "kimi", "perplexity"}
 
@@ -195,8 +196,7 @@ def test_who_collects_deletes(server: ProviderServer, monkeypatch: pytest.Monkey
     server.hold()
     with pytest.raises(LookupError), opened(batch_window_seconds=0.02):
         threading.Thread(target=_quietly, daemon=True).start()
-        while not server.calls("GET", "/batches/"):
-            threading.Event().wait(0.01)
+        wait_for_poll(server)
         raise LookupError
     assert [each.what for each in asyncio.run(jobs.collect(once=True))] == ["running"]
     assert deletes(server) == []

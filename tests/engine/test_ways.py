@@ -43,6 +43,7 @@ from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, chat, together
 from tests.engine.fronts import ProxyServer, SocksServer, client_context, listening, pipe, port_of, server_context, tls
 from tests.patience import be_patient
+from tests.waiting import wait_until
 
 HEADERS = (("authorization", "Bearer sk-1"), ("content-type", "application/json"))
 INSIDE = "http://llm.internal.example"
@@ -305,7 +306,7 @@ def test_openai_meets_its_own_wall(provider_server: ProviderServer, authority: t
 def test_a_wall_on_the_way_to_a_job_is_waited_out(provider_server: ProviderServer, authority: trustme.CA) -> None:
     """The law holds: no network failure moves a record."""
     context = server_context(authority)
-    submitted = threading.Event()
+    submitted, unreached = threading.Event(), threading.Event()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await pipe(reader, writer, port_of(provider_server))
@@ -316,6 +317,8 @@ def test_a_wall_on_the_way_to_a_job_is_waited_out(provider_server: ProviderServe
         heard.append(event)
         if isinstance(event, events.Submitted):
             submitted.set()
+        if isinstance(event, events.Delayed) and event.unreached:
+            unreached.set()
 
     with listening(handle, context) as front:
         base = f"https://127.0.0.1:{front.port}/openai/v1"
@@ -326,10 +329,7 @@ def test_a_wall_on_the_way_to_a_job_is_waited_out(provider_server: ProviderServe
             assert submitted.wait(20)
             trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
             front.hang_up()
-            deadline = time.monotonic() + 20
-            while not any(isinstance(each, events.Delayed) and each.unreached for each in heard):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            assert unreached.wait(20)
             authority.issue_cert("127.0.0.1").configure_cert(context)
             assert future.result(30).status == 200
     assert any(
@@ -614,10 +614,7 @@ def test_another_process_collects_on_the_environments_way(
         monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
         with pytest.raises(KeyError), scope(base, cache=True, batch_poll_interval_seconds=60.0) as heard:
             submit(base, "a", Way(tls=client_context(authority)))
-            deadline = time.monotonic() + 20
-            while not any(isinstance(each, events.Submitted) for each in heard):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_until(lambda: any(isinstance(each, events.Submitted) for each in heard), "the job is submitted")
             raise KeyError
         (failed,) = asyncio.run(jobs.collect(once=True))
         assert "certificate of 127.0.0.1 is not trusted" in failed.why

@@ -11,6 +11,7 @@ import httpx
 from batchling import batchify
 from tests.engine.calls import TLS, chat
 
+TEXTS = ["a", "b", "c"]
 QUICK = {"batch_window_seconds": 0.4, "batch_poll_interval_seconds": 0.01}
 
 
@@ -18,6 +19,11 @@ def ask_all(server: Any, provider: str, texts: Sequence[str], **options: Any) ->
     """The statuses that the callers get, in the order of their texts. All leave in one batch, however slow the machine."""
     with batchify(gateways=server.gateways, **{**QUICK, "batch_size": len(texts), **options}):
         return asyncio.run(gather(server, provider, texts))
+
+
+def run(server: Any, provider: str) -> list[int]:
+    """The statuses of three calls, in one run of a program."""
+    return ask_all(server, provider, TEXTS, batch_window_seconds=1.5)
 
 
 async def gather(server: Any, provider: str, texts: Sequence[str]) -> list[int]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
-import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import pytest
@@ -22,10 +20,12 @@ from batchling.cache.files import FileStore
 from batchling.cache.folder import Folder
 from batchling.cache.records import RecordFiles
 from batchling.core.lifecycle import Phase
-from batchling.system.gate import open_gates
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, gather, scope, together
+from tests.engine.open_scope import batcher
+from tests.faults.refused_writes import Refusal
 from tests.patience import be_patient
+from tests.waiting import wait_for_poll, wait_until, wait_until_async
 
 TEXTS = ["a", "b", "c"]
 
@@ -33,37 +33,6 @@ TEXTS = ["a", "b", "c"]
 def statuses(server: ProviderServer, **options: object) -> list[int]:
     with scope(server, **{**together(3), "batch_poll_interval_seconds": 0.01, **options}):
         return [answer.status_code for answer in ask_all(server, TEXTS)]
-
-
-class Refusal:
-    """The operating system's no, to everything that writes in the cache folder, from the `first`th time on."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, first: int = 0) -> None:
-        self.asked = 0
-        self._folder = str(folder)
-        self._number = number
-        self._first = first
-        self.patch = monkeypatch.context()
-        patch = self.patch.__enter__()
-        patch.setattr(os, "open", self._around(os.open, lambda path, flags=0, *_: flags & (os.O_WRONLY | os.O_RDWR)))
-        for name in ("mkdir", "rename", "replace", *(["unlink"] if number == errno.EROFS else [])):
-            patch.setattr(os, name, self._around(getattr(os, name), lambda *_: True))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *fault: object) -> None:
-        self.patch.__exit__(None, None, None)
-
-    def _around(self, work: Callable[..., Any], writes: Callable[..., object]) -> Callable[..., Any]:
-        def refused(path: Any, *args: Any, **kwargs: Any) -> Any:
-            if str(path).startswith(self._folder) and writes(path, *args):
-                self.asked += 1
-                if self.asked > self._first:
-                    raise OSError(self._number, os.strerror(self._number), str(path))
-            return work(path, *args, **kwargs)
-
-        return refused
 
 
 def test_a_cache_that_cannot_be_written_at_all(
@@ -99,8 +68,7 @@ def test_a_job_that_a_read_only_cache_knows_is_watched_and_not_bought_again(
     provider_server.hold()
     with pytest.raises(RuntimeError), scope(provider_server, **together(3)):
         threading.Thread(target=ask_all, args=(provider_server, TEXTS), daemon=True).start()
-        while not provider_server.calls("GET", "/batches/"):
-            threading.Event().wait(0.01)
+        wait_for_poll(provider_server)
         raise RuntimeError
     provider_server.release()
     with Refusal(monkeypatch, batchling_cache, errno.EROFS):
@@ -261,8 +229,7 @@ def test_results_that_are_stored_while_somebody_looks_are_not_taken_for_damaged(
     provider_server.hold()
     with pytest.raises(RuntimeError), scope(provider_server):
         threading.Thread(target=ask, args=(provider_server, "x"), daemon=True).start()
-        while not provider_server.calls("GET", "/batches/"):
-            threading.Event().wait(0.01)
+        wait_for_poll(provider_server)
         raise RuntimeError
     provider_server.release()
     other = FileStore(str(batchling_cache))
@@ -311,7 +278,7 @@ def test_whoever_gives_up_while_results_are_looked_at_damages_nothing(
 
     async def give_up() -> None:
         with scope(provider_server):
-            (gate,) = open_gates
+            gate = batcher()
             loop = asyncio.get_running_loop()
             caller = asyncio.ensure_future(gather(provider_server, ["x"]))
 
@@ -320,15 +287,13 @@ def test_whoever_gives_up_while_results_are_looked_at_damages_nothing(
                 if len(looks) == 1:
                     return False  # another process is about to store them
                 loop.call_soon_threadsafe(caller.cancel)
-                while gate._callers:  # type: ignore[attr-defined]
-                    threading.Event().wait(0.01)
+                wait_until(lambda: not gate._callers, "nobody waits for the answer any more")
                 return has_rows(store, batch_id)
 
             monkeypatch.setattr(FileStore, "has_rows", look)
             with pytest.raises(asyncio.CancelledError):
                 await caller
-            while gate._tasks._tasks:  # type: ignore[attr-defined]
-                await asyncio.sleep(0.01)
+            await wait_until_async(lambda: gate.waits_for() == "nothing", "the tasks of the scope are over")
 
     asyncio.run(give_up())
 

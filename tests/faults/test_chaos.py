@@ -14,6 +14,7 @@ import pytest
 
 from batchling.testing import ProviderServer
 from tests.faults.victim import start
+from tests.waiting import wait_for_poll
 
 SECONDS = 60
 
@@ -105,7 +106,7 @@ def test_another_takes_over_when_the_driver_is_killed(tmp_path: Path) -> None:
         server.hold()
         texts = ["a", "b", "c"]
         driver = start(server, "openai", texts, tmp_path)
-        wait_for_poll(server)
+        wait_for_poll(server, SECONDS)
         follower = start(server, "openai", texts, tmp_path)
         follower.join(0.5)
         assert follower.is_alive()
@@ -126,7 +127,7 @@ def test_a_stopped_driver_is_waited_for_and_nobody_buys_again(tmp_path: Path) ->
         server.hold()
         texts = ["a", "b", "c"]
         driver = start(server, "openai", texts, tmp_path)
-        wait_for_poll(server)
+        wait_for_poll(server, SECONDS)
         assert driver.pid is not None
         os.kill(driver.pid, signal.SIGSTOP)
         server.release()
@@ -141,10 +142,3 @@ def test_a_stopped_driver_is_waited_for_and_nobody_buys_again(tmp_path: Path) ->
         assert (driver.exitcode, follower.exitcode) == (0, 0)
         assert len(server.creates()) == 1
         assert bills(server) == [1] * 3
-
-
-def wait_for_poll(server: ProviderServer) -> None:
-    end = time.monotonic() + SECONDS
-    while not server.calls("GET", "/batches/"):
-        assert time.monotonic() < end
-        time.sleep(0.01)

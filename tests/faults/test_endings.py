@@ -14,8 +14,9 @@ from batchling.cache.files import FileStore
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, ask_claude, scope
 from tests.faults.calls import ask_all as ask_provider
-from tests.faults.test_wire import run
+from tests.faults.calls import run
 from tests.patience import be_patient
+from tests.waiting import wait_for_poll, wait_until
 
 PROVIDERS = ["openai", "anthropic"]
 RESULTS = {"openai": "/content", "anthropic": "/results"}
@@ -345,14 +346,10 @@ def test_jobs_of_other_batches_are_not_taken_for_a_lost_one(
 
     threads = [threading.Thread(target=program, args=(place,)) for place in range(2)]
     threads[0].start()
-    while not provider_server.calls("GET", "/batches/"):
-        threading.Event().wait(0.01)
+    wait_for_poll(provider_server)
     provider_server.drop_call("POST", "/batches")
     threads[1].start()
-    end = time.monotonic() + 15
-    while len(provider_server.jobs()) < 2:
-        assert time.monotonic() < end, "it waits for the other job"
-        threading.Event().wait(0.01)
+    wait_until(lambda: len(provider_server.jobs()) >= 2, "it creates its own job while the other one runs", 15)
     provider_server.release()
     for thread in threads:
         thread.join()

@@ -20,8 +20,9 @@ from batchling.core.lifecycle import Phase
 from batchling.scope import context
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, chat, gather, scope
-from tests.engine.test_processes import HEAD
-from tests.engine.test_runs import start_program
+from tests.engine.open_scope import batcher
+from tests.engine.programs import HEAD, start_program
+from tests.waiting import wait_until
 
 WAITING = """
 with batchify(**options):
@@ -46,15 +47,10 @@ except KeyboardInterrupt:
 """
 
 
-def wait_for(condition: Any, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        threading.Event().wait(0.01)
-
-
-def polled(server: ProviderServer) -> bool:
-    return any(seen.status == 200 for seen in server.calls("GET", "/batches/"))
+def wait_for_answered_poll(server: ProviderServer) -> None:
+    wait_until(
+        lambda: any(seen.status == 200 for seen in server.calls("GET", "/batches/")), "a poll of the job is answered"
+    )
 
 
 @pytest.mark.parametrize("times", [4, pytest.param(1, marks=pytest.mark.slow)])
@@ -65,7 +61,7 @@ def test_a_second_ctrl_c_cancels_the_jobs_and_waits_for_it(
     provider_server.hold()
     provider_server.fail_call("POST", "/cancel", 503, b"{}", times=times - 1)
     process = start_program(provider_server, batchling_cache, HEAD + STUBBORN)
-    wait_for(lambda: polled(provider_server))
+    wait_for_answered_poll(provider_server)
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None
     assert process.stdout.readline() == "interrupted\n"
@@ -92,7 +88,7 @@ def test_a_job_that_was_not_cancelled_is_not_said_to_be(
     """The provider refuses to cancel it, or to say what became of it."""
     provider_server.hold()
     process = start_program(provider_server, batchling_cache, HEAD + STUBBORN)
-    wait_for(lambda: polled(provider_server))
+    wait_for_answered_poll(provider_server)
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None
     assert process.stdout.readline() == "interrupted\n"
@@ -111,7 +107,7 @@ def test_on_a_terminal_there_is_a_moment_for_the_second_ctrl_c(
     provider_server.hold()
     terminal, inside = pty.openpty()
     process = start_program(provider_server, batchling_cache, HEAD + WAITING, stderr=inside)
-    wait_for(lambda: polled(provider_server))
+    wait_for_answered_poll(provider_server)
     process.send_signal(signal.SIGINT)
     shown = b""
     while b"cancels it." not in shown:
@@ -134,7 +130,7 @@ def test_ctrl_c_in_the_middle_of_an_upload_leaves_at_once(
 ) -> None:
     provider_server.stall_call("POST", "/files")
     process = start_program(provider_server, batchling_cache, HEAD + WAITING)
-    wait_for(lambda: provider_server.calls("POST", "/files"))
+    wait_until(lambda: provider_server.calls("POST", "/files"), "the upload begins")
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
     _, errors = process.communicate(timeout=20)
@@ -151,7 +147,7 @@ def test_ctrl_c_in_the_middle_of_an_upload_leaves_at_once(
 def test_sigterm_detaches(provider_server: ProviderServer, batchling_cache: Path, program: str) -> None:
     provider_server.hold()
     process = start_program(provider_server, batchling_cache, HEAD + program)
-    wait_for(lambda: polled(provider_server))
+    wait_for_answered_poll(provider_server)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=20)
 
@@ -231,13 +227,11 @@ def test_a_close_that_waits_for_something_says_so_and_ends(
 
 
 def test_close_is_idempotent_and_needs_nothing_to_have_happened(provider_server: ProviderServer) -> None:
-    scope_ = scope(provider_server)
-    with scope_:
-        pass
-    batcher = scope_._batcher  # type: ignore[attr-defined]
+    with scope(provider_server):
+        engine = batcher()
     for _ in range(3):
-        batcher.close().result(5)
-        batcher.detach().result(5)
+        engine.close().result(5)
+        engine.detach().result(5)
 
 
 @pytest.mark.thorough

@@ -20,6 +20,7 @@ from batchling.providers.base import Limits
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, scope, together
 from tests.faults.calls import ask_all as ask_provider
+from tests.waiting import wait_for_poll, wait_until
 
 TEXTS = [f"{n}" for n in range(12)]
 FULL = {"error": {"message": "Enqueued token limit reached", "code": "token_limit_exceeded", "param": None}}
@@ -55,14 +56,12 @@ def test_a_full_queue_waits_for_the_batches_that_fill_it(provider_server: Provid
     with scope(provider_server, batch_poll_interval_seconds=0.01, **together(12)):
         first = threading.Thread(target=lambda: answers.extend(r.status_code for r in ask_all(provider_server, TEXTS)))
         first.start()
-        while 12 not in provider_server.jobs().values():
-            threading.Event().wait(0.01)
+        wait_until(lambda: 12 in provider_server.jobs().values(), "the first job is created")
         second = threading.Thread(
             target=lambda: answers.extend(r.status_code for r in ask_all(provider_server, [f"b{n}" for n in range(9)]))
         )
         second.start()
-        while not any(job.over == "failed" for job in tuple(provider_server._apis["openai"].jobs.values())):
-            threading.Event().wait(0.01)
+        wait_until(provider_server.over, "the second job is refused")
         second.join(1.0)
         assert second.is_alive()
         provider_server.release()
@@ -81,8 +80,7 @@ def test_a_batch_that_an_earlier_run_left_is_brought_to_its_end(
     provider_server.hold()
     with pytest.raises(RuntimeError), scope(provider_server):
         threading.Thread(target=ask, args=(provider_server, "left"), daemon=True).start()
-        while not provider_server.calls("GET", "/batches/"):
-            threading.Event().wait(0.01)
+        wait_for_poll(provider_server)
         raise RuntimeError
     provider_server.release()
     provider_server.limit_queue(12)
@@ -154,8 +152,7 @@ def test_so_many_batches_at_a_time(provider_server: ProviderServer) -> None:
         target=lambda: answers.extend(statuses(provider_server, batch_size=3, max_batches_in_flight=2))
     )
     caller.start()
-    while len(provider_server.jobs()) < 2:
-        threading.Event().wait(0.01)
+    wait_until(lambda: len(provider_server.jobs()) >= 2, "two jobs are created")
     caller.join(0.3)
     assert len(provider_server.jobs()) == 2
     provider_server.release()
@@ -174,8 +171,7 @@ def test_so_many_batches_in_an_hour(provider_server: ProviderServer, monkeypatch
     )
     began = time.monotonic()
     caller.start()
-    while len(provider_server.jobs()) < 3:
-        threading.Event().wait(0.01)
+    wait_until(lambda: len(provider_server.jobs()) >= 3, "a third job is created")
     assert time.monotonic() - began >= 0.8
     caller.join()
 
@@ -191,8 +187,7 @@ def test_who_gave_up_while_standing_in_line_is_not_sent(
     with scope(provider_server, batch_window_seconds=0.02, max_batches_in_flight=1):
         first = threading.Thread(target=ask, args=(provider_server, "first"))
         first.start()
-        while not provider_server.jobs():
-            threading.Event().wait(0.01)
+        wait_until(provider_server.jobs, "the first job is created")
         with pytest.raises(TimeoutError):
             asyncio.run(_impatient(provider_server))
         provider_server.release()

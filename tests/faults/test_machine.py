@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase, Record
 from batchling.core.model import Job
+from tests.cache.drafts import TARGET
 from tests.cache.ids import holder
-from tests.cache.test_contract import TARGET
 
 KEYS = ["k1", "k2", "k3", "k4"]
 WHO = st.integers(0, 1)

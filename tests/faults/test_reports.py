@@ -13,7 +13,7 @@ from batchling import events
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, scope
 from tests.faults.calls import ask_all as ask_provider
-from tests.faults.test_wire import run
+from tests.faults.calls import run
 from tests.patience import be_patient
 
 PAGE = b"<!DOCTYPE html><title>Just a moment...</title>"

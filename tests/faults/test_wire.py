@@ -11,14 +11,8 @@ import pytest
 
 from batchling.engine.sender import Sender
 from batchling.testing import ProviderServer
-from tests.faults.calls import ask_all
+from tests.faults.calls import run
 from tests.faults.table import CELLS, QUICK, Cell, Step
-
-TEXTS = ["a", "b", "c"]
-
-
-def run(server: ProviderServer, provider: str) -> list[int]:
-    return ask_all(server, provider, TEXTS, batch_window_seconds=1.5)
 
 
 def refuse_once(monkeypatch: pytest.MonkeyPatch, step: Step) -> list[str]:

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
@@ -16,6 +15,7 @@ import pytest
 
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS
+from tests.waiting import wait_until
 
 Start = Callable[..., str]
 
@@ -55,11 +55,16 @@ def start(provider_server: ProviderServer, tmp_path: Path) -> Iterator[Start]:
             )
         started.append(process)
         url = f"http://127.0.0.1:{port}"
-        end = time.monotonic() + PATIENCE
-        while not _answers(url + health):
-            assert process.poll() is None, f"{command} has ended with {process.returncode}:\n{_tail(path)}"
-            assert time.monotonic() < end, f"{command} does not start:\n{_tail(path)}"
-            time.sleep(0.2)
+
+        def answers() -> bool:
+            assert process.poll() is None, f"{command} has ended with {process.returncode}"
+            return _answers(url + health)
+
+        try:
+            wait_until(answers, f"{command} answers", PATIENCE, interval=0.2)
+        except AssertionError as failed:
+            failed.add_note(_tail(path))
+            raise
         return url
 
     yield begin

@@ -333,9 +333,7 @@ def test_more_calls_wait_than_a_connector_has_connections(gate: RecordingGate) -
 
     async def program(session: aiohttp.ClientSession) -> list[bytes]:
         calls = [asyncio.ensure_future(post()(session)) for _ in range(20)]
-        while len(gate.held or ()) < 20:
-            await asyncio.sleep(0.01)
-        for future in gate.held or ():
+        for future in await asyncio.to_thread(gate.wait_for_held, 20):
             future.set_result(Response(200, (), b"{}"))
         return await asyncio.gather(*calls)
 

@@ -88,13 +88,12 @@ def test_limits_hold_for_passed_calls_and_not_for_taken_ones(post: Client, gate:
     done: list[Got] = []
     thread = threading.Thread(target=lambda: done.append(post("https://api.example/v1/answer", json={}, timeout=0.05)))
     thread.start()
-    while not gate.held:
-        threading.Event().wait(0.01)
+    (future,) = gate.wait_for_held(1)
     thread.join(0.3)
     assert thread.is_alive()
     from batchling.core.model import Response
 
-    gate.held[0].set_result(Response(200, (("content-type", "application/json"),), b"{}"))
+    future.set_result(Response(200, (("content-type", "application/json"),), b"{}"))
     thread.join(5)
     assert done[0].status == 200
 

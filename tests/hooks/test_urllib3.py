@@ -118,11 +118,9 @@ def test_many_threads_wait_in_one_pool(gate: RecordingGate) -> None:
         threads = [threading.Thread(target=lambda: session.post(URL, json={})) for _ in range(30)]
         for thread in threads:
             thread.start()
-        while len(gate.held) < 30:
-            threading.Event().wait(0.01)
         from batchling.core.model import Response
 
-        for future in gate.held:
+        for future in gate.wait_for_held(30):
             future.set_result(Response(200, (), b"{}"))
         for thread in threads:
             thread.join(10)

@@ -32,6 +32,8 @@ class RecordingGate:
         """Whether it lets go of what it has taken."""
         self.status = 200
         self.held: list[Future[Response]] | None = None
+        """Where it puts the calls that it does not answer at once, if it is to hold any."""
+        self._holding = threading.Condition()
 
     def wants(self, method: str, url: str) -> bool:
         return method == "POST" and "/v1/answer" in url
@@ -44,13 +46,24 @@ class RecordingGate:
             return None
         future: Future[Response] = Future()
         if self.held is not None:
-            self.held.append(future)
+            with self._holding:
+                self.held.append(future)
+                self._holding.notify_all()
         elif self.lets_go:
             future.set_exception(RealTime())
         else:
             headers = (("content-type", "application/json"), ("x-request-id", "r1"), ("set-cookie", "a=b"))
             future.set_result(Response(self.status, headers, self.answer))
         return future
+
+    def wait_for_held(self, count: int, seconds: float = 20) -> list[Future[Response]]:
+        """The calls that it holds, when there are so many."""
+        held = self.held
+        assert held is not None
+        with self._holding:
+            came = self._holding.wait_for(lambda: len(held) >= count, seconds)
+        assert came, f"of {count} calls {len(held)} came within {seconds:g} s"
+        return held
 
     def notice(self, event: Event) -> None:
         self.noticed.append(event)

@@ -18,6 +18,7 @@ from batchling.engine.family import Family
 from batchling.providers.sizes import size_of
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, TLS, together
+from tests.waiting import wait_until_async
 
 MODEL = "gpt-5-mini"
 TARGET = Target("openai", "b", "/v1/chat/completions", MODEL, "a")
@@ -87,8 +88,7 @@ def test_while_a_batch_runs_its_reservation_stands(provider_server: ProviderServ
             async with httpx.AsyncClient(verify=TLS, headers={"authorization": "Bearer k"}) as client:
                 url = f"{provider_server.openai_url}/chat/completions"
                 first = asyncio.create_task(client.post(url, json=body("first")))
-                while not provider_server.creates():
-                    await asyncio.sleep(0.01)
+                await wait_until_async(provider_server.creates, "the job is created")
                 second = await client.post(url, json=body("other"))
                 provider_server.release()
                 return await first, second

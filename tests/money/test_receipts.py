@@ -20,7 +20,8 @@ import pytest
 from batchling import BatchingContext, Receipt, batchify
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, TLS, ask_all, chat, together
-from tests.engine.test_runs import start_program
+from tests.engine.programs import start_program
+from tests.waiting import wait_until
 
 MILLION = 1_000_000
 
@@ -211,8 +212,7 @@ def test_a_run_that_collects_what_another_left_counts_it(provider_server: Provid
     with pytest.raises(KeyError), context:
         left = threading.Thread(target=lambda: suppressed(provider_server, "a"))
         left.start()
-        while not provider_server.creates():
-            threading.Event().wait(0.01)
+        wait_until(provider_server.creates, "the job is created")
         raise KeyError
     left.join()
     provider_server.release()

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from batchling.providers import PROVIDERS
 from batchling.providers.files import FileDialect
 
-_FOR_ALL = ("test_every_endpoint", "test_dry_run", "test_unknown_status")
-"""The cases that are run at once for providers whose code is another's."""
-
-_FOR_OWN = (
-    *_FOR_ALL,
-    "test_find[",
-    "test_row_failure",
-    "test_partial_expiry",
-    "test_cancelled[",
-    "test_line_separators[",
+CONTRACT = Path(__file__).with_name("test_contract.py")
+MARKERS = (
+    "quick_for_each: a case of the contract that is run at once for each provider; without such a marker it is slow",
+    "quick_for_own_code: one that is run at once for providers with code of their own, and slow for the others",
 )
-"""Those for providers with code of their own. The others are slow: tox runs them."""
 
 _cells: dict[tuple[str, str], str] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "test_contract.py" not in item.nodeid:
+        if item.path != CONTRACT or not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
             continue
-        name = _provider(item.nodeid)
-        shared = type(PROVIDERS.get(name)) is FileDialect and name != "openai"
-        if not item.name.startswith(_FOR_ALL if shared else _FOR_OWN):
+        name = item.callspec.params["provider_case"].name
+        shared = type(PROVIDERS[name]) is FileDialect and name != "openai"
+        quick = item.get_closest_marker("quick_for_each") or (
+            not shared and item.get_closest_marker("quick_for_own_code")
+        )
+        if not quick:
             item.add_marker(pytest.mark.slow)
 
 
@@ -40,9 +43,13 @@ def _provider(nodeid: str) -> str:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if "test_contract.py" in report.nodeid and (report.when == "call" or (report.when == "setup" and report.skipped)):
-        case = report.nodeid.partition("::test_")[2].partition("[")[0]
-        cell = (_provider(report.nodeid), case)
+    if report.location[0].endswith("providers/test_contract.py") and (
+        report.when == "call" or (report.when == "setup" and report.skipped)
+    ):
+        provider = _provider(report.nodeid)
+        if not provider:
+            return
+        cell = (provider, report.nodeid.partition("::test_")[2].partition("[")[0])
         outcome = {"passed": "yes", "skipped": "refused", "failed": "NO"}[report.outcome]
         if _cells.get(cell) != "NO":
             _cells[cell] = outcome

@@ -20,12 +20,14 @@ from batchling.environment import registry
 from batchling.providers import PROVIDERS
 from batchling.providers.base import Limits
 from batchling.testing import ProviderServer
+from tests.engine.open_scope import batcher
 from tests.patience import be_patient
 from tests.providers import contract_table
 from tests.providers.calls import ask, ask_real_time, scope, texts
 from tests.providers.contract_table import CASES
 from tests.providers.flows import play
 from tests.providers.provider_cases import BY_NAME, PROVIDER_CASES, ProviderCase, as_bytes
+from tests.waiting import wait_until
 
 HARD = "text 01"
 """The text that rows are picked by."""
@@ -72,6 +74,7 @@ def test_the_table_in_the_docs() -> None:
     )
 
 
+@pytest.mark.quick_for_each
 @pytest.mark.thorough
 def test_every_endpoint(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     """What a batch answers is what real time answers."""
@@ -95,6 +98,7 @@ def test_success(provider_server: ProviderServer, provider_case: ProviderCase) -
     assert list(provider_server.jobs().values()) == [provider_case.texts]
 
 
+@pytest.mark.quick_for_each
 def test_dry_run(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     """Every endpoint has a synthetic answer, and nothing leaves."""
     for path in provider_case.paths:
@@ -119,6 +123,7 @@ def without_batch(answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.quick_for_own_code
 def test_row_failure(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     provider_server.fail_rows(is_hard, 400, provider_case.error("messages must be shorter"))
     answers = ask(provider_server, provider_case, texts(provider_case))
@@ -138,6 +143,7 @@ def test_all_rows_failed(provider_server: ProviderServer, provider_case: Provide
     assert len(provider_server.creates()) == 1
 
 
+@pytest.mark.quick_for_own_code
 @pytest.mark.thorough
 def test_partial_expiry(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     """Finished rows are answered, the others are asked again, and nothing is billed twice."""
@@ -145,6 +151,7 @@ def test_partial_expiry(provider_server: ProviderServer, provider_case: Provider
     answer_in_two(provider_server, provider_case)
 
 
+@pytest.mark.quick_for_own_code
 @pytest.mark.thorough
 def test_cancelled(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     """The same, when the job's owner cancels it at the provider's site."""
@@ -190,6 +197,7 @@ def test_limits(provider_server: ProviderServer, provider_case: ProviderCase) ->
     assert sorted(provider_server.jobs().values()) == [count // 2] * 2
 
 
+@pytest.mark.quick_for_own_code
 @pytest.mark.parametrize("status", [0, 502])
 def test_find(provider_server: ProviderServer, provider_case: ProviderCase, status: int) -> None:
     """The reply of the create call is lost: the job is found again, and not bought again."""
@@ -232,8 +240,7 @@ def test_paging(provider_server: ProviderServer, provider_case: ProviderCase) ->
 
 
 def wait_for_jobs(server: ProviderServer, count: int) -> None:
-    while len(server.jobs()) < count:
-        threading.Event().wait(0.01)
+    wait_until(lambda: len(server.jobs()) >= count, f"the number of jobs becomes {count}")
 
 
 def test_cancel(provider_server: ProviderServer, provider_case: ProviderCase, batchling_cache: Path) -> None:
@@ -251,10 +258,10 @@ def test_cancel(provider_server: ProviderServer, provider_case: ProviderCase, ba
     with opened:
         caller = threading.Thread(target=program)
         caller.start()
-        while not FileStore(str(batchling_cache)).jobs():
-            threading.Event().wait(0.01)
-        opened._batcher.detach().result(5)
-        opened._batcher.cancel().result(10)
+        wait_until(lambda: FileStore(str(batchling_cache)).jobs(), "the cache knows of the job")
+        engine = batcher()
+        engine.detach().result(5)
+        engine.cancel().result(10)
         caller.join()
 
     assert left
@@ -286,6 +293,7 @@ def test_body_is_passed_whole(provider_server: ProviderServer, provider_case: Pr
     assert len(set(in_batches)) == provider_case.texts
 
 
+@pytest.mark.quick_for_own_code
 def test_line_separators(provider_server: ProviderServer, provider_case: ProviderCase) -> None:
     """U+2028 and its like are no ends of lines."""
     provider_server.fail_rows(is_hard, 400, provider_case.error("invalid \u2028 and \u0085 and \x1c here"))
@@ -305,6 +313,7 @@ def test_line_separators_in_answers(provider_server: ProviderServer, provider_ca
     assert len(provider_server.billed(batch=True)) == provider_case.texts
 
 
+@pytest.mark.quick_for_each
 def test_unknown_status(provider_case: ProviderCase) -> None:
     """A word that nobody knows is no end."""
     provider: Any = registry.providers()[provider_case.name]

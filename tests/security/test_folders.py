@@ -19,8 +19,8 @@ from batchling.cache.footprints import Footprints
 from batchling.cache.layout import MARK, SECRET
 from batchling.errors import CacheError
 from batchling.testing import ProviderServer
+from tests.cache.drafts import draft
 from tests.cache.ids import B1, B2, holder
-from tests.cache.test_contract import draft
 from tests.engine.calls import ask_all, scope, together
 
 FOREIGN = {"results/run42.jsonl": "mine\n", "batches/plan.json": "{}", "batches/part.1.tmp": "x", "package.json": "{}"}

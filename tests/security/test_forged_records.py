@@ -14,7 +14,7 @@ import pytest
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Record
 from batchling.testing import ProviderServer
-from tests.cli.test_jobs import KEY, gateways, leave, run, start
+from tests.cli.commands import KEY, gateways, leave, run, start
 
 Edit = Callable[[dict[str, object], str], object]
 
@@ -140,7 +140,7 @@ def test_listings_tell_nothing_that_finds_a_password(provider_server: ProviderSe
 
 @pytest.mark.thorough
 def test_many_unfit_records_are_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from tests.cache.test_contract import draft
+    from tests.cache.drafts import draft
 
     store = FileStore(str(tmp_path))
     for number in range(40):

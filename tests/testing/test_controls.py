@@ -16,8 +16,8 @@ from batchling.providers.base import Garbled, Refused, Unsettled
 from batchling.testing import ProviderServer
 from tests.engine.calls import TLS
 from tests.providers.provider_cases import BY_NAME, PROVIDER_CASES, ProviderCase
+from tests.testing.openai_jobs import OPENAI, create, get, row, upload
 from tests.testing.program import Program
-from tests.testing.test_server import OPENAI, create, get, row, upload
 
 all_providers = pytest.mark.parametrize("provider_case", PROVIDER_CASES, ids=str)
 BAD = "poison"

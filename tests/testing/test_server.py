@@ -9,29 +9,9 @@ import httpx
 import pytest
 
 from batchling.testing import ProviderServer
+from tests.testing.openai_jobs import CHAT, OPENAI, create, get, row, upload
 
-OPENAI = {"authorization": "Bearer sk-1"}
 CLAUDE = {"x-api-key": "sk-1", "anthropic-version": "2023-06-01"}
-CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-
-
-def upload(server: ProviderServer, rows: list[Any], headers: dict[str, str] = OPENAI) -> str:
-    content = b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows)
-    form = {"purpose": (None, "batch"), "file": ("in.jsonl", content)}
-    return str(httpx.post(f"{server.openai_url}/files", files=form, headers=headers).json()["id"])
-
-
-def create(server: ProviderServer, file: str, headers: dict[str, str] = OPENAI) -> dict[str, Any]:
-    order = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-    return dict(httpx.post(f"{server.openai_url}/batches", json=order, headers=headers).json())
-
-
-def get(server: ProviderServer, path: str, headers: dict[str, str] = OPENAI) -> httpx.Response:
-    return httpx.get(f"{server.openai_url}/{path}", headers=headers)
-
-
-def row(key: str, **change: Any) -> dict[str, Any]:
-    return {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": {**CHAT, **change}}
 
 
 @pytest.mark.thorough
