@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class Tasks:
-    """See the module."""
+    """See the module docstring."""
 
     def __init__(self, driver: Driver, answers: Answers, admission: Admission) -> None:
         self.disk: Disk = driver.tools.disk
