@@ -73,7 +73,7 @@ class Access:
         try:
             fresh = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, renew), seconds)
         except Exception as fault:  # from the user's function, or a cloud's library
-            _log.warning("batchling: %s: no fresh credential (%s)", self.provider.name, type(fault).__name__)
+            _log.warning("batchling: %s: cannot get a fresh credential (%s)", self.provider.name, type(fault).__name__)
             return False
         self.take(fresh)
         return self.site.headers != refused

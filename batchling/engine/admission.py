@@ -91,7 +91,7 @@ class Admission:
             made, left = found
             if not logged and made >= most:
                 logged = True
-                why = f"{most} batches were created within the hour"
+                why = f"{most} batches were created within the last hour"
                 self._emit(events.Held(target, why, wanted=self._per_hour is not None))
             if self.family.waits_for_others:
                 left = self._look if left is None else min(left, self._look)

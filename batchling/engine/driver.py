@@ -1,4 +1,4 @@
-"""The life of one batch, in order: submit it, poll until its job is over, collect its rows.
+"""The life of one batch, as one coroutine: submit it, poll until its job is over, collect its rows.
 
 Two rules hold here: only an answer of the provider moves a record, never a network failure; and no create call is sent
 before a record in the store says so. Everything belongs to the engine's loop.

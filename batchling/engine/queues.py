@@ -54,7 +54,7 @@ class Queues:
         target = self._answers.accesses.register(arrival.target, arrival.route, arrival.request, arrival.way)
         if not self._options.dry_run and not sendable(self._answers.accesses[target].site.headers):
             # Most likely an API key with a newline. The caller's own client reports that at once.
-            self._answers.let_pass(arrival, "a header that no call can carry")
+            self._answers.let_pass(arrival, "a header that HTTP does not allow")
             return
         joins = arrival.is_retry or self._options.join_duplicates
         if (waiter := self._answers.callers.enter(arrival, target, joins=joins)) is not None:
