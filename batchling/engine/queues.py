@@ -218,7 +218,7 @@ class Queues:
     # Headers that turn out to be new in every call.
 
     def _strip(self, arrival: Arrival) -> bool | Bypass:
-        """Remove the headers from a call that are left out by now. Returns whether it had any, or why it now goes real
+        """Remove headers that are left out by now from a call. Returns whether it had any, or why it now goes real
         time."""
         request = self._per_call.strip(arrival)
         body = None if request is None else decode_body(request.body)
@@ -250,7 +250,8 @@ class Queues:
         self._send_all(window, queue)
 
     def _strip_in(self, window: Window, key: str) -> Waiter | None:
-        """Strip the call of a key. If its key has changed, take it out of the window and return its waiter."""
+        """Strip the call of a key, and take it out of the window if its key has changed. Returns its waiter then,
+        unless it goes real time or has joined another waiter."""
         if (waiter := self._answers.callers.get(key)) is None:
             return None
         call = waiter.calls[0]

@@ -134,7 +134,7 @@ class BatchingContext:
             raise
 
     def _leave(self) -> None:
-        """Close everything and print the report. Every wait in here is limited, and signals only shorten it."""
+        """Close everything and print the report. No wait in here is endless, and signals only shorten it."""
         self._signals.leave()
         self._deactivate()
         # Whatever is printed from here on stays on the screen.
