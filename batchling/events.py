@@ -1,4 +1,4 @@
-"""What happens in a scope, as typed objects: what `batchify(on_event=...)` tells a program.
+"""What happens in a scope, as typed objects: what `batchify(on_event=...)` passes to a program.
 
     from batchling import batchify, events
 

@@ -149,7 +149,7 @@ def _standings(upkeep: Upkeep) -> list[Standing]:
 
 
 def matching(prefix: str, standings: Iterable[Standing]) -> list[Standing]:
-    """The batches whose id begins with this, or whose job's id is this."""
+    """The batches whose id begins with `prefix`, or whose job has this id."""
     return [
         standing
         for standing in standings
@@ -165,14 +165,14 @@ def contents() -> Contents:
 
 
 def prune(older_than: float) -> Removed:
-    """Remove from the cache what ended or died more than this many seconds ago, and what killed processes left behind;
-    never what is planned, running or driven. Raises `CacheError`."""
+    """Remove batches from the cache that ended or died more than this many seconds ago, and what killed processes left
+    behind; never a batch that is planned, running or driven. Raises `CacheError`."""
     with _upkeep() as upkeep:
         return upkeep.prune(older_than)
 
 
 async def refresh(standings: Iterable[Standing], *, gateways: Mapping[str, str] | None = None) -> list[Result]:
-    """Poll the running jobs once; `listing` then includes what was reported. Moves no record."""
+    """Poll the running jobs once; `listing` then includes the reported status. Changes no record."""
     running = [each.record for each in standings if each.record.phase is Phase.RUNNING]
     async with _orphans(FileStore(cache_folder()), _nobody, None, gateways) as orphans:
         return await orphans.each(running, orphans.ask)
@@ -187,11 +187,11 @@ async def collect(
     tell: Callable[[Result], None] | None = None,
     gateways: Mapping[str, str] | None = None,
 ) -> list[Result]:
-    """Drive every batch whose driver is gone until it is over, and store its results: a later run answers from them
-    without a network. With `once`, wait for nothing: what is still running is left as it is.
+    """Drive every batch that no process drives any more until it is over, and store its results, from which a later run
+    is answered without a network. With `once`, wait for nothing: jobs that are still running are left as they are.
 
-    `keep_results=False` moves the records but keeps no answer on disk, like `cache="no-results"`. `tell` is called with
-    each batch's result as soon as there is one.
+    `keep_results=False` updates the records but keeps no answer on disk, like `cache="no-results"`. `tell` is called
+    with each batch's result as soon as there is one.
     """
     store = FileStore(cache_folder(), keep_rows=keep_results)
     records = [
@@ -248,7 +248,7 @@ def _upkeep() -> Iterator[Upkeep]:
 def _orphans(
     store: FileStore, listen: Listener, poll_interval: float | None, gateways: Mapping[str, str] | None
 ) -> Orphans:
-    """Batches nobody waits for, looked at each `poll_interval` seconds; None: once, and nothing is waited for."""
+    """The driver of batches without callers. Polls every `poll_interval` seconds; None: once, without any waiting."""
     preload.engine()
     from batchling.engine import patience
     from batchling.engine.options import Ports
@@ -258,7 +258,7 @@ def _orphans(
     known = known_gateways(gateways, providers)
 
     async def access(record: Record) -> Access | str:
-        """The way to its provider; or in words why there is none."""
+        """The access to a record's provider, or an explanation of why there is none."""
         provider: Provider | None = providers.get(record.target.provider)
         if provider is None:
             return f"provider {record.target.provider!r:.40} is not known here: run the batch's own program again"

@@ -17,8 +17,8 @@ _WORTH_SAYING = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A request was accepted and waits for its window. `again`: it was counted before, and its batch ended without
-    running it.
+    """A request was accepted and waits in a window. `again`: it was counted before, and its batch ended without running
+    it.
 
     `limit` is how long its caller waits at most, in seconds; None if no limit is visible. `has_short_cache_mark`: it
     marks part of its prompt to be cached for no more than five minutes.
@@ -49,7 +49,7 @@ LOCAL = "a local server (if it leads to a provider, name it in gateways=)"
 
 @dataclass(frozen=True, slots=True)
 class Bypassed:
-    """A call inside the scope went real time, at full price. `target` is that of a call that had been queued before."""
+    """A call inside the scope went real time, at full price. `target` is set if the call had been queued before."""
 
     host: str
     path: str

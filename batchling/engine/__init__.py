@@ -1,1 +1,1 @@
-"""The engine: all that happens to a request between its hook and its provider. See `batcher`."""
+"""The engine: everything that happens to a request between the hook and the provider. See `batcher`."""

@@ -1,4 +1,5 @@
-"""When a batch may be submitted: so many of an account at a time, so many an hour. The others stand in line.
+"""When a batch may be submitted: an account has a limited number under way at a time, and a limited number of creations
+per hour. Further batches wait in line.
 
 Belongs to the engine's loop thread.
 """
@@ -19,7 +20,7 @@ from batchling.providers.base import Limits
 
 @dataclass(slots=True)
 class _Line:
-    """One account's batches: how many are under way, and who is next."""
+    """One account's batches: how many are under way, and which is next."""
 
     under_way: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -35,8 +36,8 @@ class Place:
         self._launching = True
 
     def created(self) -> None:
-        """Its job exists. Only this counts as a creation: a batch that others hold, or that is refused, uses up none of
-        the hour's."""
+        """Its job exists. Only this counts towards the limit per hour; a batch that is refused, or whose keys are all
+        held by other batches, does not."""
         self._over(created=True)
 
     def leave(self) -> None:
@@ -52,8 +53,8 @@ class Place:
 
 
 class Admission:
-    """Limits of one scope: `in_flight` batches at a time and, for all processes of the family, `per_hour` creations,
-    per account; None means what the provider's own limits say."""
+    """The limits of one scope, per account: `in_flight` batches at a time and, for all processes of the family
+    together, `per_hour` creations. None means the provider's own limits."""
 
     def __init__(self, options: Options, emit: Callable[[events.Event], None], family: Family) -> None:
         self._in_flight = options.in_flight
@@ -81,7 +82,8 @@ class Admission:
     async def _keep_pace(
         self, account: AccountKey, target: Target, line: _Line, most: int | None
     ) -> Callable[[bool], None]:
-        """Wait for one of the hour's creations. Returns a function to call with whether it was made."""
+        """Wait until one more creation is allowed within the hour. Returns a function to call with whether the job was
+        created."""
         if most is None:
             return _uncounted
         logged = False
@@ -89,7 +91,7 @@ class Admission:
             made, left = found
             if not logged and made >= most:
                 logged = True
-                why = f"{most} batches were created within the hour"
+                why = f"{most} batches were created within the last hour"
                 self._emit(events.Held(target, why, wanted=self._per_hour is not None))
             if self.family.waits_for_others:
                 left = self._look if left is None else min(left, self._look)
@@ -99,11 +101,11 @@ class Admission:
 
 
 def _uncounted(created: bool) -> None:
-    """Where nobody limits the creations of an hour, none is counted."""
+    """Count nothing: creations are not limited."""
 
 
 async def _moves(line: _Line, seconds: float | None = None) -> None:
-    """Wait until a batch of the line gets its job or leaves, for so many seconds at most."""
+    """Wait until a batch of the line gets its job or leaves, for at most this many seconds."""
     line.moved.clear()
     with suppress(TimeoutError):
         await asyncio.wait_for(line.moved.wait(), seconds)

@@ -1,6 +1,6 @@
-"""Who gets which answer, who is asked again, and who goes real time.
+"""Which answer each caller gets, which requests are submitted again, and which go real time.
 
-Belongs to the engine's loop thread, but for `reason_against`.
+Belongs to the engine's loop thread, except for `reason_against`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Answers:
-    """See the module. `resubmissions` is how often a request that never ran is put into another batch."""
+    """See the module docstring. `resubmissions` is how many times a request that never ran is submitted again."""
 
     def __init__(
         self,
@@ -40,28 +40,28 @@ class Answers:
         self.resubmissions = resubmissions
         self._again = again
         self._without: dict[Target | AccountKey, str] = {}
-        """Who has turned out to have no batch form, and why."""
+        """Targets and accounts whose requests turned out to have no batch form, and why."""
 
     def reason_against(self, target: Target) -> str | None:
-        """Why requests of a target go real time, as its provider has shown; None when they do not. Any thread."""
+        """Why requests of a target go real time, as learned from its provider; None if they do not. Any thread."""
         return self._without.get(target.account_key) or self._without.get(target)
 
     def answer(self, key: str, response: Response) -> None:
         """Give the callers of a key their response."""
         waiter = self.callers[key]
-        # Before the callers: a forked child may be over as soon as it has its answer.
+        # Before the callers get it: a forked child may exit as soon as it has its answer.
         for _ in waiter.calls:
             self.emit(events.Answered(waiter.target, response.ok, waiter.followed))
         self.callers.answer(key, response)
 
     def answer_from(self, batch_id: str, key: str, response: Response) -> None:
-        """The same with the answer of a batch, if anybody still waits for it."""
+        """Give the callers of a key its response from a batch, if any are still waiting."""
         if (waiter := self.callers.get(key)) is not None:
             waiter.batch = batch_id
             self.answer(key, response)
 
     def fail(self, keys: Iterable[str], why: str) -> None:
-        """Give the callers of these keys the answer of a failure of ours, or of nobody's."""
+        """Give the callers of these keys an error response of our own."""
         for key in keys:
             if (waiter := self.callers.get(key)) is not None:
                 provider = self.accesses[waiter.target].provider
@@ -70,8 +70,8 @@ class Answers:
     def send_real_time(
         self, target: Target, keys: Iterable[str], reason: str, without: Target | AccountKey | None = None
     ) -> None:
-        """Have requests go real time after all, reported; and so all that are yet to come `without` a batch form: those
-        of an account at a root, or of a target."""
+        """Let requests go real time after all, and report them. `without` is a target or account that has no batch
+        form: its later requests go real time, too."""
         if without is not None:
             self._without[without] = reason
         for key in keys:
@@ -79,13 +79,13 @@ class Answers:
                 self.let_pass(arrival, reason, target)
 
     def let_pass(self, arrival: Arrival, reason: str, target: Target | None = None) -> None:
-        """Have one call go real time, reported."""
+        """Let one call go real time, and report it."""
         resolve([arrival], RealTime())
         parts = urlsplit(arrival.request.url)
         self.emit(events.Bypassed(parts.hostname or "", parts.path, reason, target))
 
     def deliver(self, batch_id: str, key: str, outcome: Outcome) -> None:
-        """Answer the waiter of a batch whose row is final; have another asked again, as often as allowed."""
+        """Answer a key of a batch if its row is final; otherwise submit its request again, as often as allowed."""
         if (waiter := self.callers.get(key)) is None:
             return
         waiter.batch, row = batch_id, outcome.rows.get(key)
@@ -96,7 +96,7 @@ class Answers:
         if response is not None and verdict is Verdict.REAL_TIME:
             self.send_real_time(waiter.target, [key], "model without a batch form", waiter.target)
         elif response is not None and (verdict is not Verdict.LATER or not retry.passing(response.status)):
-            # "Later" with a status that says "no" is a matter of files and ids, and none of a row.
+            # LATER for a status that is final concerns files and ids, not rows.
             self.answer(key, response)
         elif waiter.tries.allow(self.resubmissions, blameless=outcome.blameless):
             waiter.tries = waiter.tries.one_more(blameless=outcome.blameless)
@@ -112,21 +112,21 @@ class Answers:
 
 
 def broken(provider: Provider, fault: Exception) -> Response:
-    """The answer to requests at which we, or a provider of somebody else's, have failed."""
-    _log.error("batchling failed at a request; please report this: %s", outline(fault))
-    shown = Fault(f"batchling failed at this request ({type(fault).__name__})", FAILED)
+    """The answer to requests for which our code, or a third party's provider, raised an exception. Logs it."""
+    _log.error("batchling failed to handle a request; please report this: %s", outline(fault))
+    shown = Fault(f"batchling failed to handle this request ({type(fault).__name__})", FAILED)
     response = provider.failure(424, shown)
     return Response(response.status, (*response.headers, FINAL), response.body)
 
 
 def _never_ran(waiter: Waiter, row: Row | None) -> str:
-    """Why a request has no answer after so many tries, and what that may have cost."""
+    """Why a request has no answer after all its tries, and what that may have cost."""
     why = row.reason if row is not None and row.reason else "no row in the results"
     tries = waiter.tries.counted + waiter.tries.blameless + 1
     if not waiter.tries.doubts:
         return f"never ran ({why:.80}; tries: {tries}), last in batch {waiter.batch}"
     return (
-        f"no answer (tries: {tries}, last in batch {waiter.batch}): {waiter.tries.doubts} calls that create a job left "
-        "and were answered with an error, or not at all, and the provider lists no such job. Each of them may have run "
-        "and been billed: look at the provider's own list of batches before you run again"
+        f"no answer (tries: {tries}, last in batch {waiter.batch}): {waiter.tries.doubts} calls to create a job were "
+        "sent and got an error or no answer, and the provider lists no such job. Each of these jobs may have run and "
+        "been billed: check the provider's own list of batches before you run again"
     )

@@ -1,4 +1,4 @@
-"""Tasks of the loop that nobody awaits one by one: begun, waited for and cancelled together."""
+"""Tasks of the loop that are started one by one, and awaited or cancelled together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Iterator
 
 
 class Background:
-    """A set of tasks under way; it forgets those that have ended. Belongs to the engine's loop thread."""
+    """A set of running tasks, which drops those that have ended. Belongs to the engine's loop thread."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -19,13 +19,13 @@ class Background:
         return iter(tuple(self._tasks))
 
     def start(self, work: Coroutine[None, None, None]) -> None:
-        """Begin this once the present step is over."""
+        """Start this as a task, once the current step of the loop is over."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def ended(self) -> None:
-        """Wait until all have ended, those too that begin meanwhile."""
+        """Wait until all have ended, including those started in the meantime."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
 

@@ -1,4 +1,4 @@
-"""A batch in hand: who serves it, its record as it stands, and what became of it.
+"""A batch that is being worked on: its provider, its current record, and its outcome.
 
 Belongs to the engine's loop.
 """
@@ -25,13 +25,13 @@ Metering = Callable[[Provider, Target], Meter]
 
 
 def no_meter(provider: Provider, target: Target) -> Meter:
-    """For those who do not ask what it costs."""
+    """For batches whose cost is not counted."""
     return NoMeter()
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What work on batches is done with: the store, the network, and who hears of it."""
+    """What working on batches needs: the store, the network, and where events and costs go."""
 
     disk: Disk
     exchange: Exchange
@@ -41,7 +41,7 @@ class Tools:
 
 @dataclass(eq=False, slots=True)
 class Batch:
-    """One batch, as its driver has it in hand. `items` are there if they are ours to submit."""
+    """One batch in the hands of its driver. `items` are its requests if we are to submit them; otherwise empty."""
 
     tools: Tools
     access: Access
@@ -50,7 +50,7 @@ class Batch:
     cancelled: bool = False
     """Whether the provider has agreed to stop its job."""
     expires_at: float = 0.0
-    """When the provider gives the job up, in Unix seconds, as far as it has reported that."""
+    """When the provider will expire the job, in Unix seconds; 0 until it reports that."""
 
     @property
     def id(self) -> str:
@@ -59,41 +59,41 @@ class Batch:
 
     @property
     def provider(self) -> Provider:
-        """Who serves it."""
+        """The provider that serves it."""
         return self.access.provider
 
     @property
     def site(self) -> Site:
-        """As whom its next call is made."""
+        """The target and headers of its next call."""
         return self.access.site
 
     @property
     def deadline(self) -> float:
-        """When patience with its job ends, in Unix seconds: by the job's own expiry, which may be later than its
-        provider promises."""
+        """When we give up on its job, in Unix seconds: after the job's own expiry, which may be later than the
+        provider's usual one."""
         patience = self.tools.exchange.patience
         left_at = self.record.left_at or self.record.created_at
         promised = self.record.expires_at or left_at + self.provider.limits.window
         return max(promised, min(self.expires_at, left_at + patience.longest_job)) + patience.grace
 
     def flow(self, what: str) -> FlowContext:
-        """What a flow about its job is run for."""
+        """The context of a flow about its job."""
         return FlowContext(self.id, what, self.deadline, self.access)
 
     async def keep(self, phase: Phase, **changes: Any) -> None:
-        """Move its record, on the disk first. Raises `CacheError` and `IllegalMove`; it stands where it stood then."""
+        """Move its record, on the disk first. Raises `CacheError` and `IllegalMove`, and leaves it unchanged then."""
         record = self.record.move(phase, **changes)
         await self.tools.disk(self.tools.disk.store.save, record)
         self.record = record
 
     async def run_on(self, job: Job) -> None:
-        """Its job exists."""
+        """Record that its job exists."""
         await self.keep(Phase.RUNNING, job=job)
         shown = printable(job.id, MOST_SHOWN)
         self.tools.emit(events.Submitted(self.record.target, self.id, shown, len(self.record.members)))
 
     async def die(self, reason: str) -> None:
-        """It came to nothing: its keys are free again."""
+        """Record that it ended without results, and why: its keys are free again."""
         reason = printable(reason, MOST_SHOWN)
         await self.keep(Phase.DEAD, reason=reason)
         self.tools.emit(events.Died(self.id, reason))
@@ -101,10 +101,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the members of a batch. A row without a response never ran; a member without a row got none.
+    """What became of the members of a batch. A row without a response never ran; a member without a row was not in the
+    results.
 
-    `blameless` says that nothing was ever sent, so no row is at fault; `final` that no row is worth another try,
-    whatever its status; `doubtful` that a job which nobody can find may have run them, and been billed.
+    `blameless`: nothing was ever sent, so no row is at fault. `final`: no row is worth another try, whatever its
+    status. `doubtful`: a job that cannot be found may have run the rows, and been billed.
     """
 
     rows: Rows = field(default_factory=dict)
@@ -114,9 +115,9 @@ class Outcome:
 
 
 FAILED = "batchling_failed"
-"""The code of answers that are ours, and no provider's."""
+"""The error code of our own error responses, as opposed to a provider's."""
 
 
 def gave_up(provider: Provider, why: str) -> Response:
-    """The answer to a request that ends without one of its own, in its provider's form."""
+    """The error response to a request that got no answer of its own, in its provider's form."""
     return provider.failure(424, Fault(f"batchling: {why}", FAILED))

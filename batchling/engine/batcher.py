@@ -1,7 +1,7 @@
-"""The engine of one scope: takes requests in, groups them into batches, answers the callers.
+"""The engine of one scope: takes in requests, groups them into batches, and answers the callers.
 
-Hooks see it as a `Gate`. All mutable state belongs to the engine's loop thread; what other threads may call says
-so. A fault of ours never leaves a caller without an answer: whatever happens, every future is resolved.
+Hooks see it as a `Gate`. All mutable state belongs to the engine's loop thread; methods that other threads may call say
+so. No fault of ours leaves a caller without an answer: whatever happens, every future is resolved.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _log = logging.getLogger(__name__)
 
 
 class Batcher:
-    """See the module. `submit`, `wants`, `bypass`, `notice`, `drain`, `detach`, `cancel`, `gather`, `waits_for` and
-    `close` may be called from any thread."""
+    """See the module docstring. `submit`, `wants`, `bypass`, `notice`, `drain`, `detach`, `cancel`, `gather`,
+    `waits_for` and `close` may be called from any thread."""
 
     def __init__(
         self, options: Options, routes: Routes, store: Store, ports: Ports, family: Family | None = None
@@ -65,7 +65,7 @@ class Batcher:
         _alive.add(self)
 
     def _assemble(self) -> None:
-        """Make the parts of a scope that has seen nothing yet; also those of a forked child."""
+        """Create the parts of the engine, in their initial state: for a new scope, and again in a forked child."""
         options = self._options
         self._mailbox = Mailbox(_as_ourselves)
         self._detached = False
@@ -86,11 +86,11 @@ class Batcher:
         self._queues = Queues(options, self._routing, self._answers, self._tasks, reruns)
 
     def after_fork(self) -> None:
-        """In a forked child: forget what belongs to the parent. Inherited calls are the parent's to answer."""
+        """In a forked child: start with fresh parts. The calls made before the fork are answered by the parent."""
         self._store.after_fork()
         self._assemble()
 
-    # What hooks ask, in the caller's thread.
+    # Called by hooks, in the caller's thread.
 
     def wants(self, method: str, url: str) -> bool:
         return self._routes.match(method, url) is not None or self._routes.unserved(method, url)
@@ -121,32 +121,33 @@ class Batcher:
         self.notice(events.Bypassed(parts.hostname or "", parts.path, reason))
 
     def notice(self, event: events.Event) -> None:
-        # The family hears of it at once: a forked child may be over before its loop thread has its turn.
+        # The family gets it at once: a forked child may exit before its loop thread gets to it.
         self.family.on_event(event)
         self._mailbox.post(lambda: self._show(event))
 
-    # What the context asks, in any thread.
+    # Called by the context, in any thread.
 
     def drain(self) -> Future[None]:
-        """Submit what waits in windows now. The future is done when every caller has been answered, and what is left
-        behind at the providers has been tidied up, which takes seconds at most."""
+        """Submit what is waiting in windows now. The future is done when every caller has its answer, and the inputs of
+        ended batches have been deleted at the providers, for which it waits a few seconds at most."""
         return self._ask(lambda done: self._work.start(self._drain(done)))
 
     def detach(self) -> Future[None]:
-        """Stop at once: nothing new is submitted, waiting callers get `Detached`, jobs at the provider go on."""
+        """Stop at once: nothing more is submitted, waiting callers get `Detached`, and jobs keep running at the
+        provider."""
         return self._ask(self._detach)
 
     def cancel(self) -> Future[None]:
-        """After `detach`: have the jobs stopped at the provider. The future is done when it says that they are over;
-        events tell how many are."""
+        """After `detach`: cancel the jobs at their providers. The future is done when each job is confirmed to be over,
+        or could not be cancelled; events count those that are over."""
         return self._ask(lambda done: self._work.start(self._cancel(done)))
 
     def waits_for(self) -> str:
-        """What closing waits for, in words for a log. Any thread."""
+        """The batches that closing waits for, for a log message. Any thread."""
         return self._tasks.waits_for()
 
     def gather(self) -> Future[None]:
-        """Hear of what forked children have done. The future is done when the report has it."""
+        """Take in what forked children have done. The future is done when the report includes it."""
 
         def gather(done: Future[None]) -> None:
             self.family.gather()
@@ -155,12 +156,12 @@ class Batcher:
         return self._ask(gather)
 
     def close(self) -> Future[None]:
-        """End the scope and give back what it holds. Idempotent; callers that still wait get `Detached`."""
+        """End the scope and release its resources. Idempotent; callers that are still waiting get `Detached`."""
         self.closed = True
         return self._ask(self._close)
 
     def _ask(self, work: Callable[[Future[None]], None]) -> Future[None]:
-        """Have the loop thread do something, and resolve the future that is returned."""
+        """Run this on the loop thread, with the future that is returned, which it has to resolve."""
         done: Future[None] = Future()
         self._mailbox.post(lambda: work(done))
         return done
@@ -190,11 +191,12 @@ class Batcher:
             resolve([arrival], broken(arrival.provider, fault))
 
     def _again(self, waiter: Waiter) -> None:
-        """A batch has ended without an answer for this request, which may be asked again."""
+        """Submit a request again whose batch ended without an answer for it."""
         self._queues.place(waiter)
 
     def _withdraw(self, arrival: Arrival) -> None:
-        """A caller gave up. Unsent, its request is taken back; otherwise its answer stays for the next run."""
+        """A caller gave up. Its request is withdrawn if it was not sent yet; otherwise its answer is kept for the next
+        run."""
         waiter = self._callers.leave(arrival)
         if waiter is None:
             return
@@ -208,8 +210,8 @@ class Batcher:
         while self._callers or self._mailbox or self._driver.tidying:
             await self._callers.emptied()
             await self._driver.tidying.ended()
-            await asyncio.sleep(0)  # what has arrived in the meantime has its turn
-        if done in self._draining:  # nobody has detached in the meantime
+            await asyncio.sleep(0)  # let the loop handle what has arrived in the meantime
+        if done in self._draining:  # the scope was not detached in the meantime
             self._draining.remove(done)
             resolve([done], None)
 
@@ -238,19 +240,19 @@ class Batcher:
             resolve([done], None)
 
     async def _release(self, done: Future[None]) -> None:
-        # Then the disk thread has an end, too.
+        # So that the disk thread ends, too.
         self._store.stop_waiting()
         try:
             await self._tasks.stopped()
             await self._sender.close()
         finally:
-            # Not in the disk thread: at interpreter exit executors take no more work.
+            # Not in the disk thread: at interpreter exit, executors accept no more work.
             self._disk.close(wait=False)
             resolve([done], None)
 
 
 def _as_ourselves() -> Context:
-    """A context in which no hook looks at our own calls."""
+    """A context in which hooks ignore our own calls."""
     context = outside()
     context.run(ourselves.set, True)
     return context

@@ -1,6 +1,6 @@
-"""What it means for the rows of a batch when its provider refuses it as a whole, or fails its job.
+"""What it means for the rows of a batch if its provider refuses the whole batch, or fails its job.
 
-Decides; never sends.
+Only decides; sends nothing.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from batchling.providers.reading import read_fault
 
 AGAIN_AFTER_TROUBLE = 2
 AGAIN_UNNAMED = 1
-"""How often the same batch is submitted again after its job failed as a whole: because of the provider's own trouble,
-or without naming a row. Nothing ran, and a failed job bills nothing (docs of OpenAI, Google and Mistral)."""
+"""How many times the same batch is submitted again after its whole job failed: because of a problem of the provider's,
+or without naming a row. Nothing ran, and a failed job is not billed (docs of OpenAI, Google and Mistral)."""
 
 _BOUND_TO_US = frozenset({405, 406, 410, 411, 413, 414, 415, 416, 421})
-"""Statuses that are about the address or the form of one of our own calls, and not about the caller's request."""
+"""Statuses that concern the address or the form of one of our own calls, not the caller's request."""
 _OF_A_ROW = frozenset({400, 413, 422})
-"""With these a provider refuses a whole batch for one of its rows; 401, 402, 403 and 429 concern the account."""
+"""Statuses with which a provider refuses a whole batch because of one row; 401, 402, 403 and 429 concern the account.
+"""
 _MOST_TEXT = 20_000
-"""Characters of a refusal that are looked at for the row that is to blame."""
+"""How many characters of a refusal are searched for the row that caused it."""
 
 
 class NotRun(Exception):
-    """No row of a batch ran and none was billed; its record is dead. What to do next is decided by what launched it."""
+    """No row of a batch ran, and none was billed; its record is dead. The caller decides what to do next."""
 
 
 class NoBatches(NotRun):
-    """No batch can carry these requests: the model has no batch form; or, where `place` is true, the account has none
-    of a batch API's calls here; or, where `passing` is true, these requests are too few, or we do not reach the
-    provider, which says nothing about others."""
+    """No batch can carry these requests, because their model has no batch form. If `place` is true: because there is no
+    batch API for the account at this base URL. If `passing` is true: because they are too few, or we cannot reach the
+    provider, neither of which concerns later requests."""
 
     def __init__(self, why: str, *, place: bool = False, passing: bool = False) -> None:
         super().__init__(why)
@@ -46,7 +47,7 @@ class NoBatches(NotRun):
 
 
 class NoRoom(NotRun):
-    """The provider takes nothing of this size now. `verdict` is FULL or LARGE."""
+    """The provider does not accept a batch of this size now. `verdict` is FULL or LARGE."""
 
     def __init__(self, verdict: Verdict, why: str) -> None:
         super().__init__(why)
@@ -55,11 +56,11 @@ class NoRoom(NotRun):
 
 @dataclass(eq=False)
 class Spoiled(NotRun):
-    """The provider refused the batch, or failed its job, for what may be the fault of one row, or its own.
+    """The provider refused the batch, or failed its job, possibly because of one row, or of a problem of its own.
 
-    `record` is that of the batch; `response` is the answer of a row that is refused alone, and `answers` has those of
-    rows that the provider has named, None for one that is to go real time; `suspects` as in `isolation`. `repeats` says
-    how often the same batch is worth another try.
+    `response` answers a row that is refused on its own; `answers` has the responses to rows that the provider named,
+    None for one that has to go real time. `suspects` is as in `isolation`. `repeats` is how many times it is worth
+    submitting the same batch again.
     """
 
     why: str
@@ -75,16 +76,16 @@ class Spoiled(NotRun):
 
     @property
     def members(self) -> tuple[str, ...]:
-        """Its keys in the order of their rows."""
+        """The batch's keys, in the order of their rows."""
         return self.record.members
 
     @property
     def by_job(self) -> bool:
-        """Whether its job existed."""
+        """Whether the batch had a job."""
         return self.record.job is not None
 
     def answer(self, key: str) -> Response:
-        """The answer of a row, without the keys of others."""
+        """The response to a row, without the keys of other rows."""
         response = self.answers.get(key) or self.response
         text, others = response.body.decode(errors="replace"), frozenset(self.members) - {key}
         if unnamed(text, others) == text:
@@ -94,7 +95,8 @@ class Spoiled(NotRun):
 
 
 def refused(batch: Batch, response: Response, verdict: Verdict, shown: str) -> None:
-    """The provider refused to create the job. Raises what that means; returns where it means the same for all rows."""
+    """The provider refused to create the job. Raises the `NotRun` that follows; returns if all rows get the same
+    answer."""
     fault = read_fault(response)
     text = response.body.decode(errors="replace")
     repeats = AGAIN_UNNAMED if verdict is Verdict.LATER else 0
@@ -103,8 +105,8 @@ def refused(batch: Batch, response: Response, verdict: Verdict, shown: str) -> N
 
 
 async def job_failed(batch: Batch, status: Status) -> NoReturn:
-    """The provider refused the job after its creation, and no row ran: its record dies. Raises what that means: a
-    `NotRun`, or `Refused` where it means the same for all rows."""
+    """The provider failed the job after its creation, and no row ran: mark the record as dead. Raises a `NotRun`, or
+    `Refused` if all rows get the same answer."""
     nothing = Fault(f"the job ended as {status.word[:40] or 'failed'}, and no row ran", status=500)
     faults = status.errors or (nothing,)
     first = faults[0]
@@ -122,29 +124,29 @@ async def job_failed(batch: Batch, status: Status) -> NoReturn:
 
 
 def alike(batch: Batch, response: Response) -> Outcome:
-    """One answer for all, that names none of them; what concerns only our own call is not passed on to any caller."""
+    """The same answer for all members. A response that concerns only our own call is not passed on to any caller."""
     status, keys = response.status, batch.record.members
     if batch.record.job is not None and status not in (401, 402, 403, 424, 429) and status < 500:
-        what = f"answers HTTP {status} to a call about the job; the batch is kept: run again"
+        what = f"answered HTTP {status} to a call about the job; the batch is kept: run again"
     elif status < 400 or status in _BOUND_TO_US:
-        what = f"answers HTTP {status} to a call of its batch API; nothing was sent"
+        what = f"answered HTTP {status} to a call to its batch API; nothing was sent"
     else:
         return Outcome({key: Row(key, response) for key in keys}, final=True)
     return Outcome({key: Row(key, failed(batch, f"the provider {what}")) for key in keys}, final=True)
 
 
 def failed(batch: Batch, why: str) -> Response:
-    """The answer of ours to a request of a batch, in its provider's form."""
+    """Our own error response to a request of a batch, in its provider's form."""
     return gave_up(batch.provider, why)
 
 
 def absent(site: Site) -> NoBatches:
-    """There is no batch API here."""
+    """The exception for a site that has no batch API."""
     return NoBatches(f"the {'account' if site.official else 'gateway'} has no batch API", place=True)
 
 
 def by_line(batch: Batch, faults: Iterable[Fault]) -> dict[str, Response | None]:
-    """The answers of the rows that faults name by their line."""
+    """The responses to rows whose line is named by a fault, by key."""
     members = batch.record.members
     lines = {fault.line: fault for fault in faults if fault.line and fault.line <= len(members)}
     return {members[line - 1]: batch.provider.failure(400, fault) for line, fault in lines.items()}
@@ -159,8 +161,8 @@ def _blame(
     repeats: int,
     answers: Mapping[str, Response | None] = MappingProxyType({}),
 ) -> None:
-    """Raise `Spoiled` where a batch that came to nothing may have done so for some of its rows, or may not do so
-    again: `answers` are those of rows that the provider has named in a field of its own."""
+    """Raise `Spoiled` if the batch may have failed because of some of its rows, or may succeed if it is submitted
+    again. `answers` are the responses to rows that the provider named in a field made for that."""
     members = batch.record.members
     keys = named(text, members) if verdict in (Verdict.NO, Verdict.REAL_TIME) else frozenset()
     if 0 < len(keys) < len(members):
@@ -176,7 +178,7 @@ def _blame(
 
 
 def _turn_away(site: Site, verdict: Verdict, why: str) -> None:
-    """Raise what a verdict means for a whole batch, unless it depends on its rows."""
+    """Raise the `NotRun` that a verdict means for the whole batch; return if it means none."""
     match verdict:
         case Verdict.ABSENT:
             raise absent(site)

@@ -1,4 +1,4 @@
-"""Who waits for what: intercepted calls, by the key of their request. Belongs to the engine's loop thread."""
+"""The calls that wait for an answer, by the key of their request. Belongs to the engine's loop thread."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from batchling.engine.waiter import Arrival, Stage, Waiter
 T = TypeVar("T")
 
 FINAL = ("x-should-retry", "false")
-"""Keeps the SDKs made by Stainless from sending a row that has failed for good once more."""
+"""Stops SDKs made by Stainless from retrying a row that has finally failed."""
 _NEVER_PASSED_ON = frozenset(
     {"retry-after", "retry-after-ms", "content-encoding", "content-length", "transfer-encoding"}
 )
-"""Some SDKs sleep a Retry-After in full; the others describe bytes that the caller never sees."""
+"""Some SDKs wait for the whole Retry-After; the other headers describe bytes that the caller never sees."""
 
 
 class Callers:
-    """All waiters of a scope. A key is waited for once, by however many calls."""
+    """All waiters of a scope: one for each key, shared by all calls that wait for that key."""
 
     def __init__(self) -> None:
         self._waiters: dict[str, Waiter] = {}
@@ -31,7 +31,7 @@ class Callers:
         self._empty.set()
 
     async def emptied(self) -> None:
-        """Wait until nobody waits."""
+        """Wait until no call is waiting."""
         await self._empty.wait()
 
     def __len__(self) -> int:
@@ -41,21 +41,21 @@ class Callers:
         return key in self._waiters
 
     def get(self, key: str) -> Waiter | None:
-        """The waiter of a key; None when nobody waits for it."""
+        """The waiter of a key; None if no call waits for it."""
         return self._waiters.get(key)
 
     def is_unsent(self, key: str) -> bool:
-        """Whether the request of a key has not left yet, or nobody waits for it."""
+        """Whether the request of a key was not sent yet, or no call waits for it."""
         waiter = self._waiters.get(key)
         return waiter is None or waiter.is_unsent
 
     def unsent(self) -> int:
-        """How many requests have not left yet."""
+        """How many requests were not sent yet."""
         return sum(waiter.is_unsent for waiter in self._waiters.values())
 
     def enter(self, arrival: Arrival, target: Target, *, joins: bool) -> Waiter | None:
-        """Take a call in: its new waiter, or None when it joins one that is there. `joins` says that it repeats
-        the last identical call instead of being a further sample."""
+        """Add a call. Returns its new waiter, or None if it joins an existing one. `joins`: it repeats the last
+        identical call; otherwise it is a further sample."""
         ordinal = (self._ordinals.last if joins else self._ordinals.take)(arrival.fingerprint)
         key = key_of(arrival.fingerprint, ordinal)
         waiter = arrival.waiter = self._waiters.get(key)
@@ -63,7 +63,7 @@ class Callers:
             waiter.calls.append(arrival)
             return None
         asked = arrival.request
-        # Without its headers, which the site has: a batch holds thousands of these.
+        # Without headers, which the site has: a batch holds thousands of these.
         item = Item(key, Request(asked.method, asked.url, (), asked.body))
         waiter = Waiter(target, item, arrival.fingerprint, ordinal, [arrival])
         arrival.waiter = self._waiters[key] = waiter
@@ -71,8 +71,8 @@ class Callers:
         return waiter
 
     def rename(self, waiter: Waiter, target: Target, fingerprint: str, *, joins: bool) -> bool:
-        """Give a waiter that no batch holds another identity. False when its calls have joined another waiter, as far
-        as it `joins` identical ones."""
+        """Give a waiter that no batch holds another target and fingerprint, and so another key. False if another waiter
+        has that key, which its calls have joined. `joins` as in `enter`."""
         del self._waiters[waiter.item.key]
         self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)
         waiter.target, waiter.fingerprint = target, fingerprint
@@ -90,7 +90,7 @@ class Callers:
         return self._waiters[key]
 
     def answer(self, key: str, response: Response) -> None:
-        """Give everyone who waits for a key the answer; a failure frees its place among identical requests."""
+        """Give all calls that wait for a key its response. A failure frees its place among identical requests."""
         waiter = self._remove(key)
         waiter.move(Stage.ANSWERED)
         if not response.ok:
@@ -99,7 +99,7 @@ class Callers:
         resolve(waiter.calls, response)
 
     def release(self, key: str) -> list[Arrival]:
-        """Let a request go real time: the calls that waited for it and are to be sent now."""
+        """Remove a request that goes real time. Returns the calls that waited for it, which are to be sent now."""
         if key not in self._waiters:
             return []
         waiter = self._remove(key)
@@ -108,7 +108,7 @@ class Callers:
         return waiter.calls
 
     def leave(self, arrival: Arrival) -> Waiter | None:
-        """A call was cancelled: its waiter, if nobody waits for that key any more."""
+        """Remove a cancelled call. Returns its waiter if it was the last call that waited for the key."""
         waiter = arrival.waiter
         if waiter is None or arrival not in waiter.calls:
             return None
@@ -126,7 +126,7 @@ class Callers:
         return waiter
 
     def abandon(self, reason: BaseException) -> None:
-        """Nobody is going to be answered any more."""
+        """Raise this in all waiting calls, and forget them."""
         waiters, self._waiters = self._waiters, {}
         self._empty.set()
         for waiter in waiters.values():
@@ -134,7 +134,7 @@ class Callers:
 
 
 def resolve(futures: Iterable[Future[T]], outcome: T | BaseException) -> None:
-    """Settle futures whose holders may cancel them at any moment."""
+    """Set the result or exception of futures that their holders may cancel at any moment."""
     for future in futures:
         try:
             if isinstance(outcome, BaseException):
@@ -142,7 +142,7 @@ def resolve(futures: Iterable[Future[T]], outcome: T | BaseException) -> None:
             else:
                 future.set_result(outcome)
         except InvalidStateError:
-            pass  # cancelled, or settled before
+            pass  # already cancelled or resolved
 
 
 def _final(headers: Headers) -> Headers:

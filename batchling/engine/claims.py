@@ -1,4 +1,5 @@
-"""Claims the keys of a batch that leaves: reserves what it may cost, and finds out who has which keys already.
+"""Claims the keys of a batch before it is submitted: reserves its possible cost, and finds out which keys other batches
+hold already.
 
 Belongs to the engine's loop thread.
 """
@@ -19,7 +20,7 @@ from batchling.system import clock
 
 
 class Claims:
-    """See the module. `family` shares the budget."""
+    """See the module docstring. `family` shares the budget."""
 
     def __init__(self, disk: Disk, answers: Answers, family: Family) -> None:
         self._disk = disk
@@ -27,8 +28,8 @@ class Claims:
         self._family = family
 
     async def claim(self, batch_id: str, target: Target, items: Sequence[Item], followers: set[str]) -> Claim:
-        """Claim the keys of these items that are still in `followers`, and take out of it what is not ours. Raises
-        `CacheError`."""
+        """Claim the keys of these items that are still in `followers`, and remove from `followers` those that are over
+        budget or held by other batches. Raises `CacheError`."""
         if (budget := self._family.budget) is not None:
             asked = [item for item in items if item.key in followers]
             quotes = await self._disk(budget.quote, target, asked)
@@ -36,7 +37,7 @@ class Claims:
             followers.difference_update(refused)
             self._deny(target, refused)
         members = tuple(item.key for item in items if item.key in followers)
-        if not members:  # everybody has given up in the meantime, or is above the budget
+        if not members:  # all callers have given up in the meantime, or are over budget
             return Claim(None, {})
         claim = await self._disk(self._disk.store.claim, Record(batch_id, target, members, clock.time()))
         if budget is not None:
@@ -44,13 +45,13 @@ class Claims:
         followers.difference_update(claim.theirs)
         for key in claim.record.members if claim.record is not None else ():
             waiter = self._answers.callers.get(key)
-            # A new one, of the same key, is placed by its own look at the store.
+            # A new waiter with the same key looks it up in the store itself.
             if waiter is not None and waiter.stage is Stage.QUEUED:
                 waiter.move(Stage.CLAIMED)
         return claim
 
     def _deny(self, target: Target, refused: Mapping[str, str]) -> None:
-        """Answer requests that there is no room for in the budget, each for its reason."""
+        """Answer requests that are over budget with a 402 and the reason."""
         provider = self._answers.accesses[target].provider
         for key, why in refused.items():
             self._answers.emit(events.Denied(target, why))

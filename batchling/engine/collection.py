@@ -1,4 +1,4 @@
-"""Downloads the results of a job that is over, sorts and counts them.
+"""Downloads, sorts and counts the results of a job that is over.
 
 Belongs to the engine's loop; files are read and written on the disk thread.
 """
@@ -24,12 +24,13 @@ from batchling.system import clock
 
 
 async def collect(batch: Batch, status: Status, wanted: Collection[str]) -> Outcome:
-    """Store the results of a batch whose job is over, and return the rows of those members that `wanted` holds by then.
+    """Store the results of a batch whose job is over, and return the rows of those members that are in `wanted` at the
+    end of the download.
 
-    Raises `NotRun`, `Refused`, `Lapsed` and `GivenUp`; its record stands as it is then, or is dead.
+    Raises `NotRun`, `Refused`, `Lapsed` and `GivenUp`; the record is dead or unchanged then.
     """
     members = frozenset(batch.record.members)
-    # Whoever moves the record to its end has counted it; what comes later is not counted again.
+    # The cost of a batch is counted once, when its record moves to ENDED.
     counts = batch.record.phase is Phase.RUNNING
     try:
         meter, found, unread = await _Download(batch, status, wanted, counts=counts).finish()
@@ -42,8 +43,8 @@ async def collect(batch: Batch, status: Status, wanted: Collection[str]) -> Outc
     cost = await batch.tools.disk(meter.cost)
     missing = members - found.seen
     if unread is not None and unread.vital and missing:
-        # They are paid for, and may be readable another day: the record stands as it is.
-        lost = blame.failed(batch, f"a part of its results cannot be read ({unread}); the batch is kept: run again")
+        # They are paid for, and may be readable another day: the record is left as it is.
+        lost = blame.failed(batch, f"part of its results cannot be read ({unread}); the batch is kept: run again")
         return Outcome({**{key: Row(key, lost) for key in missing}, **found.rows}, final=True)
     if counts:
         freed = members - found.good
@@ -57,7 +58,7 @@ async def collect(batch: Batch, status: Status, wanted: Collection[str]) -> Outc
 
 
 class _Download:
-    """Downloads the results of one batch until they are whole, or have been the same for long enough."""
+    """Downloads the results of one batch until they are complete, or have not changed for long enough."""
 
     def __init__(self, batch: Batch, status: Status, wanted: Collection[str], *, counts: bool) -> None:
         self._batch = batch
@@ -66,11 +67,11 @@ class _Download:
         self._metering = batch.tools.meter if counts else no_meter
         self._began = clock.monotonic()
         self._same: tuple[object, float] | None = None
-        """What the last download held, and since when."""
+        """What the last download contained, and since when downloads have contained the same."""
 
     async def finish(self) -> tuple[Meter, Sorted, Unread | None]:
-        """The meter of the answers, the rows, and what could not be read of the results. Raises `GivenUp` when nothing
-        in them is ours, so that nothing is bought again."""
+        """Returns the meter of the answers, the rows, and why part of the results could not be read, if so. Raises
+        `GivenUp` if nothing in the results is ours: the rows must not be bought again."""
         batch = self._batch
         refusals = Refusals(batch.tools.exchange.patience)
         attempt = 0
@@ -80,7 +81,7 @@ class _Download:
                 meter, found = await self._read()
                 if self._is_whole(found, unread):
                     return meter, found, unread
-                counted = f"{found.lines} rows came where the provider counts {self._status.done}"
+                counted = f"{found.lines} rows arrived, but the provider counts {self._status.done}"
                 why = str(unread) if unread is not None else counted
             except (NetworkFault, CacheError) as fault:
                 why = str(fault)
@@ -94,7 +95,7 @@ class _Download:
             await batch.tools.exchange.pause(batch.id, "download", why, attempt)
 
     async def _once(self) -> Unread | None:
-        """Keep what can be read of the results; what could not, if it was a part of them only."""
+        """Download once and keep what can be read. Returns why part of the results could not be read, if so."""
         batch, disk = self._batch, self._batch.tools.disk
         job = batch.record.job
         assert job is not None
@@ -128,8 +129,8 @@ class _Download:
         return meter, await disk(sort_rows, batch.provider, rows, members, wanted, meter.add)
 
     def _is_whole(self, found: Sorted, unread: Unread | None) -> bool:
-        """Whether these rows are to be taken. Raises `GivenUp` when none of them is ours, and waiting changes that no
-        more."""
+        """Whether to take these rows as they are. Raises `GivenUp` if none of them is ours and waiting will not change
+        that."""
         patience = self._batch.tools.exchange.patience
         strange = not found.lines and bool(found.others or found.unreadable)
         if (found.lines >= self._status.done and not strange and unread is None) or not self._status.outputs:
@@ -149,7 +150,7 @@ class _Download:
 
 
 def _why_missing(status: Status, unread: Unread | None) -> str:
-    """Why rows are in no file, where that is known."""
+    """Why rows are missing from the results; empty if that is not known."""
     if unread is not None:
         return f"its error file cannot be read ({unread})"
     if status.state is not State.FAILED:
@@ -158,8 +159,8 @@ def _why_missing(status: Status, unread: Unread | None) -> str:
 
 
 def _unreadable(found: Sorted) -> str:
-    """What is wrong with results of which no line is ours."""
+    """What is wrong with results that contain none of our keys."""
     what = found.foreign or (
-        "lines without any of its keys" if found.others else "no result lines (a web page, or a format of its own)"
+        "lines without any of its keys" if found.others else "no result lines (a web page, or an unknown format)"
     )
-    return f"its results are {what}; the job is paid for and kept, and nothing is bought again: see `batchling jobs`"
+    return f"its results are {what}; the job is paid for and kept, and nothing is submitted again: see `batchling jobs`"

@@ -29,7 +29,7 @@ class Decoder(Protocol):
 def decoder(encodings: str | None) -> Decoder:
     """The decoder for the value of a Content-Encoding header. Raises `ValueError` for too many codings. A coding that
     we did not ask for is left undecoded. Whatever begins like gzip is treated as gzip, since files that are stored
-    compressed come without the header."""
+    compressed are sent without the header."""
     chain: list[Decoder] = []
     for name in reversed((encodings or "").lower().split(",")):
         if (name := name.strip()) in ("gzip", "x-gzip", "deflate"):

@@ -1,7 +1,7 @@
-"""The life of one batch: submit, poll until it is over, collect its rows. One straight coroutine.
+"""The life of one batch, as one coroutine: submit it, poll until its job is over, collect its rows.
 
-Two laws hold here: only the provider's word moves a record, a network failure moves nothing; and no create call
-leaves without a record in the store that says so. Everything lives on the engine's loop.
+Two rules hold here: only an answer of the provider moves a record, never a network failure; and no create call is sent
+before a record in the store says so. Everything belongs to the engine's loop.
 """
 
 from __future__ import annotations
@@ -33,53 +33,53 @@ T = TypeVar("T")
 
 
 class Driver:
-    """Carries batches from PLANNED to ENDED or DEAD. The caller holds the drive lock of each. What the exchange's way
-    of waiting raises leaves the batch where it stands."""
+    """Takes batches from PLANNED to ENDED or DEAD. The caller holds the drive lock of each. If the exchange's `wait`
+    raises, the batch is left as it is."""
 
     def __init__(self, tools: Tools) -> None:
         self.tools = tools
         self.tidying: Background = Background()
-        """What is under way of `tidy_soon`."""
+        """The running tasks of `tidy_soon`."""
         self._strange: set[str] = set()
 
     def take(self, access: Access, record: Record, items: Sequence[Item] = ()) -> Batch:
-        """A batch in hand."""
+        """The batch of a record, to be driven with this access."""
         return Batch(self.tools, access, record, items)
 
     @asynccontextmanager
     async def locked(self, batch_id: str) -> AsyncIterator[Record | None]:
-        """The record of a batch, as it stands, with its drive lock held; None when another process holds that, or there
-        is none."""
+        """Hold the drive lock of a batch. Yields its current record; None if another process holds the lock, or there
+        is no record."""
         disk = self.tools.disk
         if not await disk(disk.store.drive, batch_id):
             yield None
             return
         try:
-            # Read after that: it may have moved before the lock was ours.
+            # Read only now: the record may have moved before we had the lock.
             yield await disk(disk.store.load, batch_id)
         finally:
             await disk.release(batch_id)
 
     async def submit(self, batch: Batch) -> Outcome | None:
-        """Have the job of a batch created, or found; None when it exists, and else what became of the members.
+        """Create the job of a batch, or find it. Returns None if the job exists; otherwise what became of the members.
 
-        Raises `NotRun` when the provider takes no such batch; its record is dead then.
+        Raises `NotRun` if the provider does not accept the batch; its record is dead then.
         """
         return await self._or_same_for_all(batch, self._submit(batch))
 
     async def finish(self, batch: Batch, wanted: Collection[str]) -> Outcome:
-        """After `submit` has returned None: poll until the job is over, and collect the rows of those members that
-        `wanted` holds by then. Raises `NotRun` when its job has failed as a whole; its record is dead then."""
+        """After `submit` has returned None: poll until the job is over, and collect the rows of those members that are
+        in `wanted` by then. Raises `NotRun` if the whole job failed; its record is dead then."""
         return await self._or_same_for_all(batch, self._finish(batch, wanted))
 
     async def drive(self, batch: Batch, wanted: Collection[str]) -> Outcome:
-        """Both, one after the other."""
+        """`submit`, then `finish`."""
         outcome = await self.submit(batch)
         return outcome if outcome is not None else await self.finish(batch, wanted)
 
     async def cancel(self, batch: Batch) -> None:
-        """Have the job of a batch stopped, and wait until the provider says that it is over. What it has finished is
-        stored. Raises `Refused` when the provider does not let us."""
+        """Cancel the job of a batch, and wait until the provider reports that it is over. Finished results are stored.
+        Raises `Refused` if the provider does not allow it."""
         if batch.record.phase is Phase.PLANNED:
             await submission.settle(batch)
         if (job := batch.record.job) is None or batch.record.phase is not Phase.RUNNING:
@@ -89,19 +89,19 @@ class Driver:
         except Refused as refusal:
             if refusal.response.status in (401, 403, 405):
                 raise
-            # Too late, most likely: the job will say.
+            # Most likely too late to cancel: polling the job will show.
         else:
             batch.cancelled = True
-        with suppress(NotRun):  # it is over, too
+        with suppress(NotRun):  # the job is over then, too
             await self.drive(batch, ())
 
     def tidy_soon(self, batch: Batch) -> None:
-        """Begin to tidy up after a batch, once this step is over: its callers have their answers then."""
+        """Tidy up after a batch in a task, which starts when its callers have their answers."""
         self.tidying.start(self.tidy(batch))
 
     async def tidy(self, batch: Batch) -> None:
-        """Have the provider delete what the job of an ended batch read, if its results are kept where everybody looks
-        for them who may ask. One try, of seconds, that harms nothing when it fails."""
+        """Delete the input of an ended batch's job at the provider, if the store keeps the results for every process
+        that may ask for them. Tried once, for a few seconds; a failure does no harm."""
         provider, job = batch.provider, batch.record.job
         if batch.record.phase is not Phase.ENDED or job is None or not isinstance(provider, Tidies):
             return
@@ -116,11 +116,11 @@ class Driver:
             async with asyncio.timeout(self.tools.exchange.patience.tidying):
                 if await disk(disk.store.keeps, batch.id):
                     await self.tools.exchange.run(flow, lambda: provider.tidy(batch.site, job))
-        except Exception as fault:  # a network's, a disk's, or that of a provider of somebody else's
+        except Exception as fault:  # from the network, the disk or a third party's provider
             _log.debug("batch %s: its input stays at the provider (%s)", batch.id, type(fault).__name__)
 
     async def _or_same_for_all(self, batch: Batch, work: Awaitable[T | Outcome]) -> T | Outcome:
-        """What the work returns, or one outcome for all members."""
+        """What the work returns, or an outcome that is the same for all members."""
         try:
             return await work
         except Lapsed:
@@ -135,7 +135,7 @@ class Driver:
             await (submission.submit(batch) if batch.items else submission.settle(batch))
         if batch.record.phase is not Phase.DEAD:
             return None
-        # A create call that left may have acted, whatever the list says: it uses up a try.
+        # A create call that was sent may have created a job, even if none is listed: that counts as a try.
         left = batch.record.left_at is not None
         return Outcome(blameless=not left, doubtful=left)
 
@@ -146,7 +146,7 @@ class Driver:
         return await collection.collect(batch, status, wanted)
 
     async def _watch(self, batch: Batch) -> Status:
-        """Poll until the job is over, its files included."""
+        """Poll until the job is over and has its result files. Returns its last status."""
         job, exchange = batch.record.job, self.tools.exchange
         assert job is not None  # RUNNING and ENDED records have one
         refusals = Refusals(exchange.patience)
@@ -175,7 +175,7 @@ class Driver:
             return status
 
     async def _note(self, batch: Batch, status: Status) -> Status:
-        """Keep for people what the provider says of a job; what it means, an unknown word included."""
+        """Emit and store the status of a job, for people to see. Returns what it means, even if its word is unknown."""
         rows = len(batch.record.members)
         status = replace(status, done=min(status.done, rows), total=min(status.total, rows))
         batch.expires_at = status.expires_at or batch.expires_at
@@ -187,11 +187,11 @@ class Driver:
         over = 0 < status.total <= status.done and bool(status.outputs)
         if status.word not in self._strange:
             self._strange.add(status.word)
-            taken = "the end, since all its rows are counted" if over else "running"
-            _log.warning("batchling: batch %s: unknown status %r is taken for %s", batch.id, status.word[:40], taken)
+            taken = "ended, since all its rows are done" if over else "running"
+            _log.warning("batchling: batch %s: unknown status %r is treated as %s", batch.id, status.word[:40], taken)
         return replace(status, state=State.ENDED) if over else status
 
 
 def progress_of(status: Status, expires_at: float | None) -> Progress:
-    """What people are shown of a status."""
+    """The part of a status that is shown to people."""
     return Progress(printable(status.word, MOST_SHOWN), status.done, status.total, clock.time(), expires_at)

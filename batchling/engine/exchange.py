@@ -1,6 +1,6 @@
-"""Runs a provider's flow against the network: each call as often as it may and must be repeated, with growing pauses.
+"""Runs a provider's flow on the network, and retries its calls with growing pauses where that is allowed and useful.
 
-A call that creates something is sent once. When its reply is lost nobody repeats it here: `ReplyLost` says so.
+A call that creates something is not repeated when its reply is lost: `ReplyLost` is raised.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from batchling.system import clock
 T = TypeVar("T")
 
 Wait = Callable[[float], Awaitable[None]]
-"""Waits so many seconds."""
+"""Waits this many seconds."""
 
 
 class ReplyLost(Exception):
-    """A create call may have acted, and its reply is gone."""
+    """A create call may have created something, but its reply was lost."""
 
 
 class GivenUp(Exception):
-    """Patience ran out. `response` is the provider's last answer, or None when there was none."""
+    """We have retried for long enough. `response` is the provider's last answer, or None if there was none."""
 
     def __init__(self, why: str, response: Response | None) -> None:
         super().__init__(why)
@@ -46,16 +46,16 @@ def _reads_results(call: Call) -> bool:
 
 
 async def _nothing() -> None:
-    """What most flows do before they create something: nothing, since they create nothing."""
+    """Do nothing: the default of `FlowContext.leaves`, for flows that create nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowContext:
-    """What a flow is run for: `batch` and `what` name it to people; at `until` (Unix seconds) patience ends.
+    """What a flow is run for: `batch` and `what` name it to people; it is given up at `until` (Unix seconds).
 
-    `submits` says that a fault which waiting does not mend ends it at once, as long as nothing was created. `leaves` is
-    called each time before a create call leaves, `keep` takes the pieces of result files, and `judge` says of an error
-    answer whether another attempt may mend it.
+    `submits`: a fault that waiting will not fix ends the flow at once, as long as nothing was created. `leaves` is
+    called each time before a create call is sent, `keep` takes the pieces of result files, and `judge` returns whether
+    an error response is worth another attempt.
     """
 
     batch: str
@@ -69,7 +69,7 @@ class FlowContext:
 
 
 class Exchange:
-    """See the module. Belongs to the engine's loop. `wait` is how pauses are waited."""
+    """See the module docstring. Belongs to the engine's loop. `wait` waits for the pauses between attempts."""
 
     def __init__(
         self,
@@ -84,8 +84,9 @@ class Exchange:
         self.wait = wait
 
     async def run(self, context: FlowContext, flow: Callable[[], Flow[T]]) -> T:
-        """What the flow returns. Raises what it raises, `GivenUp`, `ReplyLost`, and `NetworkFault` for a download that
-        broke off, which has to begin anew, and for a submission that cannot arrive."""
+        """Run a flow and return its result. Raises what the flow raises, `GivenUp`, `ReplyLost`, and `NetworkFault` for
+        a download that broke off, which has to be started again, and for a submission that cannot reach the provider.
+        """
         attempt = renewals = 0
         created = False
         while True:
@@ -136,14 +137,14 @@ class Exchange:
         *,
         unreached: bool = False,
     ) -> None:
-        """Wait before attempt number `attempt + 1`, and say why."""
+        """Wait before attempt number `attempt + 1`, and emit an event with the reason."""
         seconds = retry.pause(attempt, self.patience.first_pause, random.random(), asked)
         self._emit(events.Delayed(batch, what, why, seconds, attempt, unreached))
         await self.wait(seconds)
 
     async def _send(self, context: FlowContext, call: Call, *, ends: bool) -> Response:
-        """The answer to a call, after as many attempts as it takes. With `ends`, a fault which waiting does not mend is
-        raised."""
+        """Make a call, in as many attempts as it takes, and return the response. With `ends`, a fault that waiting will
+        not fix is raised."""
         until = context.until
         began = clock.time()
         attempt = 0

@@ -1,10 +1,10 @@
-"""What a scope has in common with the children that are forked inside it: one budget, one pace, one receipt.
+"""What a scope shares with the children forked inside it: one budget, one limit of creations per hour, one receipt.
 
-Nothing is shared before the first fork. From then on, each process of the family writes down for the others what
-concerns them: in a journal, a file without a name that all of them have inherited, one line for each entry. What one
-process at a time has to decide (is there room in the budget, or in the hour?) is decided under the lock of that file,
-once the lines of the others were read. A killed process lets go of the lock; what it has reserved stays reserved, since
-it may have been spent.
+Nothing is shared before the first fork. From then on, each process of the family writes what concerns the others to a
+journal: an unlinked file that all of them inherit, one line per entry. Decisions that one process at a time may make
+(is there room in the budget, or in the hour?) are made under the lock of that file, after reading the lines of the
+others. The lock of a killed process is released; what that process reserved stays reserved, since it may have been
+spent.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ _COUNTED: Mapping[str, type[events.Event]] = {
         events.Withdrawn,
     )
 }
-"""What of a child is in the receipt of the process that opened the scope."""
+"""The events of a child that count in the receipt of the process that opened the scope."""
 
 
 class Family:
-    """What one scope shares. `hear` gets what children have done, by the process that opened the scope.
+    """What one scope shares. `hear` is called with the events of children, in the process that opened the scope.
 
-    Used on the engine's loop thread, except for `open`, `close`, `tell` of a call that goes real time, and what a fork
-    calls.
+    Used on the engine's loop thread, except for `open`, `close`, `on_event` for a call that goes real time, and what is
+    called at a fork.
     """
 
     def __init__(self, budget: Budget | None = None, hear: Callable[[events.Event], None] | None = None) -> None:
         self.budget = budget
         self._hear = hear
         self._launches: dict[AccountKey, dict[str, float | None]] = {}
-        """The creations within the hour, by name: when each was made, None while it is on its way."""
+        """The creations of the last hour, by name: when each was made; None while it is being sent."""
         self._unheard: list[events.Event] = []
         self._lock = threading.RLock()
         self._journal: _Journal | None = None
@@ -73,20 +73,20 @@ class Family:
         self._is_lost = False
 
     def open(self) -> None:
-        """Children that are forked from here on belong to it. Any thread."""
+        """The scope is open: children forked from now on belong to the family. Any thread."""
         _open.add(self)
 
     def close(self) -> None:
-        """The scope is left. Any thread."""
+        """The scope was left: children forked from now on do not belong to the family. Any thread."""
         _open.discard(self)
 
     @property
     def has_children(self) -> bool:
-        """Whether this process opened the scope, and has forked since."""
+        """Whether this process opened the scope and has forked since then."""
         return self._is_root and self._journal is not None
 
     def gather(self) -> None:
-        """Hear of what children have done until now."""
+        """Call `hear` with what children have done so far."""
         with self._together():
             heard, self._unheard = self._unheard, []
         if self._hear is not None:
@@ -95,13 +95,13 @@ class Family:
 
     @property
     def reports(self) -> bool:
-        """Whether this process says what happened: a child leaves that to the process that opened the scope."""
+        """Whether this process prints the report: a child leaves that to the process that opened the scope."""
         return self._is_root or self._journal is None
 
     # The receipt.
 
     def on_event(self, event: events.Event) -> None:
-        """Take an event of this process in."""
+        """Record an event of this process."""
         if self.budget is not None:
             self._settle(self.budget, event)
         if self._journal is not None and not self._is_root and (kind := type(event).__name__) in _COUNTED:
@@ -111,18 +111,18 @@ class Family:
     # The budget.
 
     def reserve(self, budget: Budget, batch: str, quotes: Mapping[str, Quote]) -> dict[str, str]:
-        """As `Budget.reserve`."""
+        """Like `Budget.reserve`, for the whole family."""
         with self._together():
             refused = budget.reserve(batch, quotes)
             amounts = {key: str(quote) for key, quote in quotes.items() if key not in refused}
             self._write("reserved", (batch, amounts))
             if self._is_lost:
                 budget.give_back(batch)
-                return dict.fromkeys(quotes, "this forked process has lost touch with the others that share the budget")
+                return dict.fromkeys(quotes, "this forked process can no longer share the scope's budget")
             return refused
 
     def give_back(self, budget: Budget, batch: str, keys: Iterable[str]) -> None:
-        """As `Budget.give_back`."""
+        """Like `Budget.give_back`, for the whole family."""
         with self._together():
             budget.give_back(batch, keys)
             self._write("freed", (batch, list(keys)))
@@ -138,11 +138,12 @@ class Family:
                 budget.pay(event.batch, paid)
                 self._write("paid", (event.batch, paid))
 
-    # The pace.
+    # Creations per hour.
 
     def launch(self, account: AccountKey, most: int) -> str | tuple[int, float | None]:
-        """Take one of the `most` creations an hour of an account: its name; or, when there is none left, how many were
-        made within the hour, and the seconds until the first of them is an hour ago."""
+        """Reserve one of the `most` creations per hour of an account, and return its name. If none is left, return how
+        many were made within the hour, and in how many seconds the first of them will be an hour old (None if none was
+        made yet)."""
         with self._together():
             launches = self._launches.setdefault(account, {})
             now = clock.monotonic()
@@ -154,12 +155,12 @@ class Family:
                 return len(times), min(times) + HOUR - now if times else None
             name = secrets.token_hex(4)
             launches[name] = None
-            # If this process dies before it can say more, its job counts as made: it may be.
+            # Recorded as made, in case this process dies before it can record the result: the job may exist.
             self._write("launched", (account, name, now))
             return name
 
     def launched(self, account: AccountKey, name: str, *, created: bool) -> None:
-        """A creation was made, or will never be."""
+        """Record that a reserved creation was made, or will not be."""
         with self._together():
             if created:
                 self._launches[account][name] = now = clock.monotonic()
@@ -170,14 +171,14 @@ class Family:
 
     @property
     def waits_for_others(self) -> bool:
-        """Whether another process may make room without our knowing."""
+        """Whether another process may free a creation without waking this one."""
         return self._journal is not None
 
     # The journal.
 
     @contextmanager
     def _together(self) -> Iterator[None]:
-        """Nobody else of the family decides meanwhile, and we know what the others have done."""
+        """Hold the family's lock, after reading what the others have done."""
         with self._lock:
             if self._journal is not None and not self._journal.is_there():
                 self._lose("its file was closed")
@@ -186,7 +187,7 @@ class Family:
                 return
             with self._journal.locked():
                 for kind, entry in self._journal.news():
-                    with suppress(msgspec.DecodeError):  # a line that was cut off: its writer was killed
+                    with suppress(msgspec.DecodeError):  # an incomplete line: its writer was killed
                         self._take_in(kind, entry)
                 yield
 
@@ -202,12 +203,13 @@ class Family:
             self._lose(str(fault))
 
     def _lose(self, why: str) -> None:
-        """Go on alone. What shares a budget with others that it knows no longer may spend nothing of it."""
+        """Continue without the family. From then on this process may spend nothing of the shared budget."""
         self._journal = None
         self._is_lost = True
         _log.warning(
-            "batchling: this process no longer shares a budget, a pace and a receipt with those forked from the same "
-            "scope (%s). What it does from now on is not in their receipt; with a budget, it submits nothing.",
+            "batchling: this process can no longer share the budget, the limit of batches per hour and the receipt of "
+            "its scope (%s). What it does from now on is missing from the receipt; if the scope has a budget, this "
+            "process submits nothing.",
             why,
         )
 
@@ -234,7 +236,7 @@ class Family:
     # What a fork calls.
 
     def before_fork(self) -> None:
-        """Keep all still, so that the child begins where the parent stands."""
+        """Hold the lock during the fork, so the child starts with the parent's state."""
         self._lock.acquire()
         try:
             if self._journal is None and not self._is_lost:
@@ -243,15 +245,17 @@ class Family:
                 pass
         except OSError as fault:
             _log.warning(
-                "batchling: no temporary file (%s): a forked child has a budget, a pace and a receipt of its own", fault
+                "batchling: cannot create a temporary file (%s): a forked child has its own budget, its own limit of "
+                "batches per hour, and its own receipt",
+                fault,
             )
 
     def after_in_parent(self) -> None:
-        """Go on."""
+        """Release the lock."""
         self._lock.release()
 
     def after_in_child(self) -> None:
-        """Go on as another member."""
+        """Become another member of the family."""
         self._lock = threading.RLock()
         self._is_root = False
         if self._journal is not None:
@@ -259,7 +263,7 @@ class Family:
 
 
 class _Journal:
-    """A file without a name. Raises `OSError` when there can be none."""
+    """A temporary file without a name. Raises `OSError` if it cannot be created."""
 
     def __init__(self) -> None:
         import tempfile
@@ -272,8 +276,8 @@ class _Journal:
         self.writer = secrets.token_hex(4)
 
     def is_there(self) -> bool:
-        """Whether our descriptor is still our file's: a child that becomes a daemon closes all of them, and its next
-        file may get the same number."""
+        """Whether our descriptor still refers to our file: a child that becomes a daemon closes all descriptors, and
+        its next file may get the same number."""
         return _identity(self._file) == self._identity
 
     @contextmanager
@@ -285,14 +289,14 @@ class _Journal:
             fcntl.lockf(self._file, fcntl.LOCK_UN)
 
     def write(self, kind: str, entry: object) -> None:
-        """Append a line: at once, so that lines of two processes never mix. It begins with a line's end, so that a line
-        before it that was cut off spoils only itself. Raises `OSError`."""
+        """Append a line, in one write, so that lines of two processes never mix. It starts with a newline, so that an
+        incomplete line before it damages only itself. Raises `OSError`."""
         line = b"\n%s %s %s\n" % (self.writer.encode(), kind.encode(), msgspec.json.encode(entry))
         if os.write(self._file, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def news(self) -> Iterator[tuple[str, bytes]]:
-        """What others have written since the last time."""
+        """Yield the entries that others have written since the last time."""
         size = os.fstat(self._file).st_size
         lines, _, rest = os.pread(self._file, size - self._read, self._read).rpartition(b"\n")
         self._read = size - len(rest)
@@ -304,7 +308,7 @@ class _Journal:
 
 
 def _identity(file: int) -> tuple[int, int] | None:
-    """Which file a descriptor is of; None when it is closed."""
+    """The identity of a descriptor's file; None if the descriptor is closed."""
     try:
         found = os.fstat(file)
     except OSError:
@@ -313,7 +317,7 @@ def _identity(file: int) -> tuple[int, int] | None:
 
 
 def _close(file: int, identity: tuple[int, int] | None) -> None:
-    """Close a descriptor, unless its number is another file's by now."""
+    """Close a descriptor, unless it refers to another file by now."""
     if _identity(file) == identity is not None:
         os.close(file)
 
@@ -322,7 +326,7 @@ _open: weakref.WeakSet[Family] = weakref.WeakSet()
 
 
 class _Forking(threading.local):
-    """Those that the fork of a thread keeps still: threads may fork at the same time."""
+    """The families that a fork in this thread has locked: threads may fork at the same time."""
 
     families: tuple[Family, ...] = ()
 
@@ -331,7 +335,7 @@ _forking = _Forking()
 
 
 def _before_fork() -> None:
-    # Always in the same order, so that two threads never wait for each other.
+    # Always in the same order, so that two threads never deadlock.
     _forking.families = tuple(sorted(_open, key=id))
     for family in _forking.families:
         family.before_fork()

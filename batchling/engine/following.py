@@ -1,6 +1,6 @@
-"""Batches that somebody else submitted, an earlier run or another process: what the store has of them.
+"""What the store has of batches that an earlier run or another process submitted.
 
-Returns what there is, and answers nobody. Belongs to the engine's loop thread.
+Only reads: answers no caller. Belongs to the engine's loop thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a batch is at this moment: an outcome for some of the keys, or its record when there is more to come."""
+    """The current state of a batch: an outcome for some of the keys, or its record if results are still to come."""
 
     outcome: Outcome | None = None
     keys: tuple[str, ...] = ()
@@ -27,8 +27,8 @@ class Look:
 
 
 async def look(disk: Disk, provider: Provider, batch_id: str, keys: tuple[str, ...]) -> Look:
-    """What is stored of these keys; those that the batch does not hold (any more); or else its record. Raises
-    `CacheError`."""
+    """Returns the stored answers to these keys, if there are any; otherwise, the keys that the batch does not hold (any
+    more), with an outcome that lets them be submitted again; otherwise, its record. Raises `CacheError`."""
     store = disk.store
     if stored := await _stored(disk, provider, batch_id, keys):
         return stored
@@ -38,17 +38,17 @@ async def look(disk: Disk, provider: Provider, batch_id: str, keys: tuple[str, .
         return Look(Outcome(blameless=True), lost)
     assert record is not None
     if record.phase is Phase.ENDED and await disk(store.has_rows, batch_id):
-        # Its driver may have stored them since we looked.
+        # Its driver may have stored the rows since we looked.
         if stored := await _stored(disk, provider, batch_id, keys):
             return stored
-        # Rows that the record promises are not in the file: the provider has them still.
-        _log.warning("batchling: batch %s: stored results are damaged and are downloaded again", batch_id)
+        # Rows that the record promises are not in the file: download them again.
+        _log.warning("batchling: batch %s: stored results are damaged; downloading them again", batch_id)
         await disk(store.drop_rows, batch_id)
     return Look(record=record)
 
 
 async def _stored(disk: Disk, provider: Provider, batch_id: str, keys: tuple[str, ...]) -> Look | None:
-    """The good rows of these keys that are stored; None when there is none."""
+    """The stored successful rows of these keys; None if there are none."""
     store = disk.store
 
     def read() -> Rows:

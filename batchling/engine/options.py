@@ -1,4 +1,4 @@
-"""What a scope was asked for, and what its engine calls outside of itself."""
+"""The options of a scope, and the functions that its engine calls."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from batchling.providers.base import Provider
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`batch_size` None means the provider's maximum; `window_seconds` in seconds; `resubmissions` is how often a
-    request that never ran is put into another batch; `in_flight` and `per_hour` as in `Admission`."""
+    """The options of a scope. A `batch_size` of None means the provider's maximum; `resubmissions` is how many times a
+    request that never ran is submitted again; `in_flight` and `per_hour` are as in `Admission`."""
 
     batch_size: int | None
     window_seconds: float
@@ -30,14 +30,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What a scope's engine calls: `listen` hears of everything, on the loop thread; `footprints` is where requests are
-    remembered for the program's next run, None when nowhere."""
+    """What a scope's engine calls. `listen` is called with every event, on the loop thread; `footprints` remembers
+    requests for the program's next run; None remembers nothing."""
 
     listen: Callable[[events.Event], None]
     observe: Callable[[Arrival], None] | None = None
-    """Looks at each call in its caller's thread, before it waits."""
+    """Called with each call, in its caller's thread, before it waits."""
     prepare: Callable[[Provider], None] | None = None
-    """Gets ready what the first call to a provider needs, in its caller's thread, before it waits. May be called by
+    """Prepares what the first call to a provider needs, in its caller's thread, before it waits. May be called by
     several threads at once."""
     meter: Metering = no_meter
     footprints: Footprints | None = None

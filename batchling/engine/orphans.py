@@ -1,6 +1,6 @@
-"""Batches that no caller waits for: earlier runs left them, or other processes drive them.
+"""Batches that no caller waits for: earlier runs left them behind, or other processes drive them.
 
-The engine's own driver carries them on, so what holds for a run holds here.
+The engine's own driver continues them, so what is true of a run is true here.
 """
 
 from __future__ import annotations
@@ -29,25 +29,26 @@ from batchling.system import clock
 
 _TRIES = 3
 _BETWEEN = 0.05
-"""How often, and after how many seconds, a lock is tried: who looks whether a batch is driven holds it for a moment."""
+"""How many times, and how many seconds apart, a lock is tried: checking whether a batch is driven holds the lock for a
+moment."""
 _ASK_SECONDS = 60.0
 
 
 class NotYet(Exception):
-    """There is nothing to do now but to wait."""
+    """Nothing can be done now except wait."""
 
 
 async def no_wait(seconds: float) -> None:
-    """A way of waiting that ends what would have to wait, with `NotYet`."""
+    """Raise `NotYet` instead of waiting."""
     if seconds > 0:
         raise NotYet
 
 
 class Orphans:
-    """The driver without callers: a store, a network, and one batch after the other or all at once.
+    """Drives batches that have no callers, one or several at a time.
 
-    `access` finds the way to the provider of a record, or says in words why there is none. Belongs to the event loop
-    that it is used in.
+    `access` returns the access to the provider of a record, or an explanation of why there is none. Belongs to the
+    event loop that it is used in.
     """
 
     def __init__(
@@ -87,7 +88,8 @@ class Orphans:
         work: Callable[[Record], Awaitable[Result]],
         tell: Callable[[Result], None] | None = None,
     ) -> list[Result]:
-        """Do this with all records at the same time; a failure of one does not stop the others."""
+        """Do this with all records concurrently; a `CacheError` of one does not stop the others. `tell` is called with
+        each result as soon as there is one."""
 
         async def guarded(record: Record) -> Result:
             try:
@@ -101,7 +103,7 @@ class Orphans:
         return list(await asyncio.gather(*map(guarded, records)))
 
     async def ask(self, record: Record) -> Result:
-        """Poll its job, and note the status where every process can read it."""
+        """Poll a record's job once, and store the status where every process can read it."""
         access = await self._access(record)
         if isinstance(access, str) or record.job is None:
             return Result(record, Ending.FAILED, str(access))
@@ -117,11 +119,11 @@ class Orphans:
         return Result(record, Ending.RUNNING)
 
     async def collect(self, record: Record) -> Result:
-        """Drive the batch to its end, unless another process does."""
+        """Drive a batch to its end, unless another process drives it."""
         return await self._drive(record, Ending.COLLECTED, lambda batch: self._driver.drive(batch, ()))
 
     async def cancel(self, record: Record) -> Result:
-        """Cancel its job, and wait until it is over."""
+        """Cancel a batch's job and wait until it is over, unless another process drives the batch."""
 
         async def work(batch: Batch) -> None:
             await self._driver.cancel(batch)
@@ -136,7 +138,7 @@ class Orphans:
             return Result(record, Ending.DRIVEN)
         batch = self._driver.take(access, record)
         try:
-            # Read again: it may have moved before the lock was ours.
+            # Read again: the record may have moved before we had the lock.
             if (fresh := await self._disk(self._disk.store.load, record.id)) is None:
                 return Result(record, Ending.DEAD, "its record is gone")
             batch.record = fresh
@@ -156,7 +158,7 @@ class Orphans:
         return _result(batch, what, outcome)
 
     def _waits(self, record: Record) -> Result:
-        """The result when nothing can be done now: the job is running, or something stands in the way."""
+        """The result if nothing can be done now: the job is running, or something is in the way."""
         delay = self._delays.get(record.id)
         if delay is None:
             return Result(record, Ending.RUNNING)

@@ -1,8 +1,8 @@
-"""Headers of a gateway that are new in every call, and so cannot say who asks.
+"""Finds headers to gateways that have a new value in every call, and so do not identify an account.
 
-At a gateway every header that nobody has listed separates accounts: it may name a tenant. One that an instrumentation
-of the program creates for each call would make each call an account of its own, a batch of its own, and a purchase
-in every run. Such a header is left out once it has shown what it is.
+At a gateway, every unlisted header separates accounts: it may name a tenant. A header that the program's
+instrumentation creates for each call would turn each call into its own account and its own batch, bought again in every
+run. Such a header is left out as soon as it is recognised.
 
 Belongs to the engine's loop thread.
 """
@@ -23,13 +23,14 @@ from batchling.providers.headers import lasting, may_vary
 _log = logging.getLogger(__name__)
 
 ENOUGH = 5
-"""Calls with one credential that a header has to be in, each time with another value, before it is left out."""
+"""The number of calls with one credential in which a header must have had a different value each time, before it is
+left out."""
 MOST = 10_000
-"""Values of a header that are remembered. One that was new so often is not looked at any more."""
+"""How many values of a header are remembered. A header that was new this many times is no longer examined."""
 
 
 class _Group(NamedTuple):
-    """Calls with one credential: they differ at most in headers that may turn out to describe one message."""
+    """Calls with one credential: they differ only in headers that may turn out to describe a single call."""
 
     provider: str
     base_url: str
@@ -39,16 +40,16 @@ class _Group(NamedTuple):
 
 @dataclass(slots=True)
 class _Header:
-    """What a header of a group has shown: the hashes of its values, with that of the body each came with."""
+    """What is known of a header in a group: the hash of each value, with the hash of the body that it came with."""
 
     values: dict[int, int] = field(default_factory=dict)
     repeats: bool = False
-    """A value came twice: it stands for something that calls have in common."""
+    """A value came twice: it stands for something that several calls share."""
     left_out: bool = False
 
 
 class PerCallHeaders:
-    """See the module. Official hosts are none of its business: their providers say which headers count."""
+    """See the module docstring. Ignores official hosts: their providers define which headers count."""
 
     def __init__(self) -> None:
         self._groups: dict[_Group, dict[str, _Header]] = {}
@@ -59,7 +60,7 @@ class PerCallHeaders:
         return self._any
 
     def register(self, arrival: Arrival) -> None:
-        """Take note of the headers of a call that has arrived, once."""
+        """Note the headers of a call. To be called once for each call."""
         request = arrival.request
         if arrival.route.official or arrival.is_retry:
             return
@@ -77,19 +78,19 @@ class PerCallHeaders:
             seen.values[value] = body
             return
         if seen.left_out and seen.values[value] == body:
-            return  # the program's own retry of a call
+            return  # a retry by the program
         seen.repeats = True
         seen.values.clear()
         if seen.left_out:
             seen.left_out = False
             _log.warning(
-                "batchling: header %s was left out because it was new in every call, and now has a value that came "
-                "before. From here on it separates accounts again.",
+                "batchling: header %s was left out because its value was new in every call, but now a value was "
+                "repeated. From now on the header separates accounts again.",
                 name,
             )
 
     def decide(self) -> list[events.HeaderLeftOut]:
-        """Leave out what has been new in enough calls by now; which headers those are."""
+        """Leave out headers that have been new in enough calls by now. Returns an event for each of them."""
         found = []
         for group, headers in self._groups.items():
             for name, seen in headers.items():
@@ -100,7 +101,7 @@ class PerCallHeaders:
         return found
 
     def strip(self, arrival: Arrival) -> Request | None:
-        """The request of a call without the headers that are left out by now; None when it has none of them."""
+        """The request of a call without the headers that are left out; None if it has none of them."""
         if arrival.route.official or (headers := self._groups.get(_group(arrival))) is None:
             return None
         request = arrival.request

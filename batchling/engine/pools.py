@@ -61,7 +61,7 @@ class _Lane:
 
 
 class Pools:
-    """See the module. A forked child makes its own: it must not write to its parent's connections."""
+    """See the module docstring. A forked child makes its own: it must not write to its parent's connections."""
 
     def __init__(self) -> None:
         self._lanes: OrderedDict[tuple[str, Way], _Lane] = OrderedDict()

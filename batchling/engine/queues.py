@@ -1,4 +1,4 @@
-"""From an arrival to a batch that leaves: looks requests up in the cache, and keeps the windows of the others.
+"""Takes calls from their arrival to their batch: looks requests up in the cache, and collects the others in windows.
 
 Belongs to the engine's loop thread.
 """
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Queues:
-    """See the module. Every request that has arrived, or is to be asked again, is placed here."""
+    """See the module docstring. Every request that has arrived, or is to be submitted again, is placed here."""
 
     def __init__(self, options: Options, routing: Routing, answers: Answers, tasks: Tasks, reruns: Reruns) -> None:
         self._options = options
@@ -42,46 +42,46 @@ class Queues:
         self._per_call = PerCallHeaders()
         self._windows: dict[QueueKey, Window] = {}
         self._unplaced: list[Waiter] = []
-        """Whose keys are to be looked up."""
+        """Waiters whose keys are still to be looked up."""
         self._work = Background()
 
     def arrive(self, arrival: Arrival) -> None:
-        """Take in a call. Raises what a provider of somebody else's raises."""
+        """Take in a call. Raises whatever a third party's provider raises."""
         self._per_call.register(arrival)
         if self._per_call and isinstance(stripped := self._strip(arrival), Bypass):
             self._answers.let_pass(arrival, stripped.reason)
             return
         target = self._answers.accesses.register(arrival.target, arrival.route, arrival.request, arrival.way)
         if not self._options.dry_run and not sendable(self._answers.accesses[target].site.headers):
-            # A key with a newline, most likely. The caller's own client says so at once.
-            self._answers.let_pass(arrival, "a header that no call can carry")
+            # Most likely an API key with a newline. The caller's own client reports that at once.
+            self._answers.let_pass(arrival, "a header that HTTP does not allow")
             return
         joins = arrival.is_retry or self._options.join_duplicates
         if (waiter := self._answers.callers.enter(arrival, target, joins=joins)) is not None:
             self.place(waiter)
 
     def place(self, waiter: Waiter) -> None:
-        """Attach a waiter to the batch that holds its key already, or let it wait for its window."""
+        """Attach a waiter to the batch that already holds its key, or put it into a window."""
         self._unplaced.append(waiter)
         if len(self._unplaced) == 1:
             self._work.start(self._place_all())
 
     def forget(self, waiter: Waiter, call: Arrival) -> None:
-        """Nobody waits for this request any more; `call` did last."""
-        if waiter.stage is Stage.NEW:  # it is counted all the same, and then taken back
+        """No call waits for this request any more; `call` was the last one."""
+        if waiter.stage is Stage.NEW:  # count it all the same, since its withdrawal is counted, too
             self._count(waiter, call, again=False)
         if (window := self._windows.get(waiter.target.queue)) is not None:
             window.remove(waiter.item.key)
 
     async def leave(self) -> None:
-        """Have all leave that waits by now, and return when it has."""
+        """Submit all windows, and return when everything that was waiting has left."""
         await self._work.ended()
         for queue in list(self._windows):
             self._leave(queue)
         await self._work.ended()
 
     def stop(self) -> None:
-        """Nothing leaves any more."""
+        """Submit nothing more."""
         for waiter in self._unplaced:
             if waiter.stage is Stage.NEW and self._is_there(waiter):
                 self._count(waiter, waiter.calls[0], again=False)
@@ -92,15 +92,15 @@ class Queues:
     # Looking up.
 
     async def _place_all(self) -> None:
-        """Ask the store about all that have arrived, at once; and again about those that arrive meanwhile."""
+        """Look up all that have arrived in one call of the store; then, those that arrived in the meantime."""
         disk = self._tasks.disk
         while waiters := tuple(self._unplaced):
             try:
                 holders = await disk(disk.store.lookup, [waiter.item.key for waiter in waiters])
-            except Exception as fault:  # a store's; its callers get an answer all the same
+            except Exception as fault:  # from the store; the callers must still get an answer
                 self._give_up(waiters, fault)
                 holders = {}
-            # Only now: while this list has something, no other task is started.
+            # Not earlier: as long as the list is not empty, no second task is started.
             del self._unplaced[: len(waiters)]
             for waiter in waiters:
                 try:
@@ -110,7 +110,8 @@ class Queues:
                     self._give_up([waiter], fault)
 
     def _give_up(self, waiters: Iterable[Waiter], fault: Exception) -> None:
-        """We, or somebody else's provider or store, have failed at these requests: answer those who still wait."""
+        """Answer those of these requests that still have callers: our code, or a third party's provider or store,
+        raised an exception."""
         answers: dict[str, Response] = {}
         for waiter in filter(self._is_there, waiters):
             name = waiter.target.provider
@@ -134,7 +135,7 @@ class Queues:
         self._answers.emit(events.Queued(waiter.target, again, call.limit, call.has_short_cache_mark))
 
     def _found(self, waiter: Waiter, holder: str | None, *, again: bool) -> bool:
-        """Whether a batch holds a waiter's key already; it answers it then, unless this is a dry run. `again` when the
+        """Whether a batch already holds a waiter's key. Follows that batch then, unless this is a dry run. `again`: the
         waiter was counted before."""
         if holder is None:
             return False
@@ -148,7 +149,7 @@ class Queues:
     # Windows.
 
     def _rows(self, limits: Limits) -> int:
-        """How many requests a batch may have."""
+        """The maximum number of requests in a batch."""
         return min(self._options.batch_size or limits.rows, limits.rows)
 
     def _queue(self, waiter: Waiter) -> None:
@@ -165,7 +166,7 @@ class Queues:
             self._watch(window, queue)
 
     def _watch(self, window: Window, queue: QueueKey) -> None:
-        """Have a window leave when its time has come; one that has left in the meantime is nobody's any more."""
+        """Submit a window when it is due, unless it has left in the meantime."""
         loop = asyncio.get_running_loop()
         leaves_at = window.leaves_at
         if self._windows.get(queue) is not window or leaves_at is None:
@@ -198,7 +199,7 @@ class Queues:
                         self._answers.answer(item.key, answer)
 
     def _send(self, provider: Provider, target: Target, items: list[Item]) -> None:
-        """Let items leave, in as many batches as their provider's limits ask for."""
+        """Submit items, in as many batches as their provider's limits require."""
         limits = provider.limits
 
         def weight(item: Item) -> int:
@@ -217,7 +218,8 @@ class Queues:
     # Headers that turn out to be new in every call.
 
     def _strip(self, arrival: Arrival) -> bool | Bypass:
-        """Take out of a call the headers that are left out by now. Whether it had any; or why it goes real time now."""
+        """Remove headers that are left out by now from a call. Returns whether it had any, or why it now goes real
+        time."""
         request = self._per_call.strip(arrival)
         body = None if request is None else decode_body(request.body)
         if request is None or body is None:
@@ -230,15 +232,16 @@ class Queues:
         return True
 
     async def _strip_and_send(self, window: Window, queue: QueueKey) -> None:
-        """Strip all that wait in a window which leaves. Those that are other requests now may be in the cache."""
+        """Strip all calls in a window that is leaving, and look up those whose key has changed: they may be in the
+        cache. Then submit the window."""
         renamed = [waiter for key in window.waiting() if (waiter := self._strip_in(window, key)) is not None]
         disk = self._tasks.disk
         holders: Mapping[str, str] = {}
         if renamed:
             try:
                 holders = await disk(disk.store.lookup, [waiter.item.key for waiter in renamed])
-            except Exception as fault:  # they are claimed before they are bought
-                _log.error("batchling failed at a request; please report this: %s", outline(fault))
+            except Exception as fault:  # nothing is bought twice: keys are claimed before the batch is submitted
+                _log.error("batchling failed to handle a request; please report this: %s", outline(fault))
         for waiter in renamed:
             if self._is_there(waiter) and (
                 not self._found(waiter, holders.get(waiter.item.key), again=True) or self._options.dry_run
@@ -247,15 +250,16 @@ class Queues:
         self._send_all(window, queue)
 
     def _strip_in(self, window: Window, key: str) -> Waiter | None:
-        """Strip the call of a key; its waiter when it has another key now, and is out of the window."""
+        """Strip the call of a key, and take it out of the window if its key has changed. Returns its waiter then,
+        unless it goes real time or has joined another waiter."""
         if (waiter := self._answers.callers.get(key)) is None:
             return None
         call = waiter.calls[0]
         try:
             stripped = self._strip(call)
             target = self._answers.accesses.register(call.target, call.route, call.request, call.way)
-        except Exception as fault:  # a provider of somebody else's; the call leaves as it came
-            _log.error("batchling failed at a request; please report this: %s", outline(fault))
+        except Exception as fault:  # from a third party's provider; the call is submitted unchanged
+            _log.error("batchling failed to handle a request; please report this: %s", outline(fault))
             return None
         if stripped is False:
             return None

@@ -1,6 +1,6 @@
-"""What becomes of the requests of a batch that never ran: real time, a refusal, or further batches.
+"""What becomes of the requests of a batch that never ran: they go real time, get a refusal, or go into further batches.
 
-Returns the parts that are to be submitted; launches nothing. Belongs to the engine's loop thread.
+Returns the parts to submit; submits nothing itself. Belongs to the engine's loop thread.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from batchling.providers.base import Verdict
 from batchling.system import clock
 
 Parts = tuple[tuple[Keys, Search | None], ...]
-"""The keys of each batch that is to be submitted, and what it is a part of."""
+"""The keys of each batch to submit, and the search that it is a part of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A batch that never ran: `waiters` are those who still wait for it, `search` is what it was a part of, and
-    `others` are the batches of its account and model that may be under way."""
+    """A batch that never ran. `waiters` are the keys that still have callers, `search` is the search that it was a part
+    of, and `others` are the batches of its account and model that may be under way."""
 
     target: Target
     batch_id: str
@@ -37,7 +37,7 @@ class Failed:
 
 
 class Recovery:
-    """See the module."""
+    """See the module docstring."""
 
     def __init__(self, tools: Tools, answers: Answers) -> None:
         self._tools = tools
@@ -45,7 +45,7 @@ class Recovery:
         self._patience = tools.exchange.patience
 
     async def parts(self, failed: Failed, setback: NotRun) -> Parts:
-        """Answer those for whom it ends here, wait as long as it takes, and return what is to be submitted then."""
+        """Answer what will not be submitted again, wait as long as necessary, and return what to submit."""
         match setback:
             case NoBatches():
                 target = failed.target
@@ -61,8 +61,8 @@ class Recovery:
                 raise setback
 
     async def _isolate(self, failed: Failed, spoiled: Spoiled) -> Parts:
-        """Submit the requests of a batch once more that came to nothing for what may be the fault of one of them: those
-        that the provider names apart, or in halves. One that is refused alone gets the refusal."""
+        """Search for the request that may have made the batch fail: return the whole batch once more, the rows that the
+        provider names apart from the others, or halves. A request that is refused on its own gets the refusal."""
         answered = [key for key in spoiled.answers if key in failed.waiters]
         for key in answered:
             if spoiled.answers[key] is None:
@@ -89,8 +89,8 @@ class Recovery:
         return parts
 
     async def _find_room(self, failed: Failed, full: NoRoom) -> Parts:
-        """Submit once more what the provider had no room for: when batches of its model have ended, or in halves if
-        none is under way."""
+        """Return what the provider had no room for: as it was, once another batch of the model has ended, or in halves
+        if none is under way."""
         for waiter in failed.waiters.values():
             waiter.move(Stage.QUEUED)
         count = 2

@@ -1,4 +1,4 @@
-"""What a dry run answers: synthetic responses, marked as such, and no batch. Belongs to the engine's loop thread."""
+"""Answers the calls of a dry run with synthetic responses, marked as such. Belongs to the engine's loop thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DRY_RUN = ("x-batchling-dry-run", "1")
 
 
 def rehearse(answers: Answers, provider: Provider, target: Target, items: list[Item]) -> None:
-    """Answer the requests that would have been one batch."""
+    """Answer requests that would have been submitted as one batch."""
     new = [item for item in items if not _is_cached(answers, item.key)]
     bodies = {item.key: decode_body(item.request.body) or {} for item in items}
     if new:
@@ -22,7 +22,7 @@ def rehearse(answers: Answers, provider: Provider, target: Target, items: list[I
     for item in items:
         try:
             response = provider.rehearse(target, bodies[item.key])
-        except Exception as fault:  # a body that makes no sense, or a call that has no sample
+        except Exception as fault:  # an invalid body, or a call that has no sample answer
             response = broken(provider, fault)
         answers.answer(item.key, Response(response.status, (*response.headers, DRY_RUN), response.body))
 

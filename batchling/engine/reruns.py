@@ -1,7 +1,7 @@
-"""Notices when a program that ran before asks the same again, a little differently, and pays for it again.
+"""Notices when a program sends almost the same requests as in its last run, and so pays for them again.
 
-Counts belong to the engine's loop thread. Footprints are made, compared and kept on the disk thread, before the batch
-that they are about is claimed there: so a warning comes before the money is spent.
+Counts belong to the engine's loop thread. Footprints are made, compared and stored on the disk thread, before the keys
+of their batch are claimed there, so the warning comes before the money is spent.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from batchling.system.loop import Mailbox
 _log = logging.getLogger(__name__)
 
 KEPT = 24
-"""Requests of a run, the first ones, that are remembered for the next one."""
+"""How many requests of a run, from its start, are remembered for the next run."""
 COMPARED = 2 * KEPT
-"""Calls of a run that are compared with the last one, per queue key."""
+"""How many calls of a run are compared with the last run, per queue key."""
 FEW = 3
-"""Misses below which nothing is logged."""
+"""The smallest number of misses that is worth a warning."""
 HITS = 0.1
-"""Share of calls found in the cache above which a run is one that goes on, and not one that is bought again."""
+"""If a larger share of the calls is found in the cache, the run continues an earlier one, and is not bought again."""
 
 
 @dataclass(slots=True)
@@ -40,15 +40,15 @@ class _Run:
     hits: int = 0
     misses: int = 0
     first: list[Waiter] = field(default_factory=list)
-    """Hits that are to be remembered."""
+    """Hits still to be remembered."""
     kept: list[Footprint] = field(default_factory=list)
     comparison: Comparison | None = None
     left: int | None = None
-    """How many calls are still to be compared; None before the last run's footprints were read."""
+    """How many calls are still to be compared; None until the last run's footprints are read."""
 
 
 class Reruns:
-    """See the module. `post` has work done on the loop thread."""
+    """See the module docstring. `mailbox` is that of the loop thread."""
 
     def __init__(
         self, kept: Footprints | None, disk: Disk, mailbox: Mailbox, emit: Callable[[events.Event], None]
@@ -69,7 +69,7 @@ class Reruns:
             run.first.append(waiter)
 
     def leave(self, waiters: Sequence[Waiter], neutral: Neutral) -> None:
-        """Calls of one queue key that are not in the cache leave as batches."""
+        """Calls of one queue key leave as batches; followed and resubmitted ones are ignored."""
         waiters = [waiter for waiter in waiters if not waiter.followed and not waiter.tries]
         if self._kept is None or not waiters:
             return
@@ -86,7 +86,7 @@ class Reruns:
     ) -> None:
         try:
             self._compare(run, found, new, neutral, counts)
-        except Exception as fault:  # a warning that cannot be given breaks no batch
+        except Exception as fault:  # a missing warning must not break a batch
             _log.warning("batchling: this run cannot be compared with the last one: %s", outline(fault))
 
     def _compare(

@@ -1,4 +1,4 @@
-"""Reads the result lines of a batch: whose they are, and who has a good answer."""
+"""Reads the result lines of a batch: which members they belong to, and which members have a good answer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Rows = dict[str, Row]
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """What result lines say: the rows of the wanted keys, the members with a good answer, those with any; how many
-    lines are somebody else's, how many cannot be read, and whose format they have, if it is a known one."""
+    """The contents of result lines: the rows of the wanted keys, the members with a good answer, the members with any
+    line, how many lines are not ours, how many cannot be read, and whose format they have, if it is a known one."""
 
     rows: Rows
     good: frozenset[str]
@@ -37,8 +37,8 @@ def sort_rows(
     wanted: frozenset[str],
     count: Callable[[Response], None] = lambda _: None,
 ) -> Sorted:
-    """Read result lines. Lines in any order, of strangers, twice or unreadable are passed over; a success wins over a
-    failure. `count` is called with the good answer of each member once, whoever waits for it."""
+    """Read result lines, in any order. Lines that are not ours, repeated or unreadable are skipped; a success wins over
+    a failure. `count` is called once with the good answer of each member, wanted or not."""
     rows: Rows = {}
     good: set[str] = set()
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""Which requests a scope takes, for what target, and why the others go real time. Any thread."""
+"""Which requests a scope batches, for which target, and why the others go real time. Any thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batchling.providers.routes import UNKNOWN_HOST, Routes, is_local
 
 
 class Routing:
-    """See the module. `store` is whose seal names accounts."""
+    """See the module docstring. The seal of `store` names accounts."""
 
     def __init__(self, routes: Routes, store: Store, answers: Answers) -> None:
         self.providers: Mapping[str, Provider] = routes.providers
@@ -27,7 +27,7 @@ class Routing:
         self._answers = answers
 
     def arrival(self, request: Request, way: Way | None) -> tuple[Arrival, dict[str, JSON]] | Bypass:
-        """A request as a call to be batched, with its body; or why it goes real time."""
+        """The call to be batched for a request, with its body; or why the request goes real time."""
         matched = self._routes.match(request.method, request.url)
         if matched is None:
             return Bypass(events.LOCAL if is_local(request.url) else UNKNOWN_HOST)
@@ -45,8 +45,8 @@ class Routing:
         return Arrival(matched, target, request, fingerprint(target, body, provider.facts.neutral), way), body
 
     def target(self, provider: Provider, route: Route, request: Request, body: dict[str, JSON]) -> Target | Bypass:
-        """The target of a request, as the cache names it; or why it goes real time, which may be that its account, or
-        its model, takes no batches, as the provider has shown."""
+        """The target of a request, as the cache names it; or why it goes real time, for example because its account or
+        model turned out to take no batches."""
         target = provider.target(route, request, body)
         if isinstance(target, Bypass):
             return target
@@ -56,10 +56,10 @@ class Routing:
 
 
 def _too_large(provider: Provider, request: Request, body: dict[str, JSON]) -> Bypass | None:
-    """Why no batch can hold this request; None when one can."""
+    """Why no batch can hold this request; None if one can."""
     limits = provider.limits
     if len(request.body) + ROW_OVERHEAD > min(limits.bytes, limits.row or limits.bytes):
-        return Bypass("larger than a row of a batch may be")
+        return Bypass("too large for a row of a batch")
     if limits.inputs is not None and provider.weight(body) > limits.inputs:
         return Bypass("more inputs than a batch may hold")
     return None

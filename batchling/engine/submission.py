@@ -1,7 +1,7 @@
-"""Has the job of a batch created, and finds one whose create reply was lost.
+"""Creates the job of a batch, and finds the job if the reply to the create call was lost.
 
-No create call leaves without a record in the store that says so; a create whose reply was lost is looked for, never
-repeated blindly. Belongs to the engine's loop.
+No create call is sent before a record in the store says so. If its reply is lost, the job is looked for, and the call
+is never repeated blindly. Belongs to the engine's loop.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from batchling.providers.reading import read_fault
 from batchling.system import clock
 
 _UNKNOWN_CALL = frozenset({404, 405, 501})
-"""What a gateway answers to a call that it does not have."""
+"""Statuses with which a gateway answers a call that it does not know."""
 
 
 async def submit(batch: Batch) -> None:
-    """Have the job of a PLANNED batch created from its items: it is RUNNING then, or DEAD.
+    """Create the job of a PLANNED batch from its items; the record is RUNNING or DEAD then.
 
-    Raises `NotRun` where its provider takes no such batch, and `Refused` and `GivenUp` where all rows get the same
+    Raises `NotRun` if the provider does not accept the batch, and `Refused` or `GivenUp` if all rows get the same
     answer.
     """
     patience = batch.tools.exchange.patience
@@ -35,7 +35,7 @@ async def submit(batch: Batch) -> None:
 
     def judge(response: Response) -> Verdict:
         verdict = batch.provider.judge(response.status, read_fault(response))
-        # The page of something in between, which let nothing through.
+        # A web page comes from something in between, which let nothing through.
         between = response.status >= 400 and is_page(response)
         return Verdict.LATER if verdict is Verdict.NO and between else verdict
 
@@ -44,7 +44,7 @@ async def submit(batch: Batch) -> None:
     try:
         job = await batch.tools.exchange.run(flow, lambda: batch.provider.submit(batch.site, batch.items, batch.id))
     except ReplyLost:
-        # The call may have taken long, and the provider be at it still.
+        # The call may have taken long, and the provider may still be working on it.
         await settle(batch, lost_at=clock.time())
     except Refused as no:
         await batch.die(f"not submitted: {no}")
@@ -59,7 +59,7 @@ async def submit(batch: Batch) -> None:
         await batch.die(f"not submitted: {end}")
         raise
     except NetworkFault as wall:
-        # Nothing was created, and waiting changes nothing: the caller's own client is to meet the same.
+        # Nothing was created, and waiting will not help: let the caller's own client fail in the same way.
         await batch.die(f"not submitted: {wall}")
         raise NoBatches(str(wall), passing=True) from wall
     else:
@@ -67,15 +67,16 @@ async def submit(batch: Batch) -> None:
 
 
 async def settle(batch: Batch, lost_at: float = 0.0) -> None:
-    """Find out whether the job of a PLANNED record exists: adopt it, or free the keys.
+    """Find out whether the job of a PLANNED record exists: adopt it, or free the keys. `lost_at` is when the reply to
+    its create call was lost, in Unix seconds.
 
-    A record that does not say that its create call left is looked for all the same, once: the disk may have been
-    full when that should have been written.
+    If the record does not say that a create call was sent, its job is still looked for once: the disk may have been
+    full when that should have been written. Raises `Refused` and `GivenUp`.
     """
     record, exchange = batch.record, batch.tools.exchange
     since = min(record.left_at or record.created_at, clock.time())
     until = max(since, lost_at) + (exchange.patience.listing if record.left_at is not None else 0.0)
-    what = "settle its lost submission"
+    what = "find out whether its job exists"
     attempt = 0
     refusals = Refusals(exchange.patience)
     mute = Spell(exchange.patience.results)
@@ -87,10 +88,10 @@ async def settle(batch: Batch, lost_at: float = 0.0) -> None:
             if isinstance(doubt, Refused) and refusals.are_enough(doubt.response):
                 raise
             if isinstance(doubt, Unlisted) and mute.is_over():
-                why = f"whether its job exists, and is paid for, is unknown ({doubt})"
-                raise GivenUp(f"{why}; nothing is bought again: run again later", None) from doubt
+                why = f"it is unknown whether its job exists and was billed ({doubt})"
+                raise GivenUp(f"{why}; nothing is submitted again: run again later", None) from doubt
             if clock.time() > batch.deadline:
-                await batch.die(f"never settled: {doubt}")
+                await batch.die(f"could not find out whether its job exists: {doubt}")
                 return
             await exchange.pause(batch.id, what, str(doubt), attempt)
             continue
@@ -108,7 +109,7 @@ async def _find(batch: Batch, what: str, since: float) -> Job | None:
     taken = await disk(disk.store.jobs)
 
     async def look() -> Job | None:
-        """By the provider's clock, as far as it has shown it."""
+        """Call the provider's `find`, with `since` by the provider's clock, as far as it is known."""
         ahead = batch.access.ahead
         return await batch.tools.exchange.run(
             batch.flow(what),
@@ -117,6 +118,6 @@ async def _find(batch: Batch, what: str, since: float) -> Job | None:
 
     ahead = batch.access.ahead
     job = await look()
-    if job is None and abs(batch.access.ahead - ahead) > 1.0:  # the list itself has shown that our clock is wrong
+    if job is None and abs(batch.access.ahead - ahead) > 1.0:  # the response has just shown that our clock is wrong
         job = await look()
     return job

@@ -1,6 +1,6 @@
-"""The batches that callers of one scope wait for: one task on the engine's loop for each.
+"""The batches that callers of one scope wait for, each in a task of its own.
 
-Launched here, or followed where another run or process has them. Belongs to the engine's loop thread.
+They are submitted here, or followed if another run or process submitted them. Belongs to the engine's loop thread.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class Tasks:
-    """See the module."""
+    """See the module docstring."""
 
     def __init__(self, driver: Driver, answers: Answers, admission: Admission) -> None:
         self.disk: Disk = driver.tools.disk
@@ -51,7 +51,8 @@ class Tasks:
         self._stopped = False
 
     def launch(self, target: Target, items: Sequence[Item], search: Search | None = None) -> None:
-        """Submit items as one batch, as far as nobody else has; it may be a part of a search for a bad row."""
+        """Submit items as one batch, except those that another batch holds. `search`: the search for a bad row that the
+        batch is a part of."""
         batch_id = f"{int(clock.time()):x}{secrets.token_hex(8)}"
         self._followers[batch_id] = set()
         if search is not None:
@@ -65,35 +66,37 @@ class Tasks:
             self._start(batch_id, self._attend(batch_id))
 
     def has(self, key: str) -> bool:
-        """Whether a batch is to answer this key."""
+        """Whether a batch is going to answer this key."""
         return any(key in followers for followers in self._followers.values())
 
     def forget(self, key: str) -> None:
-        """Nobody waits for this key any more."""
+        """No call waits for this key any more."""
         for followers in self._followers.values():
             followers.discard(key)
 
     def stop(self) -> int:
-        """Let go of every batch at once; jobs at the provider go on. How many are waited for."""
+        """Stop working on all batches; their jobs keep running at the provider. Returns how many batches have callers
+        that wait for a request which was sent."""
         self._stopped = True
         for task in (*self._tasks.values(), *self._driver.tidying):
             task.cancel()
         return sum(1 for keys in self._followers.values() if any(not self._callers.is_unsent(key) for key in keys))
 
     async def stopped(self) -> None:
-        """Wait until every task has come to its end."""
+        """Wait until every task has ended."""
         ours = asyncio.current_task()
         while others := [task for task in (*self._tasks.values(), *self._driver.tidying) if task is not ours]:
             await asyncio.gather(*others, return_exceptions=True)
-            # Tasks that had ended before let nobody else run in between; what follows their end has to.
+            # Gathering tasks that have already ended does not yield to the loop, and their callbacks have to run.
             await asyncio.sleep(0)
 
     def waits_for(self) -> str:
-        """What is still to come to an end, in words for a log."""
+        """The batches whose tasks have not ended yet, for a log message."""
         return ", ".join(tuple(self._tasks)) or "nothing"
 
     async def cancel(self) -> None:
-        """After `stop`: have the jobs stopped at the provider, and wait until it says that they are over."""
+        """After `stop`: cancel the jobs at their providers, and wait until each is confirmed to be over or could not be
+        cancelled."""
         await self.stopped()
         done = 0
         batch_ids = tuple(self._driven)
@@ -112,7 +115,7 @@ class Tasks:
         self._answers.emit(events.Settled(batch_id))
         self._searches.pop(batch_id, None)
         if not task.cancelled() and (fault := task.exception()) is not None:
-            # The boundary of a batch: a bug of ours or a broken cache must not leave its callers waiting.
+            # Whatever a batch raises: a bug or a broken cache must not leave its callers waiting.
             _log.error("batchling: batch %s failed inside batchling: %s", batch_id, outline(fault))
             why = f"batch {batch_id} failed inside batchling ({type(fault).__name__})"
             self._answers.fail(tuple(self._followers.pop(batch_id, ())), why)
@@ -123,7 +126,7 @@ class Tasks:
                 del self._followers[batch_id]
 
     async def _launch(self, batch_id: str, target: Target, items: Sequence[Item]) -> None:
-        """Claim the keys of a batch that leaves; drive what is ours, follow what others have."""
+        """Claim the keys of a batch. Submit and drive those that are ours, follow the batches that hold the others."""
         self._followers[batch_id].update(item.key for item in items)
         place = await self._admission.enter(target, self._answers.accesses[target].provider.limits)
         setback: NotRun | None = None
@@ -140,15 +143,15 @@ class Tasks:
             await self._recover(target, batch_id, setback)
 
     def _follow_instead(self, key: str, holder: str) -> None:
-        """A batch that is about to be submitted leaves out a key that another one holds."""
+        """Answer a key from the batch that holds it, instead of submitting it."""
         if (waiter := self._callers.get(key)) is not None and waiter.stage is not Stage.NEW:
             waiter.move(Stage.FOLLOWED)
             self._answers.emit(events.Hit(waiter.target, holder, again=True))
             self.follow(holder, [key])
 
     async def _attend(self, batch_id: str) -> None:
-        """Answer those who wait for a batch that somebody submitted before: from the store, by driving it on when
-        its driver is gone, or by watching the one who drives it."""
+        """Answer the keys that follow a batch submitted earlier: from the store, by driving the batch if its driver is
+        gone, or by waiting for the process that drives it."""
         announced = False
         trouble_since: float | None = None
         while followers := self._followers[batch_id]:
@@ -173,8 +176,8 @@ class Tasks:
                 await asyncio.sleep(pause)
 
     async def _look(self, batch_id: str, keys: tuple[str, ...]) -> Record | None:
-        """Answer what is stored of a batch, let go of what it does not hold, and return its record if there is more to
-        come from it."""
+        """Answer what is stored of a batch, submit again what it does not hold, and return its record if results are
+        still to come."""
         if (waiter := next(self._waiters(keys), None)) is None:
             return None
         provider = self._answers.accesses[waiter.target].provider
@@ -184,9 +187,9 @@ class Tasks:
         return found.record
 
     async def _take_over(self, batch_id: str) -> None:
-        """Drive a batch on whose lock has just become ours."""
+        """Continue to drive a batch whose lock we have just taken."""
         try:
-            # Read again: it may have moved before the lock was ours.
+            # Read again: the record may have moved before we had the lock.
             record = await self.disk(self.disk.store.load, batch_id)
         except CacheError:
             self.disk.store.release(batch_id)
@@ -197,8 +200,8 @@ class Tasks:
             await self._recover(record.target, batch_id, setback)
 
     async def _drive(self, record: Record, items: Sequence[Item], place: Place | None = None) -> NotRun | None:
-        """Drive a batch whose lock is ours to its end, and answer everyone who waits for it; unless none of its rows
-        ran, for the reason that is returned."""
+        """Drive a batch whose lock we hold to its end, and answer its followers. If none of its rows ran, answer none,
+        and return the reason."""
         batch = self._driver.take(self._answers.accesses[record.target], record, items)
         followers = self._followers[record.id]
         self._driven[record.id] = record.target
@@ -224,13 +227,13 @@ class Tasks:
         return None
 
     def _deliver(self, batch_id: str, outcome: Outcome, keys: Iterable[str]) -> None:
-        """Answer those who follow a batch. Whoever has no answer yet when that fails gets one of ours."""
+        """Answer these followers of a batch. If that raises, `_over` answers those that are left."""
         for key in keys:
             self._answers.deliver(batch_id, key, outcome)
             self._followers[batch_id].discard(key)
 
     async def _cancel(self, batch_id: str) -> bool:
-        """Whether the job of a batch is over, by the provider's word."""
+        """Cancel the job of a batch. Returns whether the provider has confirmed that it is over."""
         access = self._answers.accesses[self._driven[batch_id]]
         try:
             async with self._driver.locked(batch_id) as record:
@@ -240,19 +243,19 @@ class Tasks:
                 await self._driver.cancel(batch)
             if batch.record.phase in (Phase.ENDED, Phase.DEAD):
                 return True
-            _log.warning("batch %s: whether its job was cancelled could not be learned", batch_id)
-        except Exception as fault:  # the boundary of a batch: the others are to be cancelled all the same
-            _log.warning("batchling: batch %s: its job could not be cancelled (%s) and goes on", batch_id, fault)
+            _log.warning("batchling: batch %s: could not find out whether its job was cancelled", batch_id)
+        except Exception as fault:  # whatever a batch raises: the other jobs must still be cancelled
+            _log.warning("batchling: batch %s: its job could not be cancelled (%s) and keeps running", batch_id, fault)
         return False
 
     async def _recover(self, target: Target, batch_id: str, setback: NotRun) -> None:
-        """Submit the requests of a batch that never ran once more, as its provider's word asks for."""
+        """Submit the requests of a batch that never ran again, in the parts that its setback calls for."""
         full = isinstance(setback, NoRoom) and setback.verdict is Verdict.FULL
         others = await self._finish_others(target, batch_id) if full else frozenset()
         keys, search = tuple(self._followers[batch_id]), self._searches.pop(batch_id, None) or Search()
         waiters = {waiter.item.key: waiter for waiter in self._waiters(keys)}
         parts = await self._recovery.parts(Failed(target, batch_id, waiters, search, others), setback)
-        # Who came in the meantime is attended to when this task has ended.
+        # Followers that came in the meantime are handled by `_over`, when this task has ended.
         self._followers[batch_id].difference_update(keys)
         least = self._answers.accesses[target].provider.limits.least
         for some, part in parts:
@@ -264,21 +267,21 @@ class Tasks:
                 self.launch(target, items, part)
 
     async def _finish_others(self, target: Target, batch_id: str) -> frozenset[str]:
-        """Have the other batches brought to their end that fill the account of a target; which those are."""
+        """Drive the other batches that fill the account of a target to their end, in tasks. Returns their ids."""
         others = await self.disk(self.disk.store.in_flight, target, batch_id)
         for other in others - self._tasks.keys():
             self._start(other, self._finish(other, target))
         return others
 
     async def _finish(self, batch_id: str, target: Target) -> None:
-        """Bring a batch to its end, if nobody drives it: an earlier run left it."""
+        """Drive a batch that an earlier run left behind to its end, unless another process drives it."""
         async with self._driver.locked(batch_id) as record:
             if record is not None and record.phase in (Phase.PLANNED, Phase.RUNNING):
                 batch = self._driver.take(self._answers.accesses.access_for(record.target, target), record)
-                with suppress(NotRun):  # it has ended like that
+                with suppress(NotRun):  # the batch has ended then, too
                     if not (await self._driver.drive(batch, ())).final:
                         self._driver.tidy_soon(batch)
 
     def _waiters(self, keys: Iterable[str]) -> Iterator[Waiter]:
-        """Those who still wait for one of these keys."""
+        """The waiters of those of these keys that still have any."""
         return (waiter for key in keys if (waiter := self._callers.get(key)) is not None)

@@ -1,9 +1,8 @@
-"""What a call is to be warned of: that its caller waits for so long only, or that its cache mark is too short.
+"""Notices two traps: a caller that waits for a limited time only, and a prompt cache mark that is too short.
 
-How long a caller waits at most, as far as that can be seen: the HTTP libraries' own timeouts do not tick for a call
-that is batched; what the program put around it does. Seen are `asyncio.timeout`, `asyncio.wait_for`, and anyio's and
-trio's scopes, around the call in its own task or around a task that waits for it. A limit of another thread that waits
-for this one cannot be seen.
+The HTTP libraries' own timeouts do not run while a call is batched, but the program's timeouts do. Those that can be
+seen are `asyncio.timeout`, `asyncio.wait_for`, and the scopes of anyio and trio, around the call in its own task or
+around a task that waits for it. A timeout in another thread that waits for this one cannot be seen.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from batchling.engine.waiter import Arrival
 from batchling.providers.cache_marks import MARK, has_short_cache_mark
 
 _FAR = 1_000
-"""Futures and tasks around a call that are looked at."""
+"""The maximum number of futures and tasks around a call that are examined."""
 
 
 TRAP_CHECKS = 50
-"""How many calls of a scope are checked for a caller's timeout: the one who sets one mostly sets it for all."""
+"""How many calls per scope are checked for a caller's timeout: programs that set one usually set it for all calls."""
 
 
 class Traps:
-    """What one scope's calls are warned of. Any thread; called in that of the caller."""
+    """Checks the calls of one scope for traps. `look` is called in the thread of each caller."""
 
     def __init__(self) -> None:
         self._checks = TRAP_CHECKS
         self._has_short_cache_mark = False
 
     def look(self, arrival: Arrival, body: dict[str, JSON]) -> None:
-        """Note on a call what it should be warned of; by a scope's first calls, since looking has a price."""
+        """Note the traps on a call. Only a scope's first calls are checked for a timeout, since that takes time."""
         if self._checks > 0:
             self._checks -= 1
             arrival.limit = limit()
@@ -48,13 +47,13 @@ def limit() -> float | None:
     can be seen. Never raises."""
     try:
         found = [_of_task(), _of_scopes()]
-    except Exception:  # these are other people's insides
+    except Exception:  # it reads internals of other libraries
         return None
     return min((seconds for seconds in found if seconds is not None), default=None)
 
 
 def _of_task() -> float | None:
-    """By asyncio's own timers: those that end in this task, or in one that waits for it."""
+    """The limit set by asyncio's timers: those that end this task, or one that waits for it."""
     loop: Any = asyncio._get_running_loop()
     if loop is None or (task := asyncio.current_task()) is None:
         return None
@@ -70,13 +69,13 @@ def _ends(timer: Any, waiting: dict[int, object]) -> bool:
     owner = getattr(timer._callback, "__self__", None)
     if isinstance(owner, asyncio.Timeout):
         return id(getattr(owner, "_task", None)) in waiting
-    # In Python 3.11 `wait_for` makes a task of its own, and its timer releases a future.
+    # In Python 3.11, `wait_for` creates its own task, and its timer resolves a future.
     return any(id(argument) in waiting for argument in timer._args)
 
 
 def _waiting_for(task: object) -> dict[int, object]:
-    """This task and the futures and tasks that wait for its end, by their ids: through gather, groups of tasks,
-    `asyncio.wait`, `as_completed` and whatever else hears of an end by a callback."""
+    """This task and the futures and tasks that wait for its end, by their ids: through `gather`, task groups,
+    `asyncio.wait`, `as_completed` and whatever else is notified by a callback."""
     found: dict[int, object] = {}
     ahead = [task]
     while ahead and len(found) < _FAR:
@@ -88,7 +87,7 @@ def _waiting_for(task: object) -> dict[int, object]:
 
 
 def _told_by(one: Any) -> list[Any]:
-    """The futures, tasks, groups and queues that hear of the end of one of them."""
+    """The futures, tasks, groups and queues that are notified when one of them ends."""
     names = ("_parent_task", "_on_completed_fut", "_done")
     waited = [getattr(one, name, None) for name in names] + list(getattr(one, "_getters", None) or ())
     for call, _ in getattr(one, "_callbacks", None) or ():
@@ -100,9 +99,9 @@ def _told_by(one: Any) -> list[Any]:
 
 
 def _of_scopes() -> float | None:
-    """By the deadlines of anyio's and trio's cancel scopes."""
+    """The limit set by anyio's and trio's cancel scopes."""
     try:
         left = anyio.current_effective_deadline() - anyio.current_time()
-    except Exception:  # a thread without an event loop; each version says so in its own way
+    except Exception:  # no event loop in this thread: each version raises something else
         return None
     return left if math.isfinite(left) else None

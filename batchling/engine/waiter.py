@@ -1,4 +1,4 @@
-"""One intercepted call, and one key that calls wait for: where its request is, and how often it was tried."""
+"""One intercepted call, and one key that calls wait for: its stage, and how often it was submitted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchling.providers.base import Provider, Route
 
 
 class Arrival(Future[Response]):
-    """One intercepted call: what its caller waits for, and what the loop thread needs to know of it."""
+    """One intercepted call: the future that its caller waits for, and what the loop thread needs to know."""
 
     def __init__(
         self,
@@ -34,18 +34,18 @@ class Arrival(Future[Response]):
         self.way = way
         self.waiter: Waiter | None = None
         self.limit: float | None = None
-        """The seconds for which the caller waits at most, where that can be seen."""
+        """How long the caller waits at most, in seconds; None if no limit is visible."""
         self.has_short_cache_mark = False
-        """Whether a part of the prompt is to be cached for no more than five minutes."""
+        """Whether part of the prompt is marked to be cached for no more than five minutes."""
         self.on_cancel: Callable[[Arrival], None] = lambda _: None
 
     @property
     def is_retry(self) -> bool:
-        """Whether an SDK made by Stainless sends its call once more."""
+        """Whether this is a retry by an SDK made by Stainless."""
         return (header(self.request.headers, "x-stainless-retry-count") or "0") != "0"
 
     def cancel(self) -> bool:
-        """The caller gives up; `on_cancel` hears of it, in the caller's thread."""
+        """Called when the caller gives up; calls `on_cancel`, in the caller's thread."""
         if not super().cancel():
             return False
         self.on_cancel(self)
@@ -53,12 +53,12 @@ class Arrival(Future[Response]):
 
 
 class Stage(Enum):
-    """Where a request is."""
+    """How far a request has come."""
 
     NEW = "new"
-    """The store has not been asked about it."""
+    """It was not looked up in the store yet."""
     QUEUED = "queued"
-    """It waits for its window, or its batch for a place; no job has it."""
+    """It waits in a window, or its batch waits for a place: no job includes it."""
     CLAIMED = "claimed"
     """A batch of this scope holds it."""
     FOLLOWED = "followed"
@@ -73,14 +73,14 @@ STAGES: Mapping[Stage, frozenset[Stage]] = {
     Stage.FOLLOWED: frozenset({Stage.QUEUED, Stage.FOLLOWED, Stage.ANSWERED}),
     Stage.ANSWERED: frozenset(),
 }
-"""The table of moves of a request, as `lifecycle.MOVES` is that of its batch."""
+"""The moves that a request may make, as `lifecycle.MOVES` are those of its batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """How often a request was asked without an answer: `counted` when a batch ended without it having run, `blameless`
-    when its batch was never sent, or lost; `doubts` are those of which a job may have run and been billed that the
-    provider does not list."""
+    """How many times a request was submitted without an answer: `counted` in batches that ended without running it,
+    `blameless` in batches that were never sent, or lost. `doubts`: how many times a job that the provider does not list
+    may have run it and been billed."""
 
     counted: int = 0
     blameless: int = 0
@@ -90,15 +90,15 @@ class Tries:
         return self.counted + self.blameless > 0
 
     def allow(self, resubmissions: int, *, blameless: bool) -> bool:
-        """Whether there may be one more."""
+        """Whether one more try is allowed."""
         return self.blameless < retry.BLAMELESS and (blameless or self.counted < resubmissions)
 
     def one_more(self, *, blameless: bool) -> Tries:
-        """These and one more."""
+        """These tries and one more."""
         return replace(self, counted=self.counted + (not blameless), blameless=self.blameless + blameless)
 
     def doubtful(self) -> Tries:
-        """These, of which the last one may have run."""
+        """These tries, of which the last one may have run."""
         return replace(self, doubts=self.doubts + 1)
 
 
@@ -114,12 +114,13 @@ class Waiter:
     tries: Tries = Tries()
     stage: Stage = Stage.NEW
     followed: bool = False
-    """Whether the last batch that held it was submitted by an earlier run or another process."""
+    """Whether the last batch that held it was submitted by an earlier run or another process. Kept when it is answered.
+    """
     batch: str = ""
-    """The batch that has answered it; empty before that."""
+    """The batch that answered it; empty until then."""
 
     def move(self, stage: Stage) -> None:
-        """Enter the next stage. Raises `IllegalMove` where `STAGES` has no way."""
+        """Move to another stage. Raises `IllegalMove` if `STAGES` does not allow it."""
         if stage not in STAGES[self.stage]:
             raise IllegalMove(f"a request that is {self.stage.value} cannot become {stage.value}")
         if stage is not Stage.ANSWERED:
@@ -128,5 +129,5 @@ class Waiter:
 
     @property
     def is_unsent(self) -> bool:
-        """Whether no batch with the request is under way."""
+        """Whether no batch holds the request yet."""
         return self.stage in (Stage.NEW, Stage.QUEUED)

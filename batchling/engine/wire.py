@@ -63,7 +63,7 @@ class NetworkFault(Exception):
 
 
 class Network(httpcore.AnyIOBackend):
-    """Makes the connections of one pool. With `proxied`, it connects to a proxy."""
+    """Makes the connections of one pool. `proxied`: they go to a proxy."""
 
     def __init__(self, *, proxied: bool) -> None:
         self._proxied = proxied

@@ -1,1 +1,1 @@
-"""A scope: its options, how it is entered and left, and who listens."""
+"""A scope: its options, how it is entered and left, and its listeners."""

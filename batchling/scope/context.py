@@ -1,6 +1,6 @@
-"""`BatchingContext`: activates a scope, and on leaving it drains or detaches, closes and reports.
+"""`BatchingContext`: activates a scope; on leaving it, drains or detaches it, closes it and prints the report.
 
-It knows hooks, engine and display, and nothing of providers.
+It knows hooks, the engine and the display, but nothing about providers.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 10.0
-"""How long leaving a scope waits for the engine to put its things away."""
+"""How many seconds leaving a scope waits for the engine to close."""
 _GATHER_SECONDS = 1.0
-"""How long is waited for what forked children did."""
+"""How many seconds to wait for reports of forked children."""
 _LISTEN_SECONDS = 5.0
-"""How long leaving a scope waits for the program's own listeners."""
+"""How many seconds leaving a scope waits for the program's own listeners."""
 _OFFER_SECONDS = 2.0
-"""How long a second Ctrl-C is waited for on a terminal."""
+"""How many seconds to wait for a second Ctrl-C on a terminal."""
 _STEP = 0.1
 _JUST = 1.0
-"""Seconds for which a report is the last one printed."""
+"""For this many seconds, a report counts as just printed."""
 
 
 class BatchingContext:
@@ -71,7 +71,7 @@ class BatchingContext:
 
     @property
     def receipt(self) -> Receipt:
-        """What was answered so far and what it cost: during the scope and after it, by forked children too."""
+        """What was answered so far and what it cost, forked children included. Works during the scope and after it."""
         self._gather()
         return self._report.receipt(self._seconds())
 
@@ -103,12 +103,12 @@ class BatchingContext:
             if kind is None:
                 await wait_async(self._batcher.drain())
                 self._look_back()
-                # Here, where a listener may need this loop to get on.
+                # Here and not in `_leave`: a listener may need this loop to run.
                 with anyio.move_on_after(_LISTEN_SECONDS):
                     await wait_async(self._listeners.flush())
         finally:
-            # Blocks this loop for the few milliseconds that closing takes, so that a cancellation which is under
-            # way cannot leave the scope half open.
+            # Blocks this loop for the few milliseconds that closing takes, so a cancellation cannot leave the scope
+            # half open.
             self._leave()
 
     def _open(self) -> None:
@@ -127,17 +127,17 @@ class BatchingContext:
             self._signals.install()
             self._display.open()
         except BaseException:
-            # Ctrl-C, most likely: nobody leaves a scope that could not be entered.
+            # Ctrl-C, most likely: `__exit__` is not called if entering fails.
             self._deactivate()
             self._display.close()
             self._signals.restore()
             raise
 
     def _leave(self) -> None:
-        """Put everything away. Every wait in here has an end, and signals only shorten it."""
+        """Close everything and print the report. No wait in here is endless, and signals only shorten it."""
         self._signals.leave()
         self._deactivate()
-        # What is printed from here on stays.
+        # Whatever is printed from here on stays on the screen.
         self._display.close()
         try:
             if self._signals.interrupts:
@@ -163,7 +163,7 @@ class BatchingContext:
                 active.set(self._batcher.outer)
 
     def _offer_to_cancel(self) -> None:
-        """Ctrl-C has come: the jobs go on, unless it comes again. On a terminal there is a moment for that."""
+        """After Ctrl-C: detach, and cancel the jobs if Ctrl-C comes again. On a terminal, wait a moment for that."""
         self._wait(self._batcher.detach(), _CLOSE_SECONDS, until=3)
         if not self._report.jobs_left:
             return
@@ -174,10 +174,10 @@ class BatchingContext:
             self._wait(self._batcher.cancel(), math.inf, until=max(3, self._signals.interrupts + 1))
 
     def _wait(self, future: Future[None], seconds: float, until: int) -> None:
-        """Wait for a future, no longer than this and not beyond the `until`th Ctrl-C."""
+        """Wait for a future, but no longer than this many seconds, and not beyond Ctrl-C number `until`."""
         end = clock.monotonic() + seconds
         while not future.done() and self._signals.interrupts < until and clock.monotonic() < end:
-            # A signal arrives between two of these.
+            # Signals are handled between two of these waits.
             futures.wait([future], timeout=_STEP)
 
     def _close(self) -> None:
@@ -187,24 +187,25 @@ class BatchingContext:
         futures.wait([closed], timeout=_CLOSE_SECONDS)
         if not closed.done():
             _log.warning(
-                "the batchify scope was left, after %.0f s, without waiting for %s. Nothing is lost: run again",
+                "batchling: the scope was not closed after %.0f s, and was left without waiting for %s. Nothing is "
+                "lost: run the program again",
                 _CLOSE_SECONDS,
                 self._batcher.waits_for(),
             )
 
     def _gather(self) -> None:
-        """Have what forked children did in the report."""
+        """Add what forked children did to the report."""
         if self._batcher.family.has_children and not self._batcher.closed:
             futures.wait([self._batcher.gather()], timeout=_GATHER_SECONDS)
 
     def _look_back(self) -> None:
-        """Say so when no call was intercepted, unless a scope that was opened in the meantime may have had them."""
+        """Warn if no call was intercepted, unless a scope opened in the meantime may have intercepted them."""
         self._gather()
         if self._hints.nothing_happened and next(_numbers) == self._number + 1:
             _log.warning(nothing(sys.modules.keys() - preload.brought, hooked=hooked()))
 
     def abandon(self) -> None:
-        """Interpreter exit with the scope still open: its jobs go on at the provider; say so."""
+        """Leave a scope that is still open when the interpreter exits, and report that its jobs keep running."""
         self._leave()
 
 
@@ -212,14 +213,14 @@ _open_scopes: weakref.WeakSet[BatchingContext] = weakref.WeakSet()
 
 
 _printed_at: list[float] = []
-"""When reports printed that jobs keep running."""
+"""When reports of jobs that keep running were printed."""
 _numbers = itertools.count()
-"""Of scopes, and of looks back at them."""
+"""Numbers the scopes, and the checks in `_look_back`."""
 
 
 def _abandon_all() -> None:
-    # What scopes that are open until now leave behind they print themselves; so did one that was just left, unless
-    # a traceback has come after that.
+    # Scopes that are still open print what they leave behind themselves. So did a scope that was just left, unless a
+    # traceback was printed after its report.
     just_printed = bool(_printed_at) and clock.monotonic() - _printed_at[-1] < _JUST and not hasattr(sys, "last_value")
     text = "" if just_printed else standing.text()
     for context in tuple(_open_scopes):

@@ -38,7 +38,7 @@ class Observer(Protocol):
 
 
 class Listener:
-    """One callable and its thread. `post`, `begin` and `flush` may be called from any thread and never block."""
+    """One callable and its thread. `tell`, `begin` and `flush` may be called from any thread and never block."""
 
     def __init__(self, call: Call) -> None:
         self._call = call

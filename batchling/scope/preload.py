@@ -24,7 +24,7 @@ _ALWAYS = (
     "traceback",
 )
 _IF_THERE = ("socksio",)
-"""Modules that those import late, if they are installed."""
+"""Modules that the ones above import late, if they are installed."""
 
 
 brought: set[str] = set()

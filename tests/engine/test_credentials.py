@@ -70,7 +70,7 @@ def test_a_credential_that_cannot_be_renewed_is_told(
         refused = post(provider_server, entra("old"), "a")
     assert refused.status_code == 401
     assert refused.json()["error"]["message"] == "The token has expired."
-    assert "azure: no fresh credential (LookupError)" in caplog.text
+    assert "azure: cannot get a fresh credential (LookupError)" in caplog.text
 
     with scope(provider_server, providers=[azure]):
         assert post(provider_server, entra("new"), "a").status_code == 200
@@ -164,4 +164,4 @@ def test_a_source_of_tokens_that_does_not_answer_is_not_waited_for(
 
     assert refused.status_code == 401
     assert took < 10
-    assert "azure: no fresh credential (TimeoutError)" in caplog.text
+    assert "azure: cannot get a fresh credential (TimeoutError)" in caplog.text

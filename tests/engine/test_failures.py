@@ -150,7 +150,7 @@ def test_a_key_that_no_header_can_carry_fails_as_it_does_without(
     with scope(provider_server), pytest.raises(httpx.LocalProtocolError):
         httpx.post(url, json=chat("x", max_tokens=9), headers=headers, verify=TLS)
 
-    assert "a header that no call can carry" in capsys.readouterr().err
+    assert "a header that HTTP does not allow" in capsys.readouterr().err
     httpx.get(f"{provider_server.openai_url}/models", verify=TLS)  # the server has seen the connection go by then
     assert provider_server.calls("POST") == []
 

@@ -361,4 +361,4 @@ def test_a_scope_without_a_temporary_folder_still_forks(
     monkeypatch.setattr("tempfile.TemporaryFile", none)
     with batchify(**QUICK):
         assert in_child(lambda: 7) == 7
-    assert "a forked child has a budget, a pace and a receipt of its own" in caplog.text
+    assert "a forked child has its own budget, its own limit of batches per hour, and its own receipt" in caplog.text

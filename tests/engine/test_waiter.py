@@ -114,5 +114,5 @@ def test_a_store_that_cannot_be_asked_costs_no_hang(
     with scope(provider_server, cache=False), httpx.Client(verify=TLS) as client:
         answer = client.post(f"{provider_server.openai_url}/chat/completions", json=body("a"), headers=HEADERS)
     assert answer.status_code == 424
-    assert "batchling failed at this request (ConnectionError)" in answer.text
+    assert "batchling failed to handle this request (ConnectionError)" in answer.text
     assert not provider_server.billed()

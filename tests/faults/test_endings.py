@@ -186,7 +186,7 @@ def test_an_unknown_status_word_is_waited_out(
     provider_server.change_reply("GET", "/batches/", ponder, times=2)
 
     assert run(provider_server, provider) == [200] * 3
-    assert "unknown status 'pondering' is taken for running" in caplog.text
+    assert "unknown status 'pondering' is treated as running" in caplog.text
     assert len(provider_server.jobs()) == 1
 
 

@@ -214,7 +214,7 @@ def test_a_row_over_the_line_limit_goes_real_time_and_is_reported(
     assert statuses(provider_server, ["short", "long" * 300]) == [200, 200]
     assert list(provider_server.jobs().values()) == [1]
     assert len(provider_server.billed(batch=False)) == 1
-    assert "larger than a row of a batch may be" in capsys.readouterr().err
+    assert "too large for a row of a batch" in capsys.readouterr().err
 
 
 @pytest.mark.thorough

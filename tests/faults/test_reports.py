@@ -43,7 +43,7 @@ def test_what_may_have_been_paid_is_said(provider_server: ProviderServer) -> Non
     with scope(provider_server, batch_window_seconds=0.02):
         answer = ask(provider_server, "x")
 
-    assert "3 calls that create a job left and were answered with an error, or not at all" in answer.text
+    assert "3 calls to create a job were sent and got an error or no answer" in answer.text
     assert "may have run and been billed" in answer.text
 
 
