@@ -46,7 +46,7 @@ def log(event: events.Event) -> None:
             level = logging.DEBUG if event.is_noise else logging.WARNING
             _write(
                 level,
-                "batchling: batch %s: cannot %s (%s); nothing is lost, next try in %.0f s",
+                "batchling: batch %s: cannot %s (%s), trying again in %.0f s",
                 event.batch,
                 event.what,
                 event.why,

@@ -187,8 +187,8 @@ class BatchingContext:
         futures.wait([closed], timeout=_CLOSE_SECONDS)
         if not closed.done():
             _log.warning(
-                "batchling: the scope was not closed after %.0f s, and was left without waiting for %s. Nothing is "
-                "lost: run the program again",
+                "batchling: the scope was not closed after %.0f s, and was left without waiting for %s. Its jobs "
+                "keep running at the provider: the same program collects the answers (not with cache=False)",
                 _CLOSE_SECONDS,
                 self._batcher.waits_for(),
             )

@@ -21,4 +21,4 @@ def test_what_keeps_callers_waiting_is_a_warning(caplog: pytest.LogCaptureFixtur
     levels = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert [level for level, _ in levels] == ["INFO", "DEBUG", "DEBUG", "WARNING", "INFO"]
     assert levels[0][1] == "batch b1: 3 requests submitted as job job7"
-    assert levels[3][1] == "batchling: batch b1: cannot poll (HTTP 503); nothing is lost, next try in 40 s"
+    assert levels[3][1] == "batchling: batch b1: cannot poll (HTTP 503), trying again in 40 s"
