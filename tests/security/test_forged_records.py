@@ -55,12 +55,10 @@ CHANGES: dict[str, Edit] = {
 }
 
 
-QUICK = {"base_url", "an older schema", "vertex"}
+MARKS = {"base_url": (), "an older schema": pytest.mark.thorough, "vertex": pytest.mark.thorough}
 
 
-@pytest.mark.parametrize(
-    "change", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CHANGES]
-)
+@pytest.mark.parametrize("change", [pytest.param(name, marks=MARKS.get(name, pytest.mark.slow)) for name in CHANGES])
 def test_an_edited_record_is_set_aside(
     provider_server: ProviderServer, stranger: ProviderServer, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
