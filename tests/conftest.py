@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any, ClassVar
 
 import certifi
 import pytest
@@ -46,6 +48,28 @@ def _loopback_only(self: socket.socket, address: object) -> None:
     if isinstance(address, tuple) and address[0] not in ("::1", "localhost") and not address[0].startswith("127."):
         raise AssertionError(f"a test tried to reach {address[0]}")
     _connect(self, address)  # type: ignore[arg-type]
+
+
+class _Recorded(subprocess.Popen[Any]):
+    """A process that the test at hand has started."""
+
+    started: ClassVar[list[subprocess.Popen[Any]]] = []
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.started.append(self)
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kill what a test that failed has left running. Fixtures of a module or a session look after their own."""
+    monkeypatch.setattr(subprocess, "Popen", _Recorded)
+    _Recorded.started.clear()
+    yield
+    for process in _Recorded.started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(autouse=True)

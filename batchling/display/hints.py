@@ -159,7 +159,7 @@ class Hints:
         if event.has_short_cache_mark:
             texts.append(
                 self._once(
-                    "brief",
+                    "short cache mark",
                     f"batchling: prompts for {event.target.model} are marked to be cached for 5 minutes, which is less "
                     "than a batch may take: later rows miss the cache and pay for writing it again. Mark them with "
                     '"cache_control": {"type": "ephemeral", "ttl": "1h"}.',

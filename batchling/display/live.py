@@ -198,7 +198,7 @@ class _Screen:
         """Stop showing anything, and release everything; in a forked child or after a failure."""
         self._scopes = []
         if self.terminal is not None:
-            self.terminal.let_go()
+            self.terminal.restore()
 
     # The thread.
 

@@ -85,9 +85,9 @@ class Terminal:
         try:
             self.clear()
         finally:
-            self.let_go()
+            self.restore()
 
-    def let_go(self) -> None:
+    def restore(self) -> None:
         """Restore the streams. A stream that somebody else has wrapped in the meantime keeps our wrapper, which no
         longer does anything."""
         self._released = True
@@ -145,7 +145,7 @@ class Terminal:
             elif "\n" in text:
                 self._erase()
         except Exception:  # the program's own output must be printed
-            self.let_go()
+            self.restore()
 
     def _after(self, text: str) -> None:
         if not text:
@@ -158,7 +158,7 @@ class Terminal:
             if self._is_ours():
                 self._draw()
         except Exception:
-            self.let_go()
+            self.restore()
 
     # What is written.
 

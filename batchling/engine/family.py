@@ -55,15 +55,15 @@ _COUNTED: Mapping[str, type[events.Event]] = {
 
 
 class Family:
-    """What one scope shares. `hear` is called with the events of children, in the process that opened the scope.
+    """What one scope shares. `on_event` is called with the events of children, in the process that opened the scope.
 
     Used on the engine's loop thread, except for `open`, `close`, `on_event` for a call that goes real time, and what is
     called at a fork.
     """
 
-    def __init__(self, budget: Budget | None = None, hear: Callable[[events.Event], None] | None = None) -> None:
+    def __init__(self, budget: Budget | None = None, on_event: Callable[[events.Event], None] | None = None) -> None:
         self.budget = budget
-        self._hear = hear
+        self._on_event = on_event
         self._launches: dict[AccountKey, dict[str, float | None]] = {}
         """The creations of the last hour, by name: when each was made; None while it is being sent."""
         self._unheard: list[events.Event] = []
@@ -86,12 +86,12 @@ class Family:
         return self._is_root and self._journal is not None
 
     def gather(self) -> None:
-        """Call `hear` with what children have done so far."""
+        """Call `on_event` with what children have done so far."""
         with self._together():
             heard, self._unheard = self._unheard, []
-        if self._hear is not None:
+        if self._on_event is not None:
             for event in heard:
-                self._hear(event)
+                self._on_event(event)
 
     @property
     def reports(self) -> bool:

@@ -46,7 +46,7 @@ class _Lift:
         """The limit passed to aiohttp instead; the identity of this object shows whose limit it is."""
         self.waited = 0.0
         """Seconds spent waiting for a batch, which do not count."""
-        self.met = False
+        self.reached = False
         """Whether the call has reached a connector that we have patched."""
         self._total = total
         self._since = time.monotonic()
@@ -81,7 +81,7 @@ def patches(aiohttp: ModuleType) -> list[Patch]:
         finally:
             _lifted.reset(token)
             del args, kwargs
-        if not lift.met:
+        if not lift.reached:
             gate, method, url = call
             refuse(gate, method, url, OWN_CONNECTOR)
         return answer
@@ -92,7 +92,7 @@ def patches(aiohttp: ModuleType) -> list[Patch]:
         if lift is not None and limits.total is not lift.far:  # it belongs to an enclosing call
             lift = None
         if lift is not None:
-            lift.met = True
+            lift.reached = True
         future = _ask(aiohttp, connector, native, limited=lift is None and bool(limits.total))
         if future is not None:
             since = time.monotonic()

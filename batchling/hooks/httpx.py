@@ -241,11 +241,11 @@ def _followers(library: Any, ends_here: WeakSet[Any]) -> tuple[type, type]:
 
         def _look_back(self, mark: Mark) -> None:
             with suppress(TypeError):  # a transport that is not hashable
-                if mark.met:
+                if mark.reached:
                     ends_here.add(self._inner)
                 elif self._inner in ends_here:
                     return
-            if not mark.met and (gate := gate_for(mark.method, mark.url)) is not None:
+            if not mark.reached and (gate := gate_for(mark.method, mark.url)) is not None:
                 gate.bypass(mark.method, mark.url, OWN_TRANSPORT)
 
     class SyncFollower(Follower, library.BaseTransport):  # type: ignore[misc]

@@ -38,19 +38,19 @@ class Mark:
     since their path and body differ.
     """
 
-    __slots__ = ("_body", "_path", "met", "method", "url")
+    __slots__ = ("_body", "_path", "method", "reached", "url")
 
     def __init__(self, method: str, url: str, body: bytes | None) -> None:
         self.method: str = method
         self.url: str = url
         self._path = urlsplit(url).path
         self._body = body
-        self.met: bool = False
+        self.reached: bool = False
 
-    def meet(self, url: str, body: bytes | None) -> None:
+    def reach(self, url: str, body: bytes | None) -> None:
         """Record that a hook has received a call. It is this one if its path or its body is the same."""
         if urlsplit(url).path == self._path or (body and body == self._body):
-            self.met = True
+            self.reached = True
 
 
 marked: ContextVar[Mark | None] = ContextVar("batchling_marked", default=None)
@@ -60,12 +60,12 @@ marked: ContextVar[Mark | None] = ContextVar("batchling_marked", default=None)
 def offer(gate: Gate, request: Request, way: Way | None) -> Future[Response] | None:
     """Pass a wanted request to its gate. Returns its future, or None if it goes real time."""
     if (mark := marked.get()) is not None:
-        mark.meet(request.url, request.body)
+        mark.reach(request.url, request.body)
     return gate.submit(request, way)
 
 
 def refuse(gate: Gate, method: str, url: str, reason: str) -> None:
     """Let a wanted call go real time, for a reason that its hook has found."""
     if (mark := marked.get()) is not None:
-        mark.meet(url, None)
+        mark.reach(url, None)
     gate.bypass(method, url, reason)

@@ -16,7 +16,7 @@ from typing import Any
 from batchling.errors import Detached
 from batchling.hooks.interception import Mark, marked
 from batchling.hooks.patching import Patch
-from batchling.system.gate import Gate, active, current, lend
+from batchling.system.gate import Gate, activate_in, active, current
 
 
 def patches() -> list[Patch]:
@@ -48,7 +48,7 @@ def _submit(wrapped: Any, executor: Any, args: Any, kwargs: Any) -> Any:
 def _start(wrapped: Any, thread: Any, args: Any, kwargs: Any) -> Any:
     gate = current()
     if gate is not None:
-        lend(gate, thread)
+        activate_in(gate, thread)
         _end_in_silence(thread)
     return wrapped(*args, **kwargs)
 

@@ -154,11 +154,11 @@ def batchify(
         if not isinstance(event, events.Settled):  # may come after the scope was left, and adds nothing new
             listeners.tell(event)
 
-    def hear_of_child(event: events.Event) -> None:
+    def on_event_of_child(event: events.Event) -> None:
         hints.nothing_happened = False
         report.add(event)
 
-    family = Family(budget, hear_of_child)
+    family = Family(budget, on_event_of_child)
     ports = Ports(listen, listeners.begin if listeners else None, prepare, Meter, open_footprints(cache, program()))
     batcher = Batcher(asked, routes, store, ports, family)
     return BatchingContext(batcher, report, shown, listeners, hints)

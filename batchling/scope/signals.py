@@ -55,7 +55,7 @@ class Signals:
             self.missed = None
             missed.pass_on(sys._getframe(), in_order=True)
 
-    def hear(self, number: int) -> None:
+    def on_signal(self, number: int) -> None:
         """A signal has arrived. Called in the main thread, from within the signal handler."""
         if number == signal.SIGINT:
             self.interrupts += 1
@@ -131,7 +131,7 @@ class _Owner:
             return
         scopes = tuple(self._scopes)
         for scope in scopes:
-            scope.hear(number)
+            scope.on_signal(number)
         here = threading.get_ident()
         leaving = next((scope for scope in reversed(scopes) if scope.leaving_in == here), None)
         if leaving is not None:

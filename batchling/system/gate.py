@@ -85,7 +85,7 @@ def current() -> Gate | None:
     return gate
 
 
-def lend(gate: Gate, thread: threading.Thread) -> None:
+def activate_in(gate: Gate, thread: threading.Thread) -> None:
     """Have a thread that is about to start run in a scope, without keeping the scope alive."""
     # Not by setattr: a subclass may have its own.
     thread.__dict__[_SCOPE] = ref(gate)
