@@ -150,7 +150,7 @@ def test_the_table_of_providers() -> None:
     ).stdout
 
     assert "Mistral (mistral)" in said
-    assert "Cohere: batches take models of their own" in said
+    assert "Cohere: batches take their own models" in said
     assert max(map(len, said.splitlines())) <= 160
     wrong = subprocess.run([sys.executable, "-m", "batchling", "providers", "x"], capture_output=True, text=True)
     assert (wrong.returncode, wrong.stderr) == (

@@ -94,10 +94,10 @@ def test_in_threads(provider_server: ProviderServer, program: Program) -> None:
 
 
 def check(server: ProviderServer, program: Program, size: int) -> None:
-    with scope(server, batch_size=size, batch_window_seconds=5):
+    with scope(server, batch_size=size, batch_window_seconds=60):
         first = program(server)
     jobs, calls = sorted(server.jobs().values()), len(server.calls())
-    with scope(server, batch_size=size, batch_window_seconds=5):
+    with scope(server, batch_size=size, batch_window_seconds=60):
         second = program(server)
 
     assert len(first) == CALLS
