@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from batchling.core.model import JSON
-from batchling.testing.openai_files import error
-from batchling.testing.state import (
+from batchling.testing.faults import (
     Body,
     Fault,
     JobFault,
@@ -17,9 +16,10 @@ from batchling.testing.state import (
     Row,
     RowFault,
     RowLoss,
-    ServerState,
     Stage,
 )
+from batchling.testing.replies import error
+from batchling.testing.state import ServerState
 
 FOREVER = float("inf")
 

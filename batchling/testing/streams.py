@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from aiohttp import web
 
 from batchling.core.model import JSON
-from batchling.testing.state import encode
+from batchling.testing.replies import encode
 
 
 async def openai_stream(
