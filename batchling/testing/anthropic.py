@@ -51,16 +51,17 @@ class AnthropicApi(ServedApi):
         key = request.headers.get("x-api-key", "")
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         if bool(key) == bool(bearer) or (key or bearer).startswith("sk-bad"):
-            raise _refusal(401, "invalid x-api-key")
+            raise self.refusal(401, "invalid x-api-key")
         if not request.headers.get("anthropic-version"):
-            raise _refusal(400, "anthropic-version: header is required")
+            raise self.refusal(400, "anthropic-version: header is required")
         return digest(key or bearer, request.headers.get("anthropic-workspace-id", ""))
 
     def refusal(self, status: int, message: str, param: str | None = None, code: str | None = None) -> Refusal:
-        return _refusal(status, message)
+        body = {**_error(status, message), "request_id": f"req_{digest(message)[:24]}"}
+        return Refusal(reply(body, status))
 
     def _not_json(self) -> Refusal:
-        return _refusal(400, "The request body is not valid JSON")
+        return self.refusal(400, "The request body is not valid JSON")
 
     def _sample(self, endpoint: str, body: Body) -> tuple[int, Body]:
         if not body.get("messages"):
@@ -77,10 +78,30 @@ class AnthropicApi(ServedApi):
 
     async def _create(self, request: web.Request) -> web.Response:
         account = self.account(request)
-        rows = _rows(await self.body_of(request))
+        rows = self._rows(await self.body_of(request))
         self.check(rows, "upload", "create", "job")
         job = self.new_job(f"msgbatch_{self._shared.number():024d}", account, "/v1/messages", rows)
         return reply(_placed(request, self._shown(job)))
+
+    def _rows(self, order: Body) -> list[Row]:
+        """The rows of a create call. Raises a 400 for those that are not as they should be."""
+        rows: list[Row] = []
+        keys: set[str] = set()
+        for place, row in enumerate(order.get("requests") or []):
+            if not isinstance(row, dict):
+                raise self.refusal(400, f"requests.{place}: Input should be an object")
+            key, params = row.get("custom_id"), row.get("params")
+            if not isinstance(key, str) or not _KEY.fullmatch(key):
+                raise self.refusal(400, f"requests.{place}.custom_id: String should match pattern '^{_KEY.pattern}$'")
+            if not isinstance(params, dict):
+                raise self.refusal(400, f"requests.{place}.params: Field required")
+            if key in keys:
+                raise self.refusal(400, f"requests: Duplicate custom_id '{key}'")
+            keys.add(key)
+            rows.append((key, params))
+        if not rows or len(rows) > _MAX_ROWS:
+            raise self.refusal(400, f"requests: List should have between 1 and {_MAX_ROWS} items")
+        return rows
 
     async def _get(self, request: web.Request) -> web.Response:
         job = self.find_job(request)
@@ -101,7 +122,7 @@ class AnthropicApi(ServedApi):
     async def _results(self, request: web.Request) -> web.Response:
         job = self.find_job(request)
         if not job.over:
-            raise _refusal(404, f"Batch `{job.id}` has no available results.")
+            raise self.refusal(404, f"Batch `{job.id}` has no available results.")
         return web.Response(body=b"\n".join(job.lines) + b"\n", content_type="application/x-jsonl")
 
     async def _cancel(self, request: web.Request) -> web.Response:
@@ -113,24 +134,17 @@ class AnthropicApi(ServedApi):
     async def _delete(self, request: web.Request) -> web.Response:
         job = self.find_job(request)
         if not job.over:
-            raise _refusal(400, "Batch cannot be deleted while it is processing. Cancel it first.")
+            raise self.refusal(400, "Batch cannot be deleted while it is processing. Cancel it first.")
         del self.jobs[job.id]
         return reply({"id": job.id, "type": "message_batch_deleted"})
 
     def _finish(self, job: Served, ending: str, done: int) -> None:
         job.over = "ended"
-        job.counts = dict.fromkeys(_RESULTS, 0)
-        lines: list[tuple[str, bytes]] = []
-        for key, status, answer in self._run(job, done):
-            result: Body = {"type": "errored", "error": answer}
-            if status == 200:
-                message = {**answer, "usage": {**answer["usage"], "service_tier": "batch"}}
-                result = {"type": "succeeded", "message": message}
-            job.counts[result["type"]] += 1
-            lines.append((key, _line(key, result)))
+        good, lines = self._lines(job, done, _line)
         unrun = "canceled" if ending == "cancelled" else "expired"
-        job.counts[unrun] += len(job.rows) - done
-        lines += [(key, _line(key, {"type": unrun})) for key, _ in job.rows[done:]]
+        lines += [(key, encode({"custom_id": key, "result": {"type": unrun}})) for key, _ in job.rows[done:]]
+        counts = {"succeeded": good, "errored": done - good, unrun: len(job.rows) - done}
+        job.counts = {name: counts.get(name, 0) for name in _RESULTS}
         job.lines = self._shared.written(job, lines)
 
     def _answer_row(self, job: Served, key: str, body: Body) -> tuple[int, Body]:
@@ -140,6 +154,9 @@ class AnthropicApi(ServedApi):
 
     def _varied(self, job: Served, key: str, body: Body) -> Body:
         return {**body, "user": key}
+
+    def _charged(self, job: Served, key: str, body: Body) -> tuple[str, Body]:
+        return job.endpoint, self._varied(job, key, body) if self._shared.varied else body
 
     def _shown(self, job: Served) -> Body:
         early = "canceling" if job.cancelled else "in_progress"
@@ -164,30 +181,11 @@ def _placed(request: web.Request, shown: Body) -> Body:
     return {**shown, "results_url": url if shown["ended_at"] else None}
 
 
-def _line(key: str, result: Body) -> bytes:
-    """A line of the results."""
-    return encode({"custom_id": key, "result": result})
-
-
-def _rows(order: Body) -> list[Row]:
-    """The rows of a create call. Raises a 400 for those that are not as they should be."""
-    rows: list[Row] = []
-    keys: set[str] = set()
-    for place, row in enumerate(order.get("requests") or []):
-        if not isinstance(row, dict):
-            raise _refusal(400, f"requests.{place}: Input should be an object")
-        key, params = row.get("custom_id"), row.get("params")
-        if not isinstance(key, str) or not _KEY.fullmatch(key):
-            raise _refusal(400, f"requests.{place}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
-        if not isinstance(params, dict):
-            raise _refusal(400, f"requests.{place}.params: Field required")
-        if key in keys:
-            raise _refusal(400, f"requests: Duplicate custom_id '{key}'")
-        keys.add(key)
-        rows.append((key, params))
-    if not rows or len(rows) > _MAX_ROWS:
-        raise _refusal(400, f"requests: List should have between 1 and {_MAX_ROWS} items")
-    return rows
+def _line(key: str, status: int, answer: Body) -> Body:
+    if status != 200:
+        return {"custom_id": key, "result": {"type": "errored", "error": answer}}
+    message = {**answer, "usage": {**answer["usage"], "service_tier": "batch"}}
+    return {"custom_id": key, "result": {"type": "succeeded", "message": message}}
 
 
 def _time(seconds: float) -> str:
@@ -197,8 +195,3 @@ def _time(seconds: float) -> str:
 def _error(status: int, message: str) -> Body:
     error = {"type": _TYPES.get(status, "api_error"), "message": message, "details": None}
     return {"type": "error", "error": error, "request_id": None}
-
-
-def _refusal(status: int, message: str) -> Refusal:
-    body = {**_error(status, message), "request_id": f"req_{digest(message)[:24]}"}
-    return Refusal(reply(body, status))

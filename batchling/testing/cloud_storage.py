@@ -7,7 +7,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from batchling.testing.faults import Body
-from batchling.testing.google_errors import vertex_refused
+from batchling.testing.google_wordings import google_page, vertex_refused
 from batchling.testing.replies import reply
 from batchling.testing.state import ServerState
 
@@ -56,8 +56,8 @@ class CloudStorage:
         begin = page_start(request)
         end = begin + self._shared.page_size(request.query.get("maxResults", ""))
         items = [_described(place, self._objects[place]) for place in found[begin:end]]
-        more = {"nextPageToken": str(end)} if end < len(found) else {}
-        return reply({"kind": "storage#objects", **({"items": items} if items else {}), **more})
+        token = str(end) if end < len(found) else ""
+        return reply({"kind": "storage#objects", **google_page("items", items, token)})
 
     async def _download(self, request: web.Request) -> web.Response:
         self._account(request)

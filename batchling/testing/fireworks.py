@@ -16,7 +16,7 @@ from batchling.testing.faults import GRPC, Body, JobFault, grpc_code
 from batchling.testing.hosts import outer_url
 from batchling.testing.replies import Refusal, encode, error, reply
 from batchling.testing.served import ServedApi
-from batchling.testing.state import Served, ServerState
+from batchling.testing.state import Line, Served, ServerState
 
 _ORDER = {"model", "inputDatasetId", "outputDatasetId", "displayName", "inferenceParameters"}
 
@@ -83,10 +83,15 @@ class FireworksApi(ServedApi):
         self._datasets[name] = None
         return reply({"name": f"accounts/{account}/datasets/{order['datasetId']}", "state": "UPLOADING"})
 
-    async def _upload(self, request: web.Request) -> web.Response:
+    def _named(self, request: web.Request) -> str:
+        """The dataset that a call is about, which must exist."""
         name = f"{self._own(request)}/{request.match_info['id']}"
         if name not in self._datasets:
             raise _refusal(404, 5, "no such dataset")
+        return name
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        name = self._named(request)
         if self._datasets[name] is not None:
             raise _refusal(400, 9, "the dataset is uploaded already")
         async for part in await request.multipart():
@@ -99,9 +104,7 @@ class FireworksApi(ServedApi):
 
     async def _dataset(self, request: web.Request) -> web.Response:
         """The dataset. The first time it is requested, it is not ready yet."""
-        name = f"{self._own(request)}/{request.match_info['id']}"
-        if name not in self._datasets:
-            raise _refusal(404, 5, "no such dataset")
+        name = self._named(request)
         self._looks[name] = self._looks.get(name, 0) + 1
         ready = self._datasets[name] is not None and self._looks[name] > 1
         return reply({"name": request.path, "state": "READY" if ready else "UPLOADING"})
@@ -150,8 +153,8 @@ class FireworksApi(ServedApi):
 
     def _finish(self, job: Served, ending: str, done: int) -> None:
         job.over = ending.upper() or "COMPLETED"
-        lines: list[tuple[str, bytes]] = []
-        failed: list[tuple[str, bytes]] = []
+        lines: list[Line] = []
+        failed: list[Line] = []
         for key, status, answer in self._run(job, done):
             if status == 200:
                 lines.append((key, encode({"custom_id": key, "response": answer})))

@@ -7,6 +7,7 @@ Shapes: recorded traffic of 2025 and 2026: states are BATCH_STATE_*, counters ar
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 from aiohttp import web
@@ -18,25 +19,15 @@ from batchling.providers.samples import openai
 from batchling.testing.faults import Body, Row, grpc_code
 from batchling.testing.gemini_compatible import Compatible
 from batchling.testing.gemini_files import GeminiFiles
-from batchling.testing.google_errors import failure, refused
-from batchling.testing.replies import Refusal, encode, jsonl, reply
+from batchling.testing.google_wordings import failure, google_page, refused
+from batchling.testing.replies import Refusal, jsonl, reply
 from batchling.testing.served import ServedApi
 from batchling.testing.state import Served, ServerState, rows_of
 from batchling.testing.streams import gemini_stream
 
 _MAX_INLINE = 20 * 1024 * 1024
-_BODY = frozenset(
-    {
-        "contents",
-        "systemInstruction",
-        "tools",
-        "toolConfig",
-        "safetySettings",
-        "generationConfig",
-        "cachedContent",
-        "model",
-    }
-)
+_OPTIONS = frozenset({"tools", "toolConfig", "safetySettings", "generationConfig", "cachedContent"})
+_BODY = _OPTIONS | {"contents", "systemInstruction", "model"}
 _EMBED_BODY = frozenset({"content", "taskType", "title", "outputDimensionality", "model"})
 _KINDS = {"batchGenerateContent": "generateContent", "asyncBatchEmbedContent": "embedContent"}
 
@@ -151,7 +142,7 @@ class GeminiApi(ServedApi):
         jobs = self.jobs_of(self.account(request))
         start = int(request.query.get("pageToken") or 0)
         page, token = self.page(jobs, start, self._shared.page_size(request.query.get("pageSize", "")))
-        return reply({**({"operations": page} if page else {}), **({"nextPageToken": token} if token else {})})
+        return reply(google_page("operations", page, token))
 
     async def _cancel(self, request: web.Request) -> web.Response:
         self.find_job(request).cancelled = True
@@ -170,12 +161,7 @@ class GeminiApi(ServedApi):
 
     def _finish(self, job: Served, ending: str, done: int) -> None:
         job.over = ending or "succeeded"
-        lines: list[tuple[str, bytes]] = []
-        good = 0
-        for key, status, answer in self._run(job, done):
-            good += status == 200
-            row = _compatible_row(key, status, answer) if _is_compatible(job) else _row(job, key, status, answer)
-            lines.append((key, encode(row)))
+        good, lines = self._lines(job, done, _compatible_row if _is_compatible(job) else partial(_row, job))
         job.counts = {"successfulRequestCount": good, "failedRequestCount": done - good}
         job.lines = self._shared.written(job, lines)
         if lines and not job.words.get("inline"):

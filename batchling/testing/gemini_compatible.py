@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from batchling.testing.dialects import ServerDialect
+from batchling.testing.dialect import ServerDialect
 from batchling.testing.faults import Body
-from batchling.testing.google_errors import refused
+from batchling.testing.google_wordings import refused
 from batchling.testing.openai_rows import load_rows
 from batchling.testing.replies import reply
 from batchling.testing.state import Served, ServerState

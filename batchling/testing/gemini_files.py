@@ -6,7 +6,7 @@ from aiohttp import web
 
 from batchling.providers.samples.gemini import lower_camel
 from batchling.testing.faults import Body
-from batchling.testing.google_errors import refused
+from batchling.testing.google_wordings import refused
 from batchling.testing.hosts import outer_url
 from batchling.testing.replies import Refusal, reply
 from batchling.testing.served import ServedApi

@@ -90,11 +90,7 @@ class InlineApi(ServedApi):
 
     def _finish(self, job: Served, ending: str, done: int) -> None:
         job.over = ending or "completed"
-        lines: list[tuple[str, bytes]] = []
-        good = 0
-        for key, status, answer in self._run(job, done):
-            good += status == 200
-            lines.append((key, encode(self._line(key, status, answer))))
+        good, lines = self._lines(job, done, self._line)
         if ending != "failed":
             lines += [(key, encode(self._never_ran(key, ending))) for key, _ in job.rows[done:]]
         job.counts = {"completed": good, "failed": len(job.rows) - good}

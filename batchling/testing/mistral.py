@@ -10,26 +10,18 @@ from aiohttp import web
 
 from batchling.core.model import JSON
 from batchling.providers.samples import mistral as samples
-from batchling.testing.dialects import ServerDialect
+from batchling.testing.dialect import ServerDialect
 from batchling.testing.faults import Body
 from batchling.testing.openai_files import OpenAIFiles, worded
 from batchling.testing.replies import Refusal, encode, jsonl, reply
 from batchling.testing.served import ServedApi
-from batchling.testing.state import Served, ServerState
+from batchling.testing.state import Line, Served, ServerState
 from batchling.testing.streams import mistral_stream
 from batchling.testing.wordings import in_detail
 
-_ENDPOINTS = (
-    "/v1/chat/completions",
-    "/v1/embeddings",
-    "/v1/fim/completions",
-    "/v1/moderations",
-    "/v1/chat/moderations",
-    "/v1/classifications",
-    "/v1/chat/classifications",
-    "/v1/conversations",
-    "/v1/ocr",
-)
+_CLASSIFIED = ("moderations", "classifications", "chat/moderations", "chat/classifications")
+_PATHS = ("chat/completions", "embeddings", "fim/completions", "conversations", "ocr", *_CLASSIFIED)
+_ENDPOINTS = tuple(f"/v1/{path}" for path in _PATHS)
 _ORDER = frozenset({"endpoint", "model", "metadata", "timeout_hours", "requests", "input_files"})
 _FILES = ServerDialect("mistral", "/v1", (), complaint=in_detail)
 _WORDS = {"expired": "TIMEOUT_EXCEEDED", "cancelled": "CANCELLED", "failed": "FAILED", "": "SUCCESS"}
@@ -102,8 +94,8 @@ class MistralApi(ServedApi):
 
     def _finish(self, job: Served, ending: str, done: int) -> None:
         job.over = _WORDS[ending]
-        good: list[tuple[str, bytes]] = []
-        bad: list[tuple[str, bytes]] = []
+        good: list[Line] = []
+        bad: list[Line] = []
         for key, status, answer in self._run(job, done):
             line: dict[str, JSON] = {"id": f"batch-{key}", "custom_id": key}
             if status == 200:

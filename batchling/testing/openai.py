@@ -12,13 +12,13 @@ from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.providers.samples import anthropic as claude
 from batchling.providers.samples import openai as samples
-from batchling.testing.dialects import OPENAI, ServerDialect
+from batchling.testing.dialect import OPENAI, ServerDialect
 from batchling.testing.faults import Body, JobFault
 from batchling.testing.openai_files import DAY, OpenAIFiles, worded
 from batchling.testing.openai_rows import load_rows, urls_of
 from batchling.testing.replies import encode, error, jsonl, refusal, reply
 from batchling.testing.served import ServedApi
-from batchling.testing.state import Served, ServerState, place_after
+from batchling.testing.state import Line, Served, ServerState, place_after
 
 _NEEDS = {"/v1/chat/completions": "messages", "/v1/embeddings": "input", "/v1/moderations": "input"}
 _PHASES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
@@ -108,7 +108,8 @@ class OpenAIApi(ServedApi):
     async def _create(self, request: web.Request) -> web.Response:
         account = self.account(request)
         order = await self.body_of(request)
-        if (again := self._made_before(request, account)) is not None:
+        once = request.headers.get(self._dialect.once) if self._dialect.once else None
+        if (again := self._made_before(account, once)) is not None:
             return reply(self._shown(again))
         file_id = str(order.get("input_file_id"))
         content = self._files.content_of(file_id, account)
@@ -119,17 +120,8 @@ class OpenAIApi(ServedApi):
         self._check_order(order)
         content = content if content is not None else b"no such file"
         self.check(content, "create")
-        job = self.new_job(
-            f"batch_{self._shared.number():032d}",
-            account,
-            order["endpoint"],
-            [],
-            input_file_id=file_id,
-            metadata=order.get("metadata"),
-            model=None,
-            urls={},
-            once=request.headers.get(self._dialect.once) if self._dialect.once else None,
-        )
+        words = {"input_file_id": file_id, "metadata": order.get("metadata"), "model": None, "once": once}
+        job = self.new_job(f"batch_{self._shared.number():032d}", account, order["endpoint"], [], **words)
         self._validate(job, content, order.get("request_params") or {})
         shown = self._dialect.created_job(self._plain(job)) if self._dialect.bare else self._shown(job)
         return reply(shown, self._dialect.created)
@@ -143,17 +135,15 @@ class OpenAIApi(ServedApi):
         if unknown := set(order) - dialect.order:
             raise refusal(400, f"Unknown parameter: '{min(unknown)}'.", param=min(unknown), code="unknown_parameter")
 
-    def _made_before(self, request: web.Request, account: str) -> Served | None:
+    def _made_before(self, account: str, once: str | None) -> Served | None:
         """The job created by an earlier call with the same idempotency key."""
-        key = request.headers.get(self._dialect.once) if self._dialect.once else None
-        mine = [job for job in self.jobs.values() if job.account == account and key is not None]
-        return next((job for job in mine if job.words["once"] == key), None)
+        mine = [job for job in self.jobs.values() if job.account == account and once is not None]
+        return next((job for job in mine if job.words["once"] == once), None)
 
     def _validate(self, job: Served, content: bytes, shared: Body) -> None:
         """Read the file as OpenAI does, after the create call: the first bad line fails the whole job."""
         load_rows(self._shared, self._dialect, job, content, shared)
-        if job.rows and self._dialect.mixed:
-            job.words["urls"] = urls_of(content)
+        job.words["urls"] = urls_of(content) if job.rows and self._dialect.mixed else {}
         if job.rows and (fault := self._over_limit(job)) is not None:
             job.fault, job.rows = fault, []
 
@@ -199,8 +189,8 @@ class OpenAIApi(ServedApi):
 
     def _finish(self, job: Served, ending: str, done: int) -> None:
         job.over = ending or "completed"
-        good: list[tuple[str, bytes]] = []
-        bad: list[tuple[str, bytes]] = []
+        good: list[Line] = []
+        bad: list[Line] = []
         for key, status, answer in self._run(job, done):
             payload = {"status_code": status, "request_id": f"req_{digest(job.id, key)}", "body": answer}
             (good if status == 200 else bad).append((key, self._line(key, payload)))

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from batchling.core.model import JSON
-from batchling.testing.dialects import ServerDialect
+from batchling.testing.dialect import ServerDialect
 from batchling.testing.hosts import outer_url
 from batchling.testing.replies import Refusal, refusal, reply
 from batchling.testing.state import ServerState

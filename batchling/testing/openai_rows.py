@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from batchling.testing.dialects import ServerDialect
+from batchling.testing.dialect import ServerDialect
 from batchling.testing.faults import Body, JobFault
 from batchling.testing.state import Served, ServerState
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 from aiohttp import web
@@ -11,8 +11,8 @@ from aiohttp import web
 from batchling.core.fingerprint import digest
 from batchling.core.model import JSON
 from batchling.testing.faults import Body, Row, Stage
-from batchling.testing.replies import Refusal, refusal, reply
-from batchling.testing.state import Served, ServerState
+from batchling.testing.replies import Refusal, encode, refusal, reply
+from batchling.testing.state import Line, Served, ServerState
 from batchling.testing.streams import openai_stream
 
 
@@ -110,6 +110,12 @@ class ServedApi(ABC):
                 endpoint, charged = self._charged(job, key, body)
                 self._shared.bill(self.name, endpoint, job.account, charged, answer, (key, job.id))
             yield key, status, answer
+
+    def _lines(self, job: Served, done: int, line: Callable[[str, int, Body], Body]) -> tuple[int, list[Line]]:
+        """Run the first `done` rows: how many succeed, and what `line` makes of key, status and answer of each."""
+        ran = list(self._run(job, done))
+        lines = [(key, encode(line(key, status, answer))) for key, status, answer in ran]
+        return sum(status == 200 for _, status, _ in ran), lines
 
     def _answer_row(self, job: Served, key: str, body: Body) -> tuple[int, Body]:
         return self._answer(job.endpoint, body)

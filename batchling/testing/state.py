@@ -14,6 +14,9 @@ from batchling.system import clock
 from batchling.testing.faults import Body, Fault, JobFault, ListFault, Objection, Row, RowFault, RowLoss, Stage
 from batchling.testing.ledger import Bill, Ledger
 
+Line = tuple[str, bytes]
+"""A row's key, and its line in a result file."""
+
 
 @dataclass(slots=True)
 class Served:
@@ -113,7 +116,7 @@ class ServerState:
         objection = self.objection(rows, *stages)
         return JobFault(objection.code or "invalid_request", objection.message, objection.param) if objection else None
 
-    def written(self, job: Served, lines: list[tuple[str, bytes]]) -> list[bytes]:
+    def written(self, job: Served, lines: list[Line]) -> list[bytes]:
         """The lines of a result file, shuffled, without those that should be lost."""
         if self.losses:
             bodies = dict(job.rows)
@@ -195,7 +198,7 @@ def rows_of(content: bytes) -> list[Row]:
     return rows
 
 
-def shuffled(rows: list[tuple[str, bytes]]) -> list[bytes]:
+def shuffled(rows: list[Line]) -> list[bytes]:
     """Result lines in an order that is unrelated to the input's, but the same each time."""
     return [line for _, line in sorted(rows, key=lambda row: sha256(row[0].encode()).digest())]
 

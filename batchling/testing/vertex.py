@@ -17,10 +17,10 @@ from batchling.providers.samples import anthropic as claude
 from batchling.providers.samples import gemini
 from batchling.testing.cloud_storage import CloudStorage, page_start
 from batchling.testing.faults import Body, grpc_code
-from batchling.testing.google_errors import vertex_failure, vertex_refused
+from batchling.testing.google_wordings import google_page, vertex_failure, vertex_refused
 from batchling.testing.replies import Refusal, encode, jsonl, reply
 from batchling.testing.served import ServedApi
-from batchling.testing.state import Served, ServerState
+from batchling.testing.state import Line, Served, ServerState
 from batchling.testing.streams import claude_stream, gemini_stream
 from batchling.testing.vertex_rows import load_rows
 
@@ -141,8 +141,7 @@ class VertexApi(ServedApi):
             found = [job for job in found if (job.words["order"].get("labels") or {}).get(asked[1]) == asked[2]]
         size = self._shared.page_size(request.query.get("pageSize", ""))
         page, token = self.page(found, page_start(request), size)
-        jobs = {"batchPredictionJobs": page} if page else {}
-        return reply({**jobs, **({"nextPageToken": token} if token else {})})
+        return reply(google_page("batchPredictionJobs", page, token))
 
     async def _cancel(self, request: web.Request) -> web.Response:
         job = self.find_job(request)
@@ -163,7 +162,7 @@ class VertexApi(ServedApi):
     def _finish(self, job: Served, ending: str, done: int) -> None:
         job.over = f"JOB_STATE_{ending.upper() or 'SUCCEEDED'}"
         job.counts = {"successfulCount": 0, "failedCount": 0, "incompleteCount": len(job.rows) - done}
-        lines: list[tuple[str, bytes]] = []
+        lines: list[Line] = []
         for (_, body), (key, status, answer) in zip(job.rows[:done], self._run(job, done), strict=True):
             job.counts["successfulCount" if status == 200 else "failedCount"] += 1
             reported: Body = {"status": "", "response": answer}

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from batchling.providers.samples import openai as samples
-from batchling.testing.dialects import ServerDialect
+from batchling.testing.dialect import ServerDialect
 from batchling.testing.faults import Body
 from batchling.testing.openai_files import OpenAIFiles, worded
 from batchling.testing.openai_rows import load_rows
@@ -26,6 +26,7 @@ def _in_words(status: int, payload: Body) -> Body:
 
 
 _ACCENT = ServerDialect("xai", "/v1", ("/chat/completions",), complaint=_in_words)
+_CANCELLED: Body = {"error": {"message": "Request was cancelled"}}
 
 
 class XaiApi(ServedApi):
@@ -92,14 +93,9 @@ class XaiApi(ServedApi):
 
     def _finish(self, job: Served, ending: str, done: int) -> None:
         job.over = ending or "done"
-        lines: list[tuple[str, bytes]] = []
-        good = 0
-        for key, status, answer in self._run(job, done):
-            good += status == 200
-            result: Body = {"response": {"chat_get_completion": answer}}
-            lines.append((key, _line(key, result if status == 200 else {"error": answer["error"]["message"]})))
+        good, lines = self._lines(job, done, _line)
         if ending != "failed":
-            lines += [(key, _line(key, {"error": "Request was cancelled"})) for key, _ in job.rows[done:]]
+            lines += [(key, encode(_line(key, 0, _CANCELLED))) for key, _ in job.rows[done:]]
         job.counts = {"num_success": good, "num_error": done - good, "num_cancelled": len(job.rows) - done}
         job.lines = self._shared.written(job, lines)
 
@@ -125,6 +121,7 @@ class XaiApi(ServedApi):
         }
 
 
-def _line(key: str, result: Body) -> bytes:
-    """A line of the results."""
-    return encode({"batch_request_id": key, "batch_result": result})
+def _line(key: str, status: int, answer: Body) -> Body:
+    succeeded: Body = {"response": {"chat_get_completion": answer}}
+    result = succeeded if status == 200 else {"error": answer["error"]["message"]}
+    return {"batch_request_id": key, "batch_result": result}

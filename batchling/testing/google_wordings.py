@@ -1,4 +1,4 @@
-"""Errors of Google's APIs at the embedded server."""
+"""How Google's APIs word errors and pages of lists at the embedded server."""
 
 from __future__ import annotations
 
@@ -28,3 +28,8 @@ def vertex_failure(status: int, message: str) -> dict[str, JSON]:
 def vertex_refused(status: int, message: str) -> Refusal:
     """The same, as an exception that ends a handler."""
     return Refusal(reply(vertex_failure(status, message), status))
+
+
+def google_page(name: str, items: list[JSON], token: str) -> dict[str, JSON]:
+    """A page of a list under this name, and the token of the next page. What is empty is left out."""
+    return {**({name: items} if items else {}), **({"nextPageToken": token} if token else {})}
