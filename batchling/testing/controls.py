@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from batchling.testing.openai_files import error
-from batchling.testing.state import (
+from batchling.testing.faults import (
     Body,
     Fault,
     JobFault,
@@ -16,9 +15,10 @@ from batchling.testing.state import (
     Row,
     RowFault,
     RowLoss,
-    ServerState,
     Stage,
 )
+from batchling.testing.replies import error
+from batchling.testing.state import ServerState
 
 FOREVER = float("inf")
 

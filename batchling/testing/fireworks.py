@@ -11,33 +11,32 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from batchling.core.fingerprint import digest
 from batchling.providers.samples import openai as samples
+from batchling.testing.faults import GRPC, Body, JobFault, grpc_code
 from batchling.testing.hosts import outer_url
-from batchling.testing.openai_files import error, json_object, reply
-from batchling.testing.state import GRPC, JobFault, Refusal, Served, ServerState, encode, grpc_code
-from batchling.testing.streams import openai_stream
+from batchling.testing.replies import Refusal, encode, error, reply
+from batchling.testing.served import ServedApi
+from batchling.testing.state import Line, Served, ServerState
 
 _ORDER = {"model", "inputDatasetId", "outputDatasetId", "displayName", "inferenceParameters"}
 
 
-class FireworksApi:
+class FireworksApi(ServedApi):
     """The handlers below the path where Fireworks is mounted."""
 
     name = "fireworks"
+    creating = ("/batchInferenceJobs",)
 
     def __init__(self, shared: ServerState) -> None:
-        self._shared = shared
-        self.jobs: dict[str, Served] = {}
+        super().__init__(shared)
         self._datasets: dict[str, bytes | None] = {}
         self._looks: dict[str, int] = {}
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
-        """The routes of every call that this API answers."""
         own = prefix + "/v1/accounts/{account}"
         jobs = own + "/batchInferenceJobs"
         return [
-            web.post(prefix + "/inference/v1/chat/completions", self._real_time),
+            web.post(prefix + "/inference/v1/chat/completions", self.real_time),
             web.get(prefix + "/v1/accounts", self._accounts),
             web.post(own + "/datasets", self._make_dataset),
             web.post(own + "/datasets/{id}:upload", self._upload),
@@ -49,17 +48,15 @@ class FireworksApi:
             web.delete(jobs + "/{id}", self._cancel),
         ]
 
-    def creates(self, method: str, path: str) -> bool:
-        """Whether this call creates a job."""
-        return method == "POST" and path.endswith("/batchInferenceJobs")
-
     def account(self, request: web.Request) -> str:
-        """A digest of the caller's credential. Raises a 403 for a missing or refused key."""
-        credential = request.headers.get("authorization", "")
-        if not credential.startswith("Bearer ") or credential.startswith("Bearer sk-bad"):
-            body = {"error": {"message": "The API key you provided is invalid.", "code": "UNAUTHORIZED"}}
-            raise Refusal(reply(body, 403))
-        return digest(credential)[:12]
+        return super().account(request)[:12]
+
+    def _refused_key(self) -> Refusal:
+        body = {"error": {"message": "The API key you provided is invalid.", "code": "UNAUTHORIZED"}}
+        return Refusal(reply(body, 403))
+
+    def refusal(self, status: int, message: str, param: str | None = None, code: str | None = None) -> Refusal:
+        return _refusal(status, grpc_code(code or ""), message)
 
     def _own(self, request: web.Request) -> str:
         account = self.account(request)
@@ -70,27 +67,14 @@ class FireworksApi:
     async def _accounts(self, request: web.Request) -> web.Response:
         return reply({"accounts": [{"name": f"accounts/{self.account(request)}"}]})
 
-    async def _real_time(self, request: web.Request) -> web.StreamResponse:
-        account = self.account(request)
-        body = await json_object(request)
-        status, answer = self._answer(body)
-        if status != 200:
-            return reply(answer, status)
-        self._shared.bill(self.name, "/v1/chat/completions", account, body, answer, None)
-        return (
-            await openai_stream(request, "/v1/chat/completions", body, answer) if body.get("stream") else reply(answer)
-        )
-
-    def _answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        if (fault := self._shared.row_fault_for(body)) is not None:
-            return fault.status, fault.error
+    def _sample(self, endpoint: str, body: Body) -> tuple[int, Body]:
         if not body.get("messages"):
             return 400, error("Missing required parameter: 'messages'.", "messages")
-        return 200, samples.answer("/v1/chat/completions", body)
+        return 200, samples.answer(endpoint, body)
 
     async def _make_dataset(self, request: web.Request) -> web.Response:
         account = self._own(request)
-        order = await json_object(request)
+        order = await self.body_of(request)
         name = f"{account}/{order.get('datasetId')}"
         if not isinstance(order.get("dataset", {}).get("exampleCount"), str):
             raise _refusal(400, 3, "exampleCount is required")
@@ -99,33 +83,35 @@ class FireworksApi:
         self._datasets[name] = None
         return reply({"name": f"accounts/{account}/datasets/{order['datasetId']}", "state": "UPLOADING"})
 
-    async def _upload(self, request: web.Request) -> web.Response:
+    def _named(self, request: web.Request) -> str:
+        """The dataset that a call is about, which must exist."""
         name = f"{self._own(request)}/{request.match_info['id']}"
         if name not in self._datasets:
             raise _refusal(404, 5, "no such dataset")
+        return name
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        name = self._named(request)
         if self._datasets[name] is not None:
             raise _refusal(400, 9, "the dataset is uploaded already")
         async for part in await request.multipart():
             field: Any = part
             if field.name == "file":
                 content = bytes(await field.read())
-                if objection := self._shared.objection(content, "upload"):
-                    raise _refusal(objection.status, grpc_code(objection.code or ""), objection.message)
+                self.check(content, "upload")
                 self._datasets[name] = content
         return reply({})
 
     async def _dataset(self, request: web.Request) -> web.Response:
         """The dataset. The first time it is requested, it is not ready yet."""
-        name = f"{self._own(request)}/{request.match_info['id']}"
-        if name not in self._datasets:
-            raise _refusal(404, 5, "no such dataset")
+        name = self._named(request)
         self._looks[name] = self._looks.get(name, 0) + 1
         ready = self._datasets[name] is not None and self._looks[name] > 1
         return reply({"name": request.path, "state": "READY" if ready else "UPLOADING"})
 
     async def _create(self, request: web.Request) -> web.Response:
         account = self._own(request)
-        order = await json_object(request)
+        order = await self.body_of(request)
         name = request.query.get("batchInferenceJobId", "")
         job_id = f"{account}/{name}"
         if not name or job_id in self.jobs:
@@ -135,50 +121,43 @@ class FireworksApi:
         content = self._datasets.get(order["inputDatasetId"].replace("accounts/", "").replace("/datasets/", "/"))
         if content is None:
             raise _refusal(404, 5, "no such dataset")
-        if objection := self._shared.objection(content, "create"):
-            raise _refusal(objection.status, grpc_code(objection.code or ""), objection.message)
-        job = Served(job_id, account, "/v1/chat/completions", [], self._shared.now())
-        job.words = {"name": name, "model": order["model"], "output": order["outputDatasetId"]}
+        self.check(content, "create")
         rows = [msgspec.json.decode(line) for line in content.split(b"\n") if line]
+        words = {"name": name, "model": order["model"], "output": order["outputDatasetId"]}
+        job = self.new_job(job_id, account, "/v1/chat/completions", [], **words)
         if any(set(row) != {"custom_id", "body"} or "model" in row["body"] for row in rows):
             job.fault = JobFault("INVALID_ARGUMENT", "a row has custom_id and body, and the model is the job's")
         else:
             job.fault = self._shared.job_fault_for(content, "job")
             job.rows = [(row["custom_id"], {**row["body"], "model": order["model"]}) for row in rows]
-        self.jobs[job.id] = job
         return reply(self._shown(job))
 
-    def _job(self, request: web.Request) -> Served:
+    def find_job(self, request: web.Request) -> Served:
         job = self.jobs.get(f"{self._own(request)}/{request.match_info['id']}")
         if job is None or job.words.get("deleted"):
             raise _refusal(404, 5, "job not found")
         return job
 
     async def _get(self, request: web.Request) -> web.Response:
-        job = self._job(request)
+        job = self.find_job(request)
+        if not job.cancelled:
+            return await super()._get(request)
         job.polls += 1
-        if job.cancelled:  # the job is shown for the last time
-            job.over = "CANCELLED"
-            job.words["deleted"] = True
-            return reply({**self._shown(job), "state": "JOB_STATE_DELETING_CLEANING_UP"})
-        if not job.over and self._shared.ready(job):
-            self._finish(job)
-        return reply(self._shown(job))
+        job.over = "CANCELLED"
+        job.words["deleted"] = True  # the job is shown for the last time
+        return reply({**self._shown(job), "state": "JOB_STATE_DELETING_CLEANING_UP"})
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        self._job(request).cancelled = True
+        self.find_job(request).cancelled = True
         return reply({})
 
-    def _finish(self, job: Served) -> None:
-        word, done = self._shared.ending(job)
-        job.over = word.upper() or "COMPLETED"
-        lines: list[tuple[str, bytes]] = []
-        failed: list[tuple[str, bytes]] = []
-        for key, body in job.rows[:done]:
-            status, answer = self._answer({**body, "seed": key} if self._shared.varied else body)
+    def _finish(self, job: Served, ending: str, done: int) -> None:
+        job.over = ending.upper() or "COMPLETED"
+        lines: list[Line] = []
+        failed: list[Line] = []
+        for key, status, answer in self._run(job, done):
             if status == 200:
                 lines.append((key, encode({"custom_id": key, "response": answer})))
-                self._shared.bill(self.name, job.endpoint, job.account, body, answer, (key, job.id))
             else:
                 fault = {"message": answer["error"]["message"], "code": str(status)}
                 failed.append((key, encode({"custom_id": key, "error": fault})))
@@ -203,16 +182,12 @@ class FireworksApi:
         job = self.jobs[request.match_info["id"].replace(".", "/")]
         return web.Response(body=b"\n".join(job.words["parts"][request.match_info["part"]]) + b"\n")
 
-    def _shown(self, job: Served) -> dict[str, Any]:
-        state = (
-            self._shared.ended(job.over)
-            if job.over == "COMPLETED"
-            else job.over or ("DELETING_CLEANING_UP" if job.cancelled else "RUNNING" if job.polls else "CREATING")
-        )
+    def _shown(self, job: Served) -> Body:
+        early = "DELETING_CLEANING_UP" if job.cancelled else "RUNNING" if job.polls else "CREATING"
         expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created_at + 86_400))
         return {
             "name": f"accounts/{job.account}/batchInferenceJobs/{job.words['name']}",
-            "state": f"JOB_STATE_{state}",
+            "state": f"JOB_STATE_{self._shared.ended(job.over, 'COMPLETED') or early}",
             "status": _why(job.reason),
             "expireTime": expires,
             "model": job.words["model"],
@@ -221,7 +196,7 @@ class FireworksApi:
         }
 
 
-def _why(fault: JobFault | None) -> dict[str, Any]:
+def _why(fault: JobFault | None) -> Body:
     if fault is None:
         return {"code": "OK", "message": ""}
     return {"code": fault.code if fault.code in GRPC else "INVALID_ARGUMENT", "message": fault.message}

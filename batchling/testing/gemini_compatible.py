@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from batchling.providers.samples import openai
-from batchling.testing.dialects import ServerDialect
-from batchling.testing.gemini_errors import refused
-from batchling.testing.openai_files import json_object, reply
-from batchling.testing.openai_rows import BadLine, read_rows
+from batchling.testing.dialect import ServerDialect
+from batchling.testing.faults import Body
+from batchling.testing.google_wordings import refused
+from batchling.testing.openai_rows import load_rows
+from batchling.testing.replies import reply
 from batchling.testing.state import Served, ServerState
-from batchling.testing.streams import openai_stream
 
 if TYPE_CHECKING:
     from batchling.testing.gemini import GeminiApi
@@ -30,39 +29,23 @@ class Compatible:
     def routes(self, root: str) -> list[web.RouteDef]:
         """Every call below `/v1beta/openai`."""
         return [
-            web.post(root + "/chat/completions", self._call),
-            web.post(root + "/embeddings", self._call),
+            web.post(root + "/chat/completions", self._api.real_time),
+            web.post(root + "/embeddings", self._api.real_time),
             web.post(root + "/batches", self._create),
             web.get(root + "/batches", self._list),
             web.get(root + "/batches/{id}", self._get),
             web.post(root + "/batches/{id}/cancel", self._cancel),
         ]
 
-    async def _call(self, request: web.Request) -> web.StreamResponse:
-        account = self._api.account(request)
-        endpoint = "/v1" + request.path.partition("/openai")[2]
-        body = await json_object(request)
-        status, found = answer(self._shared, endpoint, body)
-        if status != 200:
-            return reply(found, status)
-        self._shared.bill(self._api.name, endpoint, account, body, found, None)
-        return await openai_stream(request, endpoint, body, found) if body.get("stream") else reply(found)
-
     async def _create(self, request: web.Request) -> web.Response:
         account = self._api.account(request)
-        order = await json_object(request)
-        name = str(order.get("input_file_id"))
-        if set(order) != {"input_file_id", "endpoint", "completion_window"} or name not in self._api.contents:
+        order = await self._api.body_of(request)
+        name, contents = str(order.get("input_file_id")), self._api.files.contents
+        if set(order) != {"input_file_id", "endpoint", "completion_window"} or name not in contents:
             raise refused(400, "input_file_id, endpoint and completion_window are required, and nothing else")
-        self._api.check(self._api.contents[name], "create")
-        job = self._api.new_job(account, order["endpoint"], [])
-        job.words = {"input_file_id": name}
-        job.fault = self._shared.job_fault_for(self._api.contents[name], "job")
-        try:
-            if job.fault is None or job.fault.done:
-                job.rows = read_rows(_COMPATIBLE, job.endpoint, self._api.contents[name], {})
-        except BadLine as bad:
-            job.fault = bad.fault
+        self._api.check(contents[name], "create")
+        job = self._api.new_job(self._api.new_id(), account, order["endpoint"], [], input_file_id=name)
+        load_rows(self._shared, _COMPATIBLE, job, contents[name])
         return reply(self._as_openai(job))
 
     async def _get(self, request: web.Request) -> web.Response:
@@ -80,7 +63,7 @@ class Compatible:
         job.cancelled = True
         return reply(self._as_openai(job))
 
-    def _as_openai(self, job: Served) -> dict[str, Any]:
+    def _as_openai(self, job: Served) -> Body:
         over = "completed" if self._api.over(job) == "succeeded" else self._api.over(job)
         return {
             "id": f"batches/{job.id}",
@@ -97,10 +80,3 @@ class Compatible:
                 "failed": job.counts.get("failedRequestCount", 0),
             },
         }
-
-
-def answer(shared: ServerState, endpoint: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """The answer to a compatible call, in real time and in a batch."""
-    if (fault := shared.row_fault_for(body)) is not None:
-        return fault.status, fault.error
-    return 200, openai.answer(endpoint, body)

@@ -1,16 +1,17 @@
-"""OpenAI's Files API at the embedded server, and the wording of its errors."""
+"""OpenAI's Files API at the embedded server."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from batchling.testing.dialects import ServerDialect
+from batchling.testing.dialect import ServerDialect
 from batchling.testing.hosts import outer_url
-from batchling.testing.state import Refusal, ServerState, encode
+from batchling.testing.replies import Refusal, refusal, reply
+from batchling.testing.state import ServerState
 
 DAY = 86_400
 
@@ -49,24 +50,24 @@ class OpenAIFiles:
 
     async def _upload(self, request: web.Request) -> web.Response:
         account = self._account(request)
-        purpose, name, said, content = "", "", "", b""
+        purpose, name, given, content = "", "", "", b""
         async for part in await request.multipart():
             field: Any = part
             if field.name == "purpose":
                 purpose = (await field.read()).decode()
             elif field.name == "file_name":
-                said = (await field.read()).decode()
+                given = (await field.read()).decode()
             elif field.name == "file":
                 name, content = field.filename or "upload", bytes(await field.read())
         if purpose != self._dialect.purpose:
             raise refusal(400, f"'{purpose}' is not one of ['{self._dialect.purpose}'] - 'purpose'", param="purpose")
-        if self._dialect.needs_name and not said:
+        if self._dialect.needs_name and not given:
             raise refusal(400, "file_name is required", param="file_name")
         if len(content) > self._dialect.file_bytes:
             raise refusal(400, "File is too large.")
         if objection := self._shared.objection(content, "upload"):
             raise refusal(objection.status, objection.message, objection.param, objection.code)
-        file = self.add(account, said or name, purpose, content)
+        file = self.add(account, given or name, purpose, content)
         if self._dialect.pending:
             self._files[file["id"]]["status"] = file["status"] = "pending"
         return reply(self._dialect.file(file), self._dialect.uploaded)
@@ -132,45 +133,21 @@ def _public(file: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in file.items() if name != "account"}
 
 
-async def json_object(request: web.Request) -> dict[str, Any]:
-    """The JSON object in a call's body. Raises a 400 if there is none."""
-    try:
-        body = msgspec.json.decode(await request.read())
-    except msgspec.MsgspecError:
-        body = None
-    if not isinstance(body, dict):
-        raise refusal(400, "We could not parse the JSON body of your request.")
-    return body
+def worded(dialect: ServerDialect, routes: Iterable[web.RouteDef]) -> list[web.RouteDef]:
+    """The routes, with refusals in the provider's own wording."""
+    return [web.route(each.method, each.path, _worded(dialect, each.handler)) for each in routes]
 
 
-def worded(dialect: ServerDialect, handler: Handler) -> Handler:
-    """The handler, with its refusals in the provider's own wording."""
-
+def _worded(dialect: ServerDialect, handler: Handler) -> Handler:
     async def speaking(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
         except Refusal as no:
             body = no.response.body
-            said = dialect.complaint(
-                no.response.status, msgspec.json.decode(body if isinstance(body, bytes) else b"{}")
-            )
-            if isinstance(said, str):
-                raise Refusal(web.Response(text=said, status=no.response.status)) from no
-            raise Refusal(reply(said, no.response.status)) from no
+            payload = msgspec.json.decode(body if isinstance(body, bytes) else b"{}")
+            reported = dialect.complaint(no.response.status, payload)
+            if isinstance(reported, str):
+                raise Refusal(web.Response(text=reported, status=no.response.status)) from no
+            raise Refusal(reply(reported, no.response.status)) from no
 
     return speaking
-
-
-def error(message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """An error body."""
-    return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
-
-
-def refusal(status: int, message: str, param: str | None = None, code: str | None = None) -> Refusal:
-    """A refusal, for a handler to raise."""
-    return Refusal(reply(error(message, param, code), status))
-
-
-def reply(value: Any, status: int = 200) -> web.Response:
-    """An answer."""
-    return web.Response(body=encode(value), status=status, content_type="application/json")

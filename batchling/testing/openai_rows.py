@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from batchling.testing.dialects import ServerDialect
-from batchling.testing.state import Body, JobFault
+from batchling.testing.dialect import ServerDialect
+from batchling.testing.faults import Body, JobFault
+from batchling.testing.state import Served, ServerState
 
 
 class BadLine(Exception):
@@ -16,7 +17,20 @@ class BadLine(Exception):
         self.fault: JobFault = JobFault(code, message, param, line)
 
 
-def read_rows(dialect: ServerDialect, endpoint: str, content: bytes, shared: Body) -> list[tuple[str, Body]]:
+def load_rows(
+    state: ServerState, dialect: ServerDialect, job: Served, content: bytes, shared: Body | None = None
+) -> None:
+    """Read the input file of a new job: it gets its rows, or the fault with which it fails."""
+    job.fault = state.job_fault_for(content, "job")
+    if job.fault is not None and not job.fault.done:
+        return
+    try:
+        job.rows = _read_rows(dialect, job.endpoint, content, shared or {})
+    except BadLine as bad:
+        job.fault = bad.fault
+
+
+def _read_rows(dialect: ServerDialect, endpoint: str, content: bytes, shared: Body) -> list[tuple[str, Body]]:
     """The rows of an input file, each with the `shared` parameters of its job. Raises `BadLine`."""
     rows: dict[str, Body] = {}
     lines = content.split(b"\n")
@@ -62,7 +76,7 @@ def _row(dialect: ServerDialect, endpoint: str, number: int, line: bytes) -> tup
     if not dialect.shortest_key <= len(key) <= 64:
         raise BadLine("invalid_line", "This custom_id is too short or too long.", "custom_id", number)
     urls = {dialect.prefix + path for path in dialect.endpoints} if dialect.mixed else {endpoint}
-    method = "FILE" if dialect.name == "together" and "/audio/" in endpoint else "POST"
+    method = dialect.audio_method if "/audio/" in endpoint else "POST"
     if row.get("url", endpoint) not in urls or row.get("method", method) != method:
         raise BadLine("invalid_url", "The URL of a line must be the endpoint of the batch.", "url", number)
     return key, body
@@ -80,5 +94,5 @@ def _check_body(dialect: ServerDialect, number: int, body: Body, first: Body) ->
         raise BadLine("invalid_request", f"The last message must be from {dialect.last_turn}.", "messages", number)
     if model != first["model"]:
         raise BadLine("mismatched_model", "All lines must name the same model.", "body.model", number)
-    if model == "no-such-model" or (dialect.name == "azure" and not model.endswith("-batch")):
+    if model == "no-such-model" or (dialect.model_end and not model.endswith(dialect.model_end)):
         raise BadLine("model_not_found", f"The model '{model}' does not exist.", "body.model", number)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from email.utils import formatdate
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
@@ -23,12 +22,14 @@ from batchling.testing.dialects import DIALECTS
 from batchling.testing.fireworks import FireworksApi
 from batchling.testing.gemini import GeminiApi
 from batchling.testing.hosts import inner_path
-from batchling.testing.inline import InlineApi
+from batchling.testing.inline import OpenRouterApi, SferenceApi
 from batchling.testing.ledger import Bill, Seen
+from batchling.testing.middleware import Middleware
 from batchling.testing.mistral import MistralApi
 from batchling.testing.openai import OpenAIApi
 from batchling.testing.real_hosts import fresh_address, real_hosts, server_context
-from batchling.testing.state import WORLD, Fault, Refusal, Served, ServerState
+from batchling.testing.served import ServedApi
+from batchling.testing.state import ServerState
 from batchling.testing.vertex import VertexApi
 from batchling.testing.xai import XaiApi
 
@@ -36,32 +37,14 @@ _START_SECONDS = 60.0
 
 T = TypeVar("T")
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-
-class Api(Protocol):
-    """One provider's API. Handlers run on the server's loop."""
-
-    name: str
-    jobs: dict[str, Served]
-
-    def routes(self, prefix: str) -> list[web.RouteDef]:
-        """All routes of this API, below `prefix`."""
-
-    def account(self, request: web.Request) -> str:
-        """A digest of the caller's credential. Raises `Refusal` for a missing or refused key."""
-
-    def creates(self, method: str, path: str) -> bool:
-        """Whether this call creates a job."""
-
-
-def _apis(shared: ServerState) -> list[Api]:
+def _apis(shared: ServerState) -> list[ServedApi]:
     return [
         OpenAIApi(shared),
         AnthropicApi(shared),
         *(OpenAIApi(shared, dialect) for dialect in DIALECTS.values()),
-        InlineApi(shared, "openrouter"),
-        InlineApi(shared, "sference"),
+        OpenRouterApi(shared),
+        SferenceApi(shared),
         MistralApi(shared),
         XaiApi(shared),
         FireworksApi(shared),
@@ -89,11 +72,12 @@ class ProviderServer(Controls):
         self._shared = ServerState(
             delay=delay, polls_to_finish=polls_to_finish, latency=latency, retry_after=retry_after
         )
-        self._apis: dict[str, Api] = {api.name: api for api in _apis(self._shared)}
+        self._apis: dict[str, ServedApi] = {api.name: api for api in _apis(self._shared)}
         self._loop = Loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="provider-server", daemon=True)
         self._runner: web.AppRunner | None = None
         self._stopping = asyncio.Event()
+        self._middleware = Middleware(self._shared, self._apis, self._stopping)
         self.url: str = ""
 
     def __enter__(self) -> Self:
@@ -188,7 +172,7 @@ class ProviderServer(Controls):
     def creates(self) -> list[Seen]:
         """The calls that were meant to create a job."""
         seen = [call for call in self.calls() if call.path.split("/", 2)[1] in self._apis]
-        return [call for call in seen if self._api_of(call.path).creates(call.method, call.path)]
+        return [call for call in seen if self._apis[call.path.split("/", 2)[1]].creates(call.method, call.path)]
 
     def jobs(self) -> dict[str, int]:
         """The number of rows of each job, by id."""
@@ -203,8 +187,7 @@ class ProviderServer(Controls):
         self._shared.ledger.bills.clear()
 
     async def _serve(self) -> None:
-        app = web.Application(client_max_size=300 * 1024 * 1024, middlewares=[self._around])
-        app[WORLD] = self._shared
+        app = web.Application(client_max_size=300 * 1024 * 1024, middlewares=[self._middleware.handle])
         for name, api in self._apis.items():
             app.add_routes(api.routes(f"/{name}"))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -256,75 +239,8 @@ class ProviderServer(Controls):
         """The result of work done on the server's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_START_SECONDS)
 
-    @web.middleware
-    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Handle every call: faults, latency, and the list of calls."""
-        api = self._apis.get(request.path.split("/", 2)[1])
-        creates = api is not None and api.creates(request.method, request.path)
-        moved = request.raw_path.partition("?")[0].endswith("/") or request.host.startswith("localhost:")
-        fault = self._shared.fault_for(request.method, request.path, creates=creates, moved=moved)
-        if self._shared.latency:
-            await asyncio.sleep(self._shared.latency)
-        answer: web.StreamResponse = web.Response()
-        try:
-            if fault is None or fault.acts:
-                answer = await handler(request)
-            else:
-                await request.read()
-        except Refusal as refusal:
-            answer = refusal.response
-        except web.HTTPException as unknown:
-            answer = web.Response(status=unknown.status, text=unknown.reason)
-        if fault is not None:
-            answer = await self._spoil(request, fault, answer)
-        else:
-            self._note(request, answer.status)
-        if self._shared.clock_error and not answer.prepared:
-            answer.headers["date"] = formatdate(self._shared.now(), usegmt=True)
-        return answer
-
-    async def _spoil(self, request: web.Request, fault: Fault, answer: web.StreamResponse) -> web.StreamResponse:
-        """Apply a call's fault; `answer` is what it would have got."""
-        body = answer.body if isinstance(answer, web.Response) else b""
-        whole = body if isinstance(body, bytes) else b""
-        if fault.change is not None:
-            self._note(request, answer.status)
-            return web.Response(body=fault.change(whole), status=answer.status, content_type=answer.content_type)
-        if fault.status:
-            self._note(request, fault.status)
-            place = {"location": _moved(request, fault.moved)} if fault.moved else {}
-            return web.Response(body=fault.body, status=fault.status, headers={**fault.headers, **place})
-        self._note(request, 0)
-        if fault.stalls:
-            await self._stopping.wait()
-        if fault.cuts:
-            half = web.StreamResponse(status=answer.status, headers={"content-length": str(len(whole))})
-            await half.prepare(request)
-            await half.write(whole[: len(whole) // 2])
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response()
-
-    def _api_of(self, path: str) -> Api:
-        return self._apis[path.split("/", 2)[1]]
-
-    def _note(self, request: web.Request, status: int) -> None:
-        try:
-            account = self._api_of(request.path).account(request)
-        except (Refusal, KeyError):
-            account = ""
-        self._shared.ledger.calls.append(Seen(request.method, request.path, account, status))
-
 
 def _without_slash(path: str) -> str:
     """A path, with its query, but without a slash at the end of the path."""
     path, mark, query = path.partition("?")
     return path.rstrip("/") + mark + query
-
-
-def _moved(request: web.Request, to: str) -> str:
-    """The address to which a call is redirected."""
-    url = (
-        request.url.with_path(request.path + "/", encoded=True) if to == "slash" else request.url.with_host("localhost")
-    )
-    return str(url.with_query(request.query_string) if to == "slash" else url)

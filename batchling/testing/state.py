@@ -2,126 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from aiohttp import web
 
 from batchling.providers.samples.text import seed_of
 from batchling.system import clock
+from batchling.testing.faults import Body, Fault, JobFault, ListFault, Objection, Row, RowFault, RowLoss, Stage
 from batchling.testing.ledger import Bill, Ledger
 
-Body = dict[str, Any]
-Row = tuple[str, Body]
-"""A key and the JSON body of its request."""
-Predicate = Callable[[Body], bool]
-Stage = Literal["upload", "create", "job"]
-"""When a provider looks at the rows of a batch: when they are uploaded, when a job is created, or after that."""
-
-
-GRPC = {
-    "CANCELLED": 1,
-    "UNKNOWN": 2,
-    "INVALID_ARGUMENT": 3,
-    "DEADLINE_EXCEEDED": 4,
-    "NOT_FOUND": 5,
-    "PERMISSION_DENIED": 7,
-    "RESOURCE_EXHAUSTED": 8,
-    "FAILED_PRECONDITION": 9,
-    "ABORTED": 10,
-    "INTERNAL": 13,
-    "UNAVAILABLE": 14,
-}
-
-
-class Refusal(Exception):
-    """Raised by a handler to refuse the call with this response."""
-
-    def __init__(self, response: web.Response) -> None:
-        super().__init__(response.status)
-        self.response = response
-
-
-@dataclass(slots=True)
-class Fault:
-    """A fault for the next `times` calls whose method matches and whose path contains `part`."""
-
-    method: str
-    part: str
-    times: float
-    status: int = 0
-    """0: the connection is closed without an answer."""
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    acts: bool = False
-    """Whether the server does its work before the fault happens."""
-    stalls: bool = False
-    """Whether the connection stays open and silent."""
-    cuts: bool = False
-    """Whether the connection is closed after half of the body."""
-    creates: bool = False
-    """Whether it applies only to calls that create a job."""
-    moved: Literal["", "slash", "host"] = ""
-    """Where the call is redirected to: the same path with a slash at its end, or another host."""
-    change: Callable[[bytes], bytes] | None = None
-    """Changes the body of the real answer, which is otherwise left as it is."""
-
-
-@dataclass(slots=True)
-class RowFault:
-    """Rows whose body matches the predicate fail with this status and error, at most `times` times."""
-
-    predicate: Predicate
-    status: int
-    error: Any
-    times: float
-
-
-@dataclass(slots=True)
-class RowLoss:
-    """Rows whose body matches the predicate run but are missing from the results, at most `times` times."""
-
-    predicate: Predicate
-    times: float
-
-
-@dataclass(slots=True)
-class ListFault:
-    """How the next `times` lists of jobs are wrong."""
-
-    shows: Literal["nothing", "unreadable", "repeating"]
-    times: float
-
-
-@dataclass(frozen=True, slots=True)
-class JobFault:
-    """Why a job fails as a whole, and after which share of its rows. Without code and message, it gives no reason."""
-
-    code: str | int
-    message: str
-    param: str | None = None
-    line: int | None = None
-    done: float = 0.0
-
-    def words(self) -> Body:
-        """The fault as OpenAI words it."""
-        return {"code": self.code, "message": self.message, "param": self.param, "line": self.line}
-
-
-@dataclass(frozen=True, slots=True)
-class Objection:
-    """A provider's objection to a batch as a whole. `blames` returns the values of the message's placeholders, None
-    when there is nothing to object to."""
-
-    at: Stage
-    blames: Callable[[Sequence[Row]], Body | None]
-    status: int
-    message: str
-    code: str | None
-    param: str | None
+Line = tuple[str, bytes]
+"""A row's key, and its line in a result file."""
 
 
 @dataclass(slots=True)
@@ -222,7 +116,7 @@ class ServerState:
         objection = self.objection(rows, *stages)
         return JobFault(objection.code or "invalid_request", objection.message, objection.param) if objection else None
 
-    def written(self, job: Served, lines: list[tuple[str, bytes]]) -> list[bytes]:
+    def written(self, job: Served, lines: list[Line]) -> list[bytes]:
         """The lines of a result file, shuffled, without those that should be lost."""
         if self.losses:
             bodies = dict(job.rows)
@@ -243,9 +137,13 @@ class ServerState:
         fault.times -= 1
         return (jobs[:size], True) if fault.shows == "repeating" else ([], fault.shows == "unreadable")
 
-    def ended(self, word: str) -> str:
-        """The status that a successful job reports; `word` is the provider's own."""
-        return self.end_word or word
+    def page_size(self, asked: str) -> int:
+        """The number of items on a page, of which a call requests this many; 20 if that is no usable number."""
+        return min(int(asked) if asked.isdecimal() and int(asked) > 0 else 20, self.most_per_page)
+
+    def ended(self, word: str, success: str) -> str:
+        """The status that a job reports which ended with this word; `success` is the provider's own for successes."""
+        return self.end_word or word if word == success else word
 
     def ready(self, job: Served) -> bool:
         """Whether a running job has run long enough, by polls and by time, and is not held. A job that failed as a
@@ -300,31 +198,11 @@ def rows_of(content: bytes) -> list[Row]:
     return rows
 
 
-def shuffled(rows: list[tuple[str, bytes]]) -> list[bytes]:
+def shuffled(rows: list[Line]) -> list[bytes]:
     """Result lines in an order that is unrelated to the input's, but the same each time."""
     return [line for _, line in sorted(rows, key=lambda row: sha256(row[0].encode()).digest())]
-
-
-def grpc_code(code: str | int) -> int:
-    """The number of a gRPC code; that of INVALID_ARGUMENT for anything else."""
-    return code if isinstance(code, int) else GRPC.get(code, 3)
-
-
-def encode(value: Any) -> bytes:
-    """JSON in its shortest form."""
-    return msgspec.json.encode(value)
 
 
 def place_after(jobs: Sequence[Served], job_id: str | None) -> int:
     """The position in a list after the job with this id: 0 without an id, the end if the id is unknown."""
     return next((place for place, job in enumerate(jobs, 1) if job.id == job_id), len(jobs) if job_id else 0)
-
-
-def page_size(request: web.Request, name: str = "limit") -> int:
-    """The number of items that a list call requests under this name; 20 if it gives no usable number."""
-    asked = request.query.get(name, "")
-    return min(int(asked) if asked.isdecimal() and int(asked) > 0 else 20, request.app[WORLD].most_per_page)
-
-
-WORLD = web.AppKey("shared", ServerState)
-"""The key under which the server's application keeps its shared state."""

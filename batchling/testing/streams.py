@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from batchling.testing.state import encode
+from batchling.testing.replies import encode
 
 
 async def openai_stream(
