@@ -30,7 +30,7 @@ class AnthropicApi(ServedApi):
     """The handlers below `/anthropic/v1`."""
 
     name = "anthropic"
-    no_job = "Batch `{id}` not found"
+    no_job: str = "Batch `{id}` not found"
 
     def routes(self, prefix: str) -> list[web.RouteDef]:
         root = prefix + "/v1/messages"

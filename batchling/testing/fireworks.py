@@ -25,7 +25,7 @@ class FireworksApi(ServedApi):
     """The handlers below the path where Fireworks is mounted."""
 
     name = "fireworks"
-    creating = ("/batchInferenceJobs",)
+    creating: tuple[str, ...] = ("/batchInferenceJobs",)
 
     def __init__(self, shared: ServerState) -> None:
         super().__init__(shared)

@@ -35,8 +35,8 @@ _KINDS = {"batchGenerateContent": "generateContent", "asyncBatchEmbedContent": "
 class GeminiApi(ServedApi):
     """The handlers below one of the two paths where Gemini is mounted; `name` says which, and both serve everything."""
 
-    creating = ("/openai/batches", *(":" + kind for kind in _KINDS))
-    no_job = "Requested entity was not found."
+    creating: tuple[str, ...] = ("/openai/batches", *(":" + kind for kind in _KINDS))
+    no_job: str = "Requested entity was not found."
 
     def __init__(self, shared: ServerState, name: str) -> None:
         super().__init__(shared)

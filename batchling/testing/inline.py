@@ -110,7 +110,7 @@ class OpenRouterApi(InlineApi):
 
     name = "openrouter"
     root = "/api/v1"
-    paths = ("/chat/completions", "/embeddings", "/responses", "/messages")
+    paths: tuple[str, ...] = ("/chat/completions", "/embeddings", "/responses", "/messages")
     created = 202
 
     def _check_order(self, order: Body) -> None:

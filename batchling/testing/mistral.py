@@ -32,9 +32,9 @@ class MistralApi(ServedApi):
     """The handlers below the path where Mistral is mounted."""
 
     name = "mistral"
-    creating = ("/batch/jobs",)
-    no_key = (401, "Unauthorized")
-    no_job = "Job not found"
+    creating: tuple[str, ...] = ("/batch/jobs",)
+    no_key: tuple[int, str] = (401, "Unauthorized")
+    no_job: str = "Job not found"
 
     def __init__(self, shared: ServerState) -> None:
         super().__init__(shared)

@@ -28,11 +28,11 @@ _PHASES = ("in_progress", "finalizing", "completed", "failed", "expired", "cance
 class OpenAIApi(ServedApi):
     """The handlers below the path where one provider is mounted."""
 
-    no_job = "No batch found with id '{id}'."
+    no_job: str = "No batch found with id '{id}'."
 
     def __init__(self, shared: ServerState, dialect: ServerDialect = OPENAI) -> None:
         super().__init__(shared)
-        self.name = dialect.name
+        self.name: str = dialect.name
         self._dialect = dialect
         self._files = OpenAIFiles(shared, self.account, dialect)
 

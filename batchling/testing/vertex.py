@@ -35,8 +35,8 @@ class VertexApi(ServedApi):
     """The handlers below `/vertex`. An account is a project."""
 
     name = "vertex"
-    creating = ("/batchPredictionJobs",)
-    no_key = (401, "Request had invalid authentication credentials. Expected OAuth 2 access token.")
+    creating: tuple[str, ...] = ("/batchPredictionJobs",)
+    no_key: tuple[int, str] = (401, "Request had invalid authentication credentials. Expected OAuth 2 access token.")
 
     def __init__(self, shared: ServerState) -> None:
         super().__init__(shared)

@@ -33,7 +33,7 @@ class XaiApi(ServedApi):
     """The handlers below the path where xAI is mounted."""
 
     name = "xai"
-    no_key = (400, "Incorrect API key provided")
+    no_key: tuple[int, str] = (400, "Incorrect API key provided")
 
     def __init__(self, shared: ServerState) -> None:
         super().__init__(shared)
