@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -51,6 +52,7 @@ class FileStore:
         self._driven: dict[str, BaseFileLock] = {}
         self._look = look
         self._prepared = False
+        self._sealing = threading.Lock()
         with self._trouble():
             self._place.check()
             if (secret := self._place.secret()) is not None:
@@ -59,13 +61,14 @@ class FileStore:
 
     @property
     def seal(self) -> Seal:
-        if self._records.seal is None:
-            with self._trouble():
-                if self._look:
-                    self._records.seal = Seal(secrets.token_bytes(32))
-                else:
-                    self._records.seal = Seal(self._place.keep_secret())
-        return self._records.seal
+        if (found := self._records.seal) is not None:
+            return found
+        # Callers' threads come here at once, and what they name must have one name.
+        with self._sealing, self._trouble():
+            if (found := self._records.seal) is None:
+                secret = secrets.token_bytes(32) if self._look else self._place.keep_secret()
+                found = self._records.seal = Seal(secret)
+        return found
 
     def lookup(self, keys: Iterable[str]) -> dict[str, str]:
         return self._index.holders(keys)
@@ -170,6 +173,7 @@ class FileStore:
             return self._results.find(checked(batch_id), keys, key_of)
 
     def after_fork(self) -> None:
+        self._sealing = threading.Lock()
         for lock in self._driven.values():
             abandon(lock)
         self._driven = {}

@@ -8,6 +8,8 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -257,3 +259,26 @@ class TwoStores(RuleBasedStateMachine):
 
 TestTwoStores = TwoStores.TestCase
 TestTwoStores.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
+
+
+def test_callers_that_come_at_once_name_an_account_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a dry run, which writes no secret: one caller makes one up while another asks."""
+    store = FileStore(str(tmp_path / "new"), look=True)
+    inside, leave = threading.Event(), threading.Event()
+    made = iter((b"1" * 32, b"2" * 32))
+
+    def slow(_: int) -> bytes:
+        secret = next(made)
+        if secret == b"1" * 32:
+            inside.set()
+            leave.wait(20)
+        return secret
+
+    monkeypatch.setattr("batchling.cache.files.secrets.token_bytes", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(lambda: store.seal.secret)
+        inside.wait(20)
+        second = pool.submit(lambda: store.seal.secret)
+        wait([second], timeout=0.2)  # a second secret would be there at once
+        leave.set()
+        assert first.result(20) == second.result(20) == store.seal.secret
