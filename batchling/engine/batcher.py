@@ -10,7 +10,6 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextvars import Context
 from functools import partial
 from urllib.parse import urlsplit
@@ -42,6 +41,7 @@ from batchling.providers.routes import Routes
 from batchling.system.forks import on_fork
 from batchling.system.gate import Gate, ourselves, outside
 from batchling.system.loop import Mailbox
+from batchling.system.pending import Pending
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Batcher:
         options = self._options
         self._mailbox = Mailbox(_as_ourselves)
         self._detached = False
-        self._draining: list[Future[None]] = []
+        self._draining: list[Pending[None]] = []
         self._work = Background()
         self._traps = Traps()
         self._callers = Callers()
@@ -95,7 +95,7 @@ class Batcher:
     def wants(self, method: str, url: str) -> bool:
         return self._routes.match(method, url) is not None or self._routes.unserved(method, url)
 
-    def submit(self, request: Request, way: Way | None = None) -> Future[Response] | None:
+    def submit(self, request: Request, way: Way | None = None) -> Pending[Response] | None:
         if self.closed:
             return None
         found = self._routing.arrival(request, way)
@@ -103,7 +103,7 @@ class Batcher:
             self.bypass(request.method, request.url, found.reason)
             return None
         arrival, body = found
-        arrival.on_cancel = self._on_cancel
+        arrival.owner = self
         self._traps.look(arrival, body)
         if self._ports.observe is not None:
             self._ports.observe(arrival)
@@ -113,7 +113,7 @@ class Batcher:
         self._mailbox.post(partial(self._arrive, arrival))
         return arrival
 
-    def _on_cancel(self, arrival: Arrival) -> None:
+    def withdraw(self, arrival: Arrival) -> None:
         self._mailbox.post(partial(self._withdraw, arrival))
 
     def bypass(self, method: str, url: str, reason: str) -> None:
@@ -127,17 +127,17 @@ class Batcher:
 
     # Called by the context, in any thread.
 
-    def drain(self) -> Future[None]:
+    def drain(self) -> Pending[None]:
         """Submit what is waiting in windows now. The future is done when every caller has its answer, and the inputs of
         ended batches have been deleted at the providers, for which it waits a few seconds at most."""
         return self._ask(lambda done: self._work.start(self._drain(done)))
 
-    def detach(self) -> Future[None]:
+    def detach(self) -> Pending[None]:
         """Stop at once: nothing more is submitted, waiting callers get `Detached`, and jobs keep running at the
         provider."""
         return self._ask(self._detach)
 
-    def cancel(self) -> Future[None]:
+    def cancel(self) -> Pending[None]:
         """After `detach`: cancel the jobs at their providers. The future is done when each job is confirmed to be over,
         or could not be cancelled; events count those that are over."""
         return self._ask(lambda done: self._work.start(self._cancel(done)))
@@ -146,23 +146,23 @@ class Batcher:
         """The batches that closing waits for, for a log message. Any thread."""
         return self._tasks.waits_for()
 
-    def gather(self) -> Future[None]:
+    def gather(self) -> Pending[None]:
         """Take in what forked children have done. The future is done when the report includes it."""
 
-        def gather(done: Future[None]) -> None:
+        def gather(done: Pending[None]) -> None:
             self.family.gather()
             resolve([done], None)
 
         return self._ask(gather)
 
-    def close(self) -> Future[None]:
+    def close(self) -> Pending[None]:
         """End the scope and release its resources. Idempotent; callers that are still waiting get `Detached`."""
         self.closed = True
         return self._ask(self._close)
 
-    def _ask(self, work: Callable[[Future[None]], None]) -> Future[None]:
+    def _ask(self, work: Callable[[Pending[None]], None]) -> Pending[None]:
         """Run this on the loop thread, with the future that is returned, which it has to resolve."""
-        done: Future[None] = Future()
+        done: Pending[None] = Pending()
         self._mailbox.post(lambda: work(done))
         return done
 
@@ -204,7 +204,7 @@ class Batcher:
         self._tasks.forget(waiter.item.key)
         self._emit(events.Withdrawn(waiter.target) if waiter.is_unsent else events.GaveUp(waiter.target))
 
-    async def _drain(self, done: Future[None]) -> None:
+    async def _drain(self, done: Pending[None]) -> None:
         self._draining.append(done)
         await self._queues.leave()
         while self._callers or self._mailbox or self._driver.tidying:
@@ -215,7 +215,7 @@ class Batcher:
             self._draining.remove(done)
             resolve([done], None)
 
-    def _detach(self, done: Future[None]) -> None:
+    def _detach(self, done: Pending[None]) -> None:
         if not self._detached:
             self._detached = True
             self._queues.stop()
@@ -227,19 +227,19 @@ class Batcher:
             resolve(draining, Detached("the batchify scope was left"))
         resolve([done], None)
 
-    def _close(self, done: Future[None]) -> None:
-        ignored: Future[None] = Future()
+    def _close(self, done: Pending[None]) -> None:
+        ignored: Pending[None] = Pending()
         self._detach(ignored)
         self._work.cancel()
         self._work.start(self._release(done))
 
-    async def _cancel(self, done: Future[None]) -> None:
+    async def _cancel(self, done: Pending[None]) -> None:
         try:
             await self._tasks.cancel()
         finally:
             resolve([done], None)
 
-    async def _release(self, done: Future[None]) -> None:
+    async def _release(self, done: Pending[None]) -> None:
         # So that the disk thread ends, too.
         self._store.stop_waiting()
         try:

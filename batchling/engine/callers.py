@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import InvalidStateError
 from typing import TypeVar
 
 from batchling.core.fingerprint import Ordinals, key_of
 from batchling.core.model import Headers, Item, Request, Response, Target
 from batchling.engine.waiter import Arrival, Stage, Waiter
+from batchling.system.pending import Pending
 
 T = TypeVar("T")
 
@@ -65,6 +66,8 @@ class Callers:
         asked = arrival.request
         # Without headers, which the site has: a batch holds thousands of these.
         item = Item(key, Request(asked.method, asked.url, (), asked.body))
+        if arrival.route.official:  # only at a gateway, a header may turn out to be new in every call
+            arrival.request = item.request
         waiter = Waiter(target, item, arrival.fingerprint, ordinal, [arrival])
         arrival.waiter = self._waiters[key] = waiter
         self._empty.clear()
@@ -133,7 +136,7 @@ class Callers:
             resolve(waiter.calls, reason)
 
 
-def resolve(futures: Iterable[Future[T]], outcome: T | BaseException) -> None:
+def resolve(futures: Iterable[Pending[T]], outcome: T | BaseException) -> None:
     """Set the result or exception of futures that their holders may cancel at any moment."""
     for future in futures:
         try:

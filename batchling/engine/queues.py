@@ -52,6 +52,7 @@ class Queues:
             self._answers.let_pass(arrival, stripped.reason)
             return
         target = self._answers.accesses.register(arrival.target, arrival.route, arrival.request, arrival.way)
+        arrival.target = target  # one object for all equal ones
         if not self._options.dry_run and not sendable(self._answers.accesses[target].site.headers):
             # Most likely an API key with a newline. The caller's own client reports that at once.
             self._answers.let_pass(arrival, "a header that HTTP does not allow")

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Protocol
 
 from batchling.core import retry
 from batchling.core.lifecycle import IllegalMove
 from batchling.core.model import Item, Request, Response, Target, header
 from batchling.core.way import Way
 from batchling.providers.base import Provider, Route
+from batchling.system.pending import Pending
 
 
-class Arrival(Future[Response]):
-    """One intercepted call: the future that its caller waits for, and what the loop thread needs to know."""
+class Owner(Protocol):
+    """Who has taken a call in, and is informed when its caller gives up."""
+
+    def withdraw(self, arrival: Arrival) -> None:
+        """The caller has given up. Called in its thread."""
+
+
+class Arrival(Pending[Response]):
+    """One intercepted call: what its caller waits for, and what the loop thread needs to know."""
+
+    __slots__ = (
+        "fingerprint",
+        "has_short_cache_mark",
+        "limit",
+        "owner",
+        "provider",
+        "request",
+        "route",
+        "target",
+        "waiter",
+        "way",
+    )
 
     def __init__(
         self,
@@ -28,16 +49,16 @@ class Arrival(Future[Response]):
         super().__init__()
         self.provider: Provider = matched[0]
         self.route: Route = matched[1]
-        self.target = target
-        self.request = request
-        self.fingerprint = fingerprint
-        self.way = way
+        self.target: Target = target
+        self.request: Request = request
+        self.fingerprint: str = fingerprint
+        self.way: Way | None = way
         self.waiter: Waiter | None = None
         self.limit: float | None = None
         """How long the caller waits at most, in seconds; None if no limit is visible."""
-        self.has_short_cache_mark = False
+        self.has_short_cache_mark: bool = False
         """Whether part of the prompt is marked to be cached for no more than five minutes."""
-        self.on_cancel: Callable[[Arrival], None] = lambda _: None
+        self.owner: Owner | None = None
 
     @property
     def is_retry(self) -> bool:
@@ -45,10 +66,11 @@ class Arrival(Future[Response]):
         return (header(self.request.headers, "x-stainless-retry-count") or "0") != "0"
 
     def cancel(self) -> bool:
-        """Called when the caller gives up; calls `on_cancel`, in the caller's thread."""
+        """Called when the caller gives up; informs the owner, in the caller's thread."""
         if not super().cancel():
             return False
-        self.on_cancel(self)
+        if self.owner is not None:
+            self.owner.withdraw(self)
         return True
 
 

@@ -15,7 +15,6 @@ import asyncio
 import time
 from base64 import b64encode
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
@@ -28,6 +27,7 @@ from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait_async
 from batchling.hooks.wireless import connection
 from batchling.system.gate import Gate, RealTime, current, ourselves
+from batchling.system.pending import Pending
 
 _YEARS = 3e8
 """Seconds; longer than any call takes."""
@@ -176,7 +176,7 @@ def _wanted(session: Any, method: str, str_or_url: Any, **_: Any) -> tuple[Gate,
     return (gate, method, url) if gate.wants(method, url) else None
 
 
-def _ask(aiohttp: Any, connector: Any, native: Any, *, limited: bool) -> Future[Response] | None:
+def _ask(aiohttp: Any, connector: Any, native: Any, *, limited: bool) -> Pending[Response] | None:
     """The future answer of a request, or None if it goes real time. `limited`: its total time limit still applies."""
     url = str(native.url)
     gate = gate_for(native.method, url)

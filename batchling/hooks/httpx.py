@@ -44,6 +44,7 @@ def patches(library: ModuleType) -> list[Patch]:
 
     async def handle_async(wrapped: Any, transport: Any, args: Any, kwargs: Any) -> Any:
         native = args[0] if args else kwargs["request"]
+        del args, kwargs  # thousands of calls wait here: the fewer objects each of them has, the better
         if (future := _ask(library, transport, native, wrapped)) is not None:
             try:
                 answer = await wait_async(future)
@@ -53,7 +54,7 @@ def patches(library: ModuleType) -> list[Patch]:
                 if type(wrapped) is MethodType:
                     return to_native(library, answer)
                 return await networks[1].beneath(answering(library.AsyncHTTPTransport, library, answer))(native)
-        return await wrapped(*args, **kwargs)
+        return await wrapped(native)
 
     networks = [
         Patch(library.HTTPTransport, "handle_request", handle),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from contextvars import ContextVar
 from urllib.parse import urlsplit
 
@@ -10,6 +9,7 @@ from batchling.core.events import OUTSIDE
 from batchling.core.model import Request, Response
 from batchling.core.way import Way
 from batchling.system.gate import Gate, current, open_gates, ourselves
+from batchling.system.pending import Pending
 
 OWN_TRANSPORT = "the program's own transport"
 REPLACED = "a mock or a recorder has replaced the network"
@@ -57,7 +57,7 @@ marked: ContextVar[Mark | None] = ContextVar("batchling_marked", default=None)
 """The call for which the program's own transport is running."""
 
 
-def offer(gate: Gate, request: Request, way: Way | None) -> Future[Response] | None:
+def offer(gate: Gate, request: Request, way: Way | None) -> Pending[Response] | None:
     """Pass a wanted request to its gate. Returns its future, or None if it goes real time."""
     if (mark := marked.get()) is not None:
         mark.reach(request.url, request.body)

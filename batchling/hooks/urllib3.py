@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 from contextvars import ContextVar
 from functools import lru_cache
 from types import ModuleType
@@ -26,6 +25,7 @@ from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait
 from batchling.hooks.wireless import AnsweringSocket
 from batchling.system.gate import Gate, RealTime, current, ourselves
+from batchling.system.pending import Pending
 
 _TALKING = ("connect", "request", "getresponse")
 """The methods that a connection overrides if it does not talk to a server, or does so in its own way."""
@@ -164,7 +164,7 @@ def _proxy(pool: Any, socks: Mapping[str, Any] | None) -> Proxy | None:
 
 def _ask(
     pool: Any, conn: Any, method: str, url: str, timeout: Any = None, body: Any = None, headers: Any = None, **_: Any
-) -> Future[Response] | None:
+) -> Pending[Response] | None:
     """The future answer of a request, or None if it goes real time."""
     url = _absolute(pool, url)
     gate = gate_for(method.upper(), url)

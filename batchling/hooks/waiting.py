@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary, ref
@@ -18,12 +17,14 @@ from weakref import WeakKeyDictionary, ref
 import anyio
 from anyio.lowlevel import current_token
 
+from batchling.system.pending import Pending
+
 T = TypeVar("T")
 F = TypeVar("F")
 """The type that the tasks of a loop wait on."""
 
 
-def wait(future: Future[T]) -> T:
+def wait(future: Pending[T]) -> T:
     """Block this thread until the future is done; return its result, or raise its exception."""
     try:
         return future.result()
@@ -32,13 +33,13 @@ def wait(future: Future[T]) -> T:
         raise
 
 
-async def wait_async(future: Future[T]) -> T:
+async def wait_async(future: Pending[T]) -> T:
     """Await the future on this task's event loop (asyncio or trio); return its result, or raise its exception."""
     waker, native = _waker()
     done = waker.flag(native)
-    future.add_done_callback(lambda _: waker.wake(done))
+    future.notify(waker, done)
     try:
-        await waker.wait(done)
+        await waker.waiting(done)
     except BaseException:
         future.cancel()
         raise
@@ -66,6 +67,10 @@ class _Waker(Generic[F]):
 
     def set(self, flag: F) -> None:
         """Raise a flag. Called on the loop itself."""
+        raise AssertionError("each kind of loop has its own flags")
+
+    def waiting(self, flag: F) -> Awaitable[None]:
+        """What to await until a flag is raised: no coroutine of its own for each call where that can be helped."""
         raise AssertionError("each kind of loop has its own flags")
 
     def wake(self, flag: F) -> None:
@@ -110,8 +115,8 @@ class _AsyncioWaker(_Waker["asyncio.Future[None]"]):
         if not flag.done():
             flag.set_result(None)
 
-    async def wait(self, flag: asyncio.Future[None]) -> None:
-        await flag
+    def waiting(self, flag: asyncio.Future[None]) -> Awaitable[None]:
+        return flag
 
 
 class _AnyioWaker(_Waker[anyio.Event]):
@@ -125,8 +130,8 @@ class _AnyioWaker(_Waker[anyio.Event]):
     def set(self, flag: anyio.Event) -> None:
         flag.set()
 
-    async def wait(self, flag: anyio.Event) -> None:
-        await flag.wait()
+    def waiting(self, flag: anyio.Event) -> Awaitable[None]:
+        return flag.wait()
 
 
 _wakers: WeakKeyDictionary[object, Any] = WeakKeyDictionary()

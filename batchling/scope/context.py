@@ -11,8 +11,6 @@ import logging
 import math
 import sys
 import weakref
-from concurrent import futures
-from concurrent.futures import Future
 from contextvars import Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +27,7 @@ from batchling.scope.signals import Signals
 from batchling.system import clock
 from batchling.system.forks import on_fork
 from batchling.system.gate import active, current, open_gates
+from batchling.system.pending import Pending
 
 if TYPE_CHECKING:
     from batchling.core.receipt import Receipt
@@ -169,22 +168,22 @@ class BatchingContext:
             return
         if self._signals.interrupts < 2 and sys.stderr.isatty():
             print(self._report.offer(_OFFER_SECONDS), file=sys.stderr, flush=True)
-            self._wait(Future(), _OFFER_SECONDS, until=2)
+            self._wait(Pending(), _OFFER_SECONDS, until=2)
         if self._signals.interrupts >= 2:
             self._wait(self._batcher.cancel(), math.inf, until=max(3, self._signals.interrupts + 1))
 
-    def _wait(self, future: Future[None], seconds: float, until: int) -> None:
+    def _wait(self, future: Pending[None], seconds: float, until: int) -> None:
         """Wait for a future, but no longer than this many seconds, and not beyond Ctrl-C number `until`."""
         end = clock.monotonic() + seconds
         while not future.done() and self._signals.interrupts < until and clock.monotonic() < end:
             # Signals are handled between two of these waits.
-            futures.wait([future], timeout=_STEP)
+            future.wait(_STEP)
 
     def _close(self) -> None:
         self._gather()
         self._batcher.family.close()
         closed = self._batcher.close()
-        futures.wait([closed], timeout=_CLOSE_SECONDS)
+        closed.wait(_CLOSE_SECONDS)
         if not closed.done():
             _log.warning(
                 "batchling: the scope was not closed after %.0f s, and was left without waiting for %s. Its jobs "
@@ -196,7 +195,7 @@ class BatchingContext:
     def _gather(self) -> None:
         """Add what forked children did to the report."""
         if self._batcher.family.has_children and not self._batcher.closed:
-            futures.wait([self._batcher.gather()], timeout=_GATHER_SECONDS)
+            self._batcher.gather().wait(_GATHER_SECONDS)
 
     def _look_back(self) -> None:
         """Warn if no call was intercepted, unless a scope opened in the meantime may have intercepted them."""

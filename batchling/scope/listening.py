@@ -11,7 +11,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
 from typing import Protocol, runtime_checkable
@@ -21,6 +20,7 @@ from batchling.engine.callers import resolve
 from batchling.engine.waiter import Arrival
 from batchling.system.forks import on_fork
 from batchling.system.gate import outside
+from batchling.system.pending import Pending
 
 _log = logging.getLogger(__name__)
 
@@ -68,16 +68,16 @@ class Listener:
         else:
             call.add_done_callback(lambda _: self._post(partial(over, time.time_ns())))
 
-    def flush(self) -> Future[None]:
+    def flush(self) -> Pending[None]:
         """A future that is done when the callable has received everything queued so far."""
-        heard: Future[None] = Future()
+        heard: Pending[None] = Pending()
         if self._running or not self._queue.empty():
             self._queue.put(partial(resolve, [heard], None))
         else:
             heard.set_result(None)
         return heard
 
-    def close(self) -> Future[None]:
+    def close(self) -> Pending[None]:
         """Like `flush`; after that, the thread ends and nothing more is delivered."""
         self._closed = True
         heard = self.flush()
@@ -134,20 +134,20 @@ class Listeners:
         for listener in self._all:
             listener.begin(call)
 
-    def flush(self) -> Future[None]:
+    def flush(self) -> Pending[None]:
         """A future that is done when each callable has received everything queued so far."""
         return _all_of([listener.flush() for listener in self._all])
 
-    def close(self) -> Future[None]:
+    def close(self) -> Pending[None]:
         """Like `flush`; after that, nothing more is delivered."""
         return _all_of([listener.close() for listener in self._all])
 
 
-def _all_of(futures: list[Future[None]]) -> Future[None]:
-    together: Future[None] = Future()
+def _all_of(futures: list[Pending[None]]) -> Pending[None]:
+    together: Pending[None] = Pending()
     missing = len(futures)
 
-    def one(_: Future[None]) -> None:
+    def one(_: Pending[None]) -> None:
         nonlocal missing
         with lock:
             missing -= 1

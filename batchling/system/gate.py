@@ -8,7 +8,6 @@ started outside of them can be reported instead of silently paying the full pric
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
 from contextvars import Context, ContextVar
 from typing import Protocol
 from weakref import ref
@@ -16,6 +15,7 @@ from weakref import ref
 from batchling.core.events import Event
 from batchling.core.model import Request, Response
 from batchling.core.way import Way
+from batchling.system.pending import Pending
 
 
 class RealTime(Exception):
@@ -35,7 +35,7 @@ class Gate(Protocol):
     def wants(self, method: str, url: str) -> bool:
         """Whether a call to this URL may be batched, judged by method and URL alone. Microseconds."""
 
-    def submit(self, request: Request, way: Way | None = None) -> Future[Response] | None:
+    def submit(self, request: Request, way: Way | None = None) -> Pending[Response] | None:
         """Take the request, or None when it has to go real time (the reason is noted for the report). `way` is how its
         client reaches the provider.
 

@@ -16,7 +16,6 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from batchling.engine.sender import NetworkFault, Sender
 from batchling.environment import ways as environment
 from batchling.providers import PROVIDERS
 from batchling.system.gate import RealTime, current
+from batchling.system.pending import Pending
 from batchling.testing import ProviderServer
 from tests.engine.calls import QUICK, chat, together
 from tests.engine.fronts import ProxyServer, SocksServer, client_context, listening, pipe, port_of, server_context, tls
@@ -67,7 +67,7 @@ def scope(base: str, **options: Any) -> Iterator[list[events.Event]]:
         yield heard
 
 
-def submit(base: str, text: str, way: Way | None) -> Future[Response]:
+def submit(base: str, text: str, way: Way | None) -> Pending[Response]:
     """As a hook does it."""
     import msgspec
 

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
@@ -18,6 +18,7 @@ from batchling import install_hooks
 from batchling.core.model import Response
 from batchling.hooks.waiting import wait_async
 from batchling.system.gate import active, current
+from batchling.system.pending import Pending
 from tests.hooks.world import ANSWER, RecordingGate, opened
 
 URL = "https://api.example/v1/answer"
@@ -163,10 +164,10 @@ def test_a_finished_thread_does_not_keep_its_scope() -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_an_async_wait_ends_with_the_answer_or_withdraws(backend: str) -> None:
     async def program() -> None:
-        answered: Future[Response] = Future()
+        answered: Pending[Response] = Pending()
         threading.Timer(0.02, answered.set_result, [Response(200)]).start()
         assert (await wait_async(answered)).status == 200
-        never: Future[Response] = Future()
+        never: Pending[Response] = Pending()
         with anyio.move_on_after(0.02):
             await wait_async(never)
         assert never.cancelled()

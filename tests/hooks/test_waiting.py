@@ -7,7 +7,6 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ import trio
 
 from batchling.core.model import Response
 from batchling.hooks.waiting import wait_async
+from batchling.system.pending import Pending
 
 ANSWER = Response(200)
 LOOPS = 30
@@ -26,9 +26,9 @@ def new_loop(kind: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-def answered() -> Future[Response]:
+def answered() -> Pending[Response]:
     """An answer that comes from another thread, a moment later."""
-    future: Future[Response] = Future()
+    future: Pending[Response] = Pending()
     threading.Timer(0.002, future.set_result, [ANSWER]).start()
     return future
 
@@ -62,7 +62,7 @@ def test_loops_that_never_saw_their_answer_are_freed(kind: str) -> None:
     for number in range(LOOPS):
         loop = make()
         loops.append(weakref.ref(loop))
-        future: Future[Response] = Future()
+        future: Pending[Response] = Pending()
         task = loop.create_task(wait_async(future))
         loop.run_until_complete(asyncio.sleep(0))
         if number % 2:
@@ -78,10 +78,10 @@ def test_loops_that_never_saw_their_answer_are_freed(kind: str) -> None:
 @pytest.mark.thorough
 def test_withdrawn_calls_keep_no_loop() -> None:
     loops = []
-    never: list[Future[Response]] = []
+    never: list[Pending[Response]] = []
 
     async def give_up() -> None:
-        never.append(Future())
+        never.append(Pending())
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(wait_async(never[-1]), 0.001)
 
@@ -114,7 +114,7 @@ def test_trios_runs_are_freed() -> None:
 def test_nobody_is_forgotten_when_many_threads_answer(kind: str) -> None:
     make = new_loop(kind) if kind != "trio" else None
     calls, threads = 2_000, 8
-    futures: list[Future[Response]] = [Future() for _ in range(calls)]
+    futures: list[Pending[Response]] = [Pending() for _ in range(calls)]
     start = threading.Barrier(threads + 1)
 
     def answer(number: int) -> None:
@@ -127,7 +127,7 @@ def test_nobody_is_forgotten_when_many_threads_answer(kind: str) -> None:
         worker.start()
     done = []
 
-    async def one(future: Future[Response]) -> None:
+    async def one(future: Pending[Response]) -> None:
         done.append(await wait_async(future))
 
     async def on_trio() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,6 +12,7 @@ from batchling.core.events import Event
 from batchling.core.model import Request, Response
 from batchling.core.way import Way
 from batchling.system.gate import Gate, RealTime, active, open_gates
+from batchling.system.pending import Pending
 
 ANSWER = b'{"answer": "\xc3\xa9\xe2\x80\xa8"}'
 
@@ -31,20 +31,20 @@ class RecordingGate:
         self.lets_go = False
         """Whether it lets go of what it has taken."""
         self.status = 200
-        self.held: list[Future[Response]] | None = None
+        self.held: list[Pending[Response]] | None = None
         """Where it puts the calls that it does not answer at once, if it is to hold any."""
         self._holding = threading.Condition()
 
     def wants(self, method: str, url: str) -> bool:
         return method == "POST" and "/v1/answer" in url
 
-    def submit(self, request: Request, way: Way | None = None) -> Future[Response] | None:
+    def submit(self, request: Request, way: Way | None = None) -> Pending[Response] | None:
         self.requests.append(request)
         self.ways.append(way)
         if b'"stream"' in request.body:
             self.bypass(request.method, request.url, "streaming")
             return None
-        future: Future[Response] = Future()
+        future: Pending[Response] = Pending()
         if self.held is not None:
             with self._holding:
                 self.held.append(future)
@@ -56,7 +56,7 @@ class RecordingGate:
             future.set_result(Response(self.status, headers, self.answer))
         return future
 
-    def wait_for_held(self, count: int, seconds: float = 20) -> list[Future[Response]]:
+    def wait_for_held(self, count: int, seconds: float = 20) -> list[Pending[Response]]:
         """The calls that it holds, when there are so many."""
         held = self.held
         assert held is not None
