@@ -221,7 +221,7 @@ def test_a_value_that_comes_again_separates_again(
         post(provider_server, [chat(f"r{n}") for n in range(5)], [{"x-what": f"{n}"} for n in range(5)])
 
     assert sorted(provider_server.jobs().values()) == [1, 1, 1, 1, 1, 5]
-    assert "has a value that came before" in caplog.text
+    assert "now a value was repeated" in caplog.text
 
 
 def test_what_is_left_out_is_not_sent(provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
