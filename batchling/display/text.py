@@ -29,7 +29,7 @@ def size(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in at most two units: `0.4 s`, `59 s`, `1 min 5 s`, `1 h 2 min`, `23 h`, `3 d`."""
+    """A duration in at most two units: `0.4 s`, `59 s`, `1 min 5 s`, `1 h 2 min`, `24 h`, `3 d`."""
     whole = int(seconds)
     if whole < 10 and (tenths := f"{seconds:.1f}") != "10.0":
         return f"{tenths.removesuffix('.0')} s"
@@ -43,7 +43,8 @@ def duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours < 10:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{hours} h" if hours < 48 else f"{hours // 24} d"
+    hours = round(whole / 3_600)
+    return f"{hours} h" if hours < 48 else f"{round(hours / 24)} d"
 
 
 def roughly(seconds: float) -> str:
