@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from genai_prices.types import Usage
 
 
-_MOST = 10**9
+MOST = 10**9
 """The most tokens that one answer can have used, with a margin."""
 
 
@@ -49,13 +50,68 @@ def read(provider: str, endpoint: str, answer: Answer) -> Usage:
     return reader(_readable(answer))
 
 
-def tokens(usage: Usage) -> Tokens:
-    """The counts of a usage that are shown to people. Raises `ValueError` for numbers that no answer can have used."""
+def tokens(usage: Usage, most: float = MOST) -> Tokens:
+    """The counts of a usage that are shown to people. Raises `ValueError` for numbers above `most`, which no answer can
+    have used."""
     names = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
     found = Tokens(*(int(usage.reported_value(name)) for name in names))
-    if not all(0 <= count <= _MOST for count in found):
+    if not all(0 <= count <= most for count in found):
         raise ValueError("not a token count")
     return found
+
+
+Number = int | float
+
+
+def shape_of(answer: Answer) -> tuple[Hashable, list[Number]] | None:
+    """The shape of an answer's usage, which is all but its numbers, and the numbers. Answers of the same shape are read
+    alike, and their numbers may be added up first. None for one with a number that no usage has."""
+    numbers: list[Number] = []
+    parts = (answer.usage, answer.usageMetadata, answer.usage_info)
+    try:
+        return (answer.name, *(_shape(part, numbers) for part in parts)), numbers
+    except (_Odd, RecursionError):
+        return None
+
+
+def answer_of(shape: Any, numbers: Iterable[Number]) -> Answer:
+    """An answer of this shape, with these numbers."""
+    rest = iter(numbers)
+    name, *parts = shape
+    return Answer(name, None, *(_filled(part, rest) for part in parts))
+
+
+_NUMBER = "number"
+"""Stands for a number in a shape."""
+
+
+class _Odd(Exception):
+    """A number that is not added up."""
+
+
+def _shape(value: Any, numbers: list[Number]) -> Hashable:
+    kind = type(value)
+    if kind is int or kind is float:
+        if not 0 <= value <= MOST:
+            raise _Odd
+        numbers.append(value)
+        return _NUMBER
+    if kind is dict:
+        return dict, tuple([(name, _shape(each, numbers)) for name, each in value.items()])
+    if kind is list:
+        return list, tuple([_shape(each, numbers) for each in value])
+    return None, value
+
+
+def _filled(shape: Any, numbers: Iterator[Number]) -> Any:
+    if shape == _NUMBER:
+        return next(numbers)
+    kind, content = shape
+    if kind is dict:
+        return {name: _filled(each, numbers) for name, each in content}
+    if kind is list:
+        return [_filled(each, numbers) for each in content]
+    return content
 
 
 def _readable(answer: Answer) -> dict[str, Any]:
