@@ -10,6 +10,7 @@ converts and queries; it holds no policy.
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from functools import lru_cache
@@ -24,6 +25,7 @@ from batchling.hooks.interception import REPLACED, gate_for, offer, refuse
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait
 from batchling.hooks.wireless import AnsweringSocket
+from batchling.system.forks import on_fork
 from batchling.system.gate import Gate, RealTime, current, ourselves
 from batchling.system.pending import Pending
 
@@ -116,15 +118,28 @@ def way_of(pool: Any) -> Way | str:
 def _tls(pool: Any, options: Mapping[str, Any]) -> ssl.SSLContext:
     if isinstance(given := options.get("ssl_context"), ssl.SSLContext):
         return given
-    return _context(
-        pool.ca_certs,
-        pool.ca_cert_dir,
-        pool.cert_file,
-        pool.key_file,
-        getattr(pool, "key_password", None),
-        trusts=pool.cert_reqs not in ("CERT_NONE", "NONE", ssl.CERT_NONE) or pool.cert_reqs is None,
-        names=getattr(pool, "assert_hostname", None) is not False,
-    )
+    with _making:  # threads with a session each come here at once, and each would make its own
+        return _context(
+            pool.ca_certs,
+            pool.ca_cert_dir,
+            pool.cert_file,
+            pool.key_file,
+            getattr(pool, "key_password", None),
+            trusts=pool.cert_reqs not in ("CERT_NONE", "NONE", ssl.CERT_NONE) or pool.cert_reqs is None,
+            names=getattr(pool, "assert_hostname", None) is not False,
+        )
+
+
+_making = threading.Lock()
+
+
+def _renew_after_fork() -> None:
+    """Another thread of the parent may have held the lock."""
+    global _making
+    _making = threading.Lock()
+
+
+on_fork(in_child=_renew_after_fork)
 
 
 @lru_cache(maxsize=16)

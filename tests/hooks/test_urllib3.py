@@ -6,6 +6,7 @@ import io
 import ssl
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,36 @@ def test_a_plain_call_by_way_of_a_proxy_has_its_true_address(gate: RecordingGate
         "http://proxy.example:3128",
         {b"proxy-authorization": b"Basic dXNlcjpzZWNyZXQ="},
     )
+
+
+def test_sessions_that_begin_at_once_share_one_context(
+    gate: RecordingGate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the authorities takes longer than a call, and our sender has connections for each context."""
+    made: list[None] = []
+    create, second = ssl.create_default_context, threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> ssl.SSLContext:
+        made.append(None)
+        if len(made) > 1:
+            second.set()
+        second.wait(0.2)  # as long as another thread takes to get here
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr("batchling.hooks.urllib3.ssl.create_default_context", slow)
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(trustme.CA().cert_pem.bytes())
+    here = threading.Barrier(4)
+
+    def program(_: int) -> None:
+        here.wait(20)
+        post(verify=str(bundle))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(program, range(4)))
+    assert len(gate.requests) == 4
+    assert len(made) == 1
+    assert len({way.tls for way in gate.ways if way is not None}) == 1
 
 
 def test_trust_and_certificates_go_along(gate: RecordingGate, tmp_path: Path) -> None:
