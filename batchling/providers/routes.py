@@ -97,6 +97,7 @@ class Routes:
         return host in self._places or any(hosts.fullmatch(host) for hosts, _ in self._families)
 
 
+@lru_cache(maxsize=4096)
 def is_local(url: str) -> bool:
     """Whether a URL points to this machine or to a private network."""
     host = urlsplit(url).hostname or ""
