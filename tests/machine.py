@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 
-TRUST: dict[str, str] = {}
-"""The removed variables that say whom to trust, for what has to reach a package index."""
+_TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_ASIDE = "MACHINE_"
+"""Precedes the names of variables that were set aside, where the workers of pytest-xdist find them, too."""
 
 
 def forget() -> None:
     """Remove these variables from the environment."""
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        if (value := os.environ.pop(name, None)) is not None:
-            TRUST[name] = value
     for name in tuple(os.environ):
-        if name.lower().endswith("_proxy") or name.endswith("_API_KEY") or name.startswith("BATCHLING_"):
+        if name in _TRUST:
+            os.environ[_ASIDE + name] = os.environ.pop(name)
+        elif name.lower().endswith("_proxy") or name.endswith("_API_KEY") or name.startswith("BATCHLING_"):
             del os.environ[name]
+
+
+def environment() -> dict[str, str]:
+    """The environment with what says whom to trust, for what has to reach a package index."""
+    aside = {name.removeprefix(_ASIDE): value for name, value in os.environ.items() if name.startswith(_ASIDE)}
+    return {**os.environ, **aside}

@@ -20,8 +20,8 @@ import pytest
 
 from batchling.providers.samples.text import seed_of
 from batchling.testing import ProviderServer
+from tests import machine
 from tests.hooks.world import echo_server
-from tests.machine import TRUST
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,7 +74,7 @@ def test_the_contract_holds_on(number: int, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(tmp_path)}
     installed = subprocess.run(
         [uv, "pip", "install", "-q", "--python", sys.executable, "--target", str(tmp_path), *row(number)],
-        env={**os.environ, **TRUST},
+        env=machine.environment(),
         capture_output=True,
         text=True,
         check=False,
