@@ -16,6 +16,7 @@ import pytest
 from batchling import batchify, events
 from batchling.testing import ProviderServer
 from tests.engine.calls import chat
+from tests.engine.open_scope import batcher
 from tests.waiting import wait_until_async
 
 URL = "https://api.openai.com/v1/chat/completions"
@@ -66,9 +67,9 @@ async def batched(library: ModuleType, calls: int) -> int:
         if isinstance(event, events.Queued):
             queued.append(None)
 
-    scope = batchify(batch_size=MANY + 1, batch_window_seconds=2.0, batch_poll_interval_seconds=0.05, on_event=count)
+    scope = batchify(batch_window_seconds=60, batch_poll_interval_seconds=0.05, on_event=count)
     async with scope:
-        return await objects(library.AsyncClient(), calls, lambda: len(queued), lambda: None)
+        return await objects(library.AsyncClient(), calls, lambda: len(queued), lambda: batcher().drain())
 
 
 @pytest.mark.parametrize("library", [httpx2, httpx])
