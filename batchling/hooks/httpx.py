@@ -71,7 +71,7 @@ def patches(library: ModuleType) -> list[Patch]:
 def to_request(native: Any, url: str) -> Request:
     """Convert the library's request, whose body is held as bytes, to our `Request`; `url` is its URL as text."""
     encoding = native.headers.encoding
-    headers = tuple((name.lower().decode(encoding), value.decode(encoding)) for name, value in native.headers.raw)
+    headers = tuple([(name.lower().decode(encoding), value.decode(encoding)) for name, value in native.headers.raw])
     return Request(native.method.upper(), url, headers, native.read())
 
 
@@ -209,8 +209,10 @@ def _following(library: Any, ours: list[Patch]) -> Any:
 
     def transport_for_url(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         transport = wrapped(*args, **kwargs)
+        kind = type(transport)
         if (
-            (not is_own(type(transport)) and all(each.is_outermost() for each in ours))
+            # The usual case first: this is part of the price of every call of the program.
+            ((kind in networks or not is_own(kind)) and ours[0].is_outermost() and ours[1].is_outermost())
             or isinstance(transport, in_process)
             or _is_test_client(transport)
         ):
