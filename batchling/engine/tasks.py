@@ -51,8 +51,7 @@ class Tasks:
         self._stopped = False
 
     def launch(self, target: Target, items: Sequence[Item], search: Search | None = None) -> None:
-        """Submit items as one batch, except those that another batch holds. `search`: the search for a bad row that the
-        batch is a part of."""
+        """Submit items as one batch, except those that another batch holds; as a part of a `search` for a bad row."""
         batch_id = f"{int(clock.time()):x}{secrets.token_hex(8)}"
         self._followers[batch_id] = set()
         if search is not None:
@@ -95,8 +94,7 @@ class Tasks:
         return ", ".join(tuple(self._tasks)) or "nothing"
 
     async def cancel(self) -> None:
-        """After `stop`: cancel the jobs at their providers, and wait until each is confirmed to be over or could not be
-        cancelled."""
+        """After `stop`: cancel the jobs. Wait until each is confirmed to be over, or could not be cancelled."""
         await self.stopped()
         done = 0
         batch_ids = tuple(self._driven)
@@ -176,8 +174,7 @@ class Tasks:
                 await asyncio.sleep(pause)
 
     async def _look(self, batch_id: str, keys: tuple[str, ...]) -> Record | None:
-        """Answer what is stored of a batch, submit again what it does not hold, and return its record if results are
-        still to come."""
+        """Answer what is stored of a batch, and resubmit what it lacks. Returns its record if results are to come."""
         if (waiter := next(self._waiters(keys), None)) is None:
             return None
         provider = self._answers.accesses[waiter.target].provider
