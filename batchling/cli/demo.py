@@ -15,6 +15,7 @@ from rich.table import Table
 
 from batchling.cli import demo_program
 from batchling.core.text import described
+from batchling.display.text import usd
 from batchling.errors import ScriptError
 from batchling.providers.openai import OPENAI
 from batchling.scope.api import batchify
@@ -125,7 +126,7 @@ def _labels_table(run: _Run) -> Table:
 def _money_table(first: _Run, second: _Run) -> Table:
     table = _table("What it would have cost with gpt-5-mini", "", "tokens in", "tokens out", "dollars")
     price = OPENAI.limits.price or 1.0
-    prices = f"list price ${_DOLLARS_IN:.2f} in, ${_DOLLARS_OUT:.2f} out per million tokens"
+    prices = f"list price {usd(_DOLLARS_IN)} in, {usd(_DOLLARS_OUT)} out per million tokens"
     table.caption = f"{prices}; batches {price:.0%} of that"
     sums = [
         (sum(b.input_tokens for b in run.bills), sum(b.output_tokens for b in run.bills)) for run in (first, second)
@@ -136,7 +137,7 @@ def _money_table(first: _Run, second: _Run) -> Table:
         ("with batchling", sums[0], full[0] * price),
         ("the second run", sums[1], full[1] * price),
     ):
-        table.add_row(name, f"{tokens[0]:,}", f"{tokens[1]:,}", f"{dollars:.4f}")
+        table.add_row(name, f"{tokens[0]:,}", f"{tokens[1]:,}", usd(dollars))
     return table
 
 

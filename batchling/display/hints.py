@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from batchling.core import events, footprint
 from batchling.core.model import Target
 from batchling.core.text import printable
+from batchling.display.text import duration, roughly
 
 SMALL = 64
 """Requests: a batch no larger than this may be all that a thread pool or a semaphore lets through at once."""
@@ -148,12 +149,14 @@ class Hints:
             self._seen.add(event.target.queue)
             texts += self._of_kind(event.target)
         if event.limit is not None and event.limit < DAY:
+            limit = roughly(event.limit) if event.limit > 90 else duration(round(event.limit))
             texts.append(
                 self._once(
                     "limit",
-                    f"batchling: the program gives up a call to {event.target.model} after {_seconds(event.limit)} "
-                    "(asyncio.wait_for, asyncio.timeout or the like), but a batch may take 24 hours. Remove or raise "
-                    "the limit. What was submitted is paid for, and the next run collects it.",
+                    f"batchling: the program gives up a call to {event.target.model} after "
+                    f"{limit} (asyncio.wait_for, asyncio.timeout or the like), but a batch may "
+                    "take 24 hours. Remove or raise the limit. What was submitted is paid for, and the next run "
+                    "collects it.",
                 )
             )
         if event.has_short_cache_mark:
@@ -266,9 +269,3 @@ def nothing(modules: Container[str], *, hooked: bool) -> str:
             "the calls were made before or after the scope (a generator, or a task that was not awaited inside?)"
         )
     return found + "Likely because " + ", or because ".join(reasons) + "."
-
-
-def _seconds(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

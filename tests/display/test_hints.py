@@ -115,7 +115,7 @@ def test_no_false_alarm(happened: list[Event]) -> None:
 
 def test_a_time_limit_is_told_once_and_a_long_one_is_none() -> None:
     (text,) = said(Queued(CHAT, limit=60.0), Queued(CHAT, limit=60.0))
-    assert "the program gives up a call to gpt-5-mini after 60 s" in text
+    assert "the program gives up a call to gpt-5-mini after 1 min" in text
     assert said(Queued(CHAT, limit=100_000.0), Queued(CHAT, limit=None)) == []
 
 
