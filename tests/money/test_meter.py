@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchling.core.cost import Cost
@@ -73,7 +73,11 @@ def answers(provider: str, usages: list[Any]) -> list[Response]:
     return [Response(200, (), msgspec.json.encode({"model": TARGETS[provider][1], named: usage})) for usage in usages]
 
 
+@pytest.mark.timeout(
+    300
+)  # the oldest price list takes a millisecond for an answer, and hypothesis watches each line of it
 @pytest.mark.parametrize("provider", TARGETS)
+@settings(max_examples=30)
 @given(st.data())
 def test_all_together_cost_what_each_of_them_costs(provider: str, data: st.DataObject) -> None:
     responses = answers(provider, data.draw(st.lists(USAGES[provider], max_size=6)))

@@ -89,6 +89,7 @@ def shown(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(300)  # forty runs, on a machine that does much else
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(PLACES), st.integers(0, 40), st.sampled_from(HOSTILE))
