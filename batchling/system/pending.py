@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, InvalidStateError
 from enum import Enum
+from functools import partial
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from batchling.system.forks import on_fork
@@ -15,7 +16,6 @@ from batchling.system.forks import on_fork
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-P = TypeVar("P", bound="Pending[Any]")
 
 _changing = threading.RLock()
 """Held for a few instructions while the state of any of them changes. Reentrant: a garbage collection may happen in
@@ -39,30 +39,27 @@ class Waker(Protocol):
 class Pending(Generic[T]):
     """The outcome of a call, which is not known yet. Any thread."""
 
-    __slots__ = ("__weakref__", "_calls", "_flag", "_state", "_value", "_waker")
+    __slots__ = ("__weakref__", "_flag", "_more", "_state", "_value", "_waker")
 
     def __init__(self) -> None:
         self._state = _State.WAITING
         self._value: object = None
         self._waker: Waker | None = None
         self._flag: object = None
-        self._calls: list[Callable[[], object]] | None = None
+        self._more: list[tuple[Waker, object]] | None = None
+        """Whoever else waits: there is hardly ever more than one."""
 
     def set_result(self, value: T) -> None:
         """Raises `InvalidStateError` if it has an outcome."""
-        self._finish(_State.RETURNED, value)
+        self._set(_State.RETURNED, value)
 
     def set_exception(self, fault: BaseException) -> None:
         """Raises `InvalidStateError` if it has an outcome."""
-        self._finish(_State.RAISED, fault)
+        self._set(_State.RAISED, fault)
 
     def cancel(self) -> bool:
         """Give up waiting. False if there is an outcome."""
-        try:
-            self._finish(_State.CANCELLED, None)
-        except InvalidStateError:
-            return self._state is _State.CANCELLED
-        return True
+        return self._finish(_State.CANCELLED, None) or self.cancelled()
 
     def cancelled(self) -> bool:
         """Whether the caller has given up."""
@@ -112,39 +109,33 @@ class Pending(Generic[T]):
             if self._state is _State.WAITING:
                 if self._waker is None:
                     self._waker, self._flag = waker, flag
-                    return
-                self._call_later(lambda: waker.wake(flag))
+                else:
+                    self._more = [*(self._more or ()), (waker, flag)]
                 return
         waker.wake(flag)
 
     def add_done_callback(self, call: Callable[[Self], object]) -> None:
         """Have this called with itself once there is an outcome: now if there is one. What it raises is logged."""
-        with _changing:
-            if self._state is _State.WAITING:
-                self._call_later(lambda: call(self))
-                return
-        call(self)
+        self.notify(_callbacks, partial(call, self))
 
-    def _call_later(self, call: Callable[[], object]) -> None:
-        if self._calls is None:
-            self._calls = []
-        self._calls.append(call)
+    def _set(self, state: _State, value: object) -> None:
+        if not self._finish(state, value):
+            raise InvalidStateError(f"it has {self._state.value} already")
 
-    def _finish(self, state: _State, value: object) -> None:
+    def _finish(self, state: _State, value: object) -> bool:
+        """Set the outcome, and wake whoever waits. False if there is one already."""
         with _changing:
             if self._state is not _State.WAITING:
-                raise InvalidStateError(f"it has {self._state.value} already")
+                return False
             self._value = value
             self._state = state
-            waker, flag, calls = self._waker, self._flag, self._calls
-            self._waker = self._flag = self._calls = None
+            waker, flag, more = self._waker, self._flag, self._more
+            self._waker = self._flag = self._more = None
         if waker is not None:
             waker.wake(flag)
-        for call in calls or ():
-            try:
-                call()
-            except Exception:
-                _log.exception("batchling: a callback failed; please report this")
+        for each, its_flag in more or ():
+            each.wake(its_flag)
+        return True
 
 
 class _Threads:
@@ -155,6 +146,19 @@ class _Threads:
 
 
 _threads = _Threads()
+
+
+class _Callbacks:
+    """Calls functions. What one of them raises must not keep others asleep."""
+
+    def wake(self, flag: Any) -> None:
+        try:
+            flag()
+        except Exception:
+            _log.exception("batchling: a callback failed; please report this")
+
+
+_callbacks = _Callbacks()
 
 
 def _renew_after_fork() -> None:
