@@ -25,7 +25,7 @@ from batchling.hooks.interception import REPLACED, gate_for, offer, refuse
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait
 from batchling.hooks.wireless import AnsweringSocket
-from batchling.system.forks import on_fork
+from batchling.system.forks import hold_across_forks
 from batchling.system.gate import Gate, RealTime, current, ourselves
 from batchling.system.pending import Pending
 
@@ -131,15 +131,7 @@ def _tls(pool: Any, options: Mapping[str, Any]) -> ssl.SSLContext:
 
 
 _making = threading.Lock()
-
-
-def _renew_after_fork() -> None:
-    """Another thread of the parent may have held the lock."""
-    global _making
-    _making = threading.Lock()
-
-
-on_fork(in_child=_renew_after_fork)
+hold_across_forks(_making)
 
 
 @lru_cache(maxsize=16)

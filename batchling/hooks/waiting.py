@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary, ref
 import anyio
 from anyio.lowlevel import current_token
 
+from batchling.system.forks import hold_across_forks
 from batchling.system.pending import Pending
 
 T = TypeVar("T")
@@ -136,6 +137,7 @@ class _AnyioWaker(_Waker[anyio.Event]):
 
 _wakers: WeakKeyDictionary[object, Any] = WeakKeyDictionary()
 _adding = threading.Lock()
+hold_across_forks(_adding)
 
 
 def _waker() -> tuple[Any, Any]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from batchling.core.kinds import Kind, kind_of
 from batchling.providers.base import Limits
 from batchling.system import clock
-from batchling.system.forks import on_fork
+from batchling.system.forks import hold_across_forks
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice, Provider, Usage
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _loading = threading.Lock()
 """Held while genai-prices is imported. A fork waits for it: a child with half a module could not import it any more."""
 
-on_fork(before=_loading.acquire, in_parent=_loading.release, in_child=_loading.release)
+hold_across_forks(_loading)
 
 _FEES = ("searches",)
 """Fees for tool calls, on which no provider that we know of gives a batch discount."""
