@@ -258,11 +258,11 @@ class Queues:
         call = waiter.calls[0]
         try:
             stripped = self._strip(call)
+            if stripped is False:
+                return None
             target = self._answers.accesses.register(call.target, call.route, call.request, call.way)
         except Exception as fault:  # from a third party's provider; the call is submitted unchanged
             _log.error("batchling failed to handle a request; please report this: %s", outline(fault))
-            return None
-        if stripped is False:
             return None
         window.remove(key)
         if isinstance(stripped, Bypass):

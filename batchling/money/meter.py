@@ -120,23 +120,19 @@ class Meter:
             elif group is _Kind.SINGLE or len(self._groups) >= _SHAPES:
                 self._count(answer)
             else:
+                self._groups[shape] = _Kind.SILENT  # unless it can be read
                 self._groups[shape] = self._first(answer, numbers)
         except Exception as fault:  # whatever an answer contains, the caller gets it, and the batch continues
             self._silent += 1
             _log.debug("an answer does not report its usage (%s)", type(fault).__name__)
 
     def _first(self, answer: Answer, numbers: list[int | float]) -> _Group | _Kind:
-        """Count the first answer of a shape."""
+        """Count the first answer of a shape. Raises `ValueError` if it does not report its usage."""
         price = self._sum(answer.name).price
-        try:
-            if price is not None and not price.linear:
-                self._count(answer)
-                return _Kind.SINGLE
-            tokens(self._read(answer))
-        except ValueError as fault:
-            self._silent += 1
-            _log.debug("answers of this kind do not report their usage (%s)", type(fault).__name__)
-            return _Kind.SILENT
+        if price is not None and not price.linear:
+            self._count(answer)
+            return _Kind.SINGLE
+        tokens(self._read(answer))
         return _Group(1, numbers)
 
     def _count(self, answer: Answer, most: float = MOST) -> None:
