@@ -22,7 +22,7 @@ from batchling.cache import Claim, Sink
 from batchling.cache.folder import Folder
 from batchling.cache.index import Index, is_in_flight
 from batchling.cache.layout import BATCHES, RESULTS, Layout, checked
-from batchling.cache.locks import IndexLock, abandon, file_lock
+from batchling.cache.locks import HELD, IndexLock, abandon, file_lock
 from batchling.cache.notes import Notes
 from batchling.cache.records import RecordFiles, Unfit
 from batchling.cache.rows import RowFiles, SpooledRows
@@ -192,7 +192,7 @@ class FileStore:
         try:
             yield
         except Timeout as fault:
-            raise CacheError(str(self._folder), "index.lock is held by another process (is it suspended?)") from fault
+            raise CacheError(str(self._folder), HELD) from fault
         except NotImplementedError as fault:
             raise CacheError(str(self._folder), "its file system has no file locks") from fault
         except OSError as fault:

@@ -39,6 +39,9 @@ BELOW = {
 }
 """The names that we generate in each folder inside it."""
 
+LEFT_BEHIND = 3_600.0
+"""Seconds after which a temporary file, or a lock without a record, is assumed to be from a process that was killed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -17,6 +17,8 @@ from batchling.system import clock
 
 _log = logging.getLogger(__name__)
 
+HELD = f"{LOCK} is held by another process (is it suspended?)"
+"""What went wrong when the index lock cannot be had."""
 PATIENCE = 60.0
 """Seconds to wait for the index lock; the sections under it take milliseconds."""
 LEASE = 30.0

@@ -15,15 +15,12 @@ from pathlib import Path
 from batchling.cache.durable import replace_file
 from batchling.cache.folder import Folder, NotOurs, open_ours, read_all
 from batchling.cache.index import Index
-from batchling.cache.layout import ID, TEMPORARY, Layout, set_aside
+from batchling.cache.layout import ID, LEFT_BEHIND, TEMPORARY, Layout, set_aside
 from batchling.core.lifecycle import NewerSchema, Record, from_json, to_json
 from batchling.core.seal import Seal
 from batchling.system import clock
 
 _log = logging.getLogger(__name__)
-
-_LEFT_BEHIND = 3_600.0
-"""Seconds after which the writer of a temporary file is assumed to have been killed."""
 
 _MOST_BYTES = 1 << 28
 """Limit for a record: 200,000 keys are 10 MB."""
@@ -166,7 +163,7 @@ class RecordFiles:
 def _sweep(entry: os.DirEntry[str]) -> None:
     """Remove a temporary file whose writer is long gone."""
     with suppress(OSError):
-        if clock.time() - entry.stat(follow_symlinks=False).st_mtime > _LEFT_BEHIND:
+        if clock.time() - entry.stat(follow_symlinks=False).st_mtime > LEFT_BEHIND:
             os.unlink(entry.path)
 
 

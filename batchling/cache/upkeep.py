@@ -16,14 +16,11 @@ from filelock import Timeout
 
 from batchling.cache.files import FileStore
 from batchling.cache.folder import Folder
-from batchling.cache.layout import Layout
-from batchling.cache.locks import IndexLock, file_lock
+from batchling.cache.layout import LEFT_BEHIND, Layout
+from batchling.cache.locks import HELD, IndexLock, file_lock
 from batchling.cache.notes import Notes
 from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.errors import CacheError
-
-_LEFT_BEHIND = 3_600.0
-"""Seconds after which a temporary file, or a lock without a record, is assumed to be from a process that was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +130,7 @@ class Upkeep:
             with IndexLock(self._folder).held() as lease:
                 yield lease.holds
         except Timeout as fault:
-            raise CacheError(str(self._folder), "index.lock is held by another process (is it suspended?)") from fault
+            raise CacheError(str(self._folder), HELD) from fault
 
     def _touched(self, record: Record) -> float:
         """The latest time at which a record or its results may have been written."""
@@ -172,7 +169,7 @@ class Upkeep:
             return touched < before
         if path.parent == self._layout.programs:
             return touched < before
-        if self._now() - touched < _LEFT_BEHIND:
+        if self._now() - touched < LEFT_BEHIND:
             return False
         if path.parent == self._folder:
             return path.suffix == ".tmp"

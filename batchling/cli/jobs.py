@@ -78,7 +78,7 @@ def _notes(found: Sequence[Standing], now: float, *, asked: bool) -> list[str]:
         )
     times = [standing.progress.asked_at for standing in found if standing.is_open and standing.progress is not None]
     if any(standing.is_open for standing in found) and not asked:
-        oldest = f" (as of {duration(int(max(0.0, now - min(times))))} ago)" if times else ""
+        oldest = f" (as of {duration(now - min(times))} ago)" if times else ""
         lines.append(f"From the cache folder{oldest}; --refresh asks the providers.")
     return ["", *lines] if lines else []
 

@@ -52,7 +52,7 @@ def until(moment: float | None, now: float) -> str:
     """The time left until a moment; empty when it is unknown."""
     if moment is None:
         return ""
-    return duration(int(moment - now)) if moment > now else "past"
+    return duration(moment - now) if moment > now else "past"
 
 
 def money(standing: Standing) -> str:
@@ -103,7 +103,7 @@ def table_of(standings: Sequence[Standing], names: dict[str, str], now: float) -
             Text(printable(record.target.provider)),
             Text(printable(record.target.model)),
             progress(standing),
-            duration(int(max(0.0, now - record.created_at))),
+            duration(now - record.created_at),
             until(standing.expires_at, now) if standing.is_open else "",
             money(standing),
         )

@@ -130,7 +130,7 @@ def _parts(view: View) -> list[tuple[int, Text | None]]:
         (6, _some(batches > 1, f"{over:,} of {batches:,} batches over")),
         (8, _some(cost.input + cost.output, f"{_short(cost.input + cost.output)} tokens")),
         (5, _some(money, money)),
-        (1, Text(duration(int(view.elapsed)))),
+        (1, Text(duration(view.elapsed))),
         (2, None if view.left is None else Text(f"about {roughly(view.left)} left", "cyan")),
     ]
 
@@ -152,7 +152,7 @@ def _number(value: int) -> str:
 
 def _columns(now: float) -> list[_Column]:
     def expiry(row: Row) -> str:
-        return "" if row.expires_at is None or row.finished else duration(int(max(0.0, row.expires_at - now)))
+        return "" if row.expires_at is None or row.finished else duration(row.expires_at - now)
 
     def money(row: Row) -> str:
         return usd(row.cost.paid) if row.cost.answers and row.cost.paid is not None else ""

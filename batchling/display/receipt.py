@@ -169,7 +169,7 @@ class Report:
             parts.append(f"{self._denied:,} of them not sent: over budget")
         if self._withdrawn:
             parts.append(f"{self._withdrawn:,} withdrawn")
-        return f"batchling: {', '.join(parts)} ({duration(seconds)})"
+        return f"batchling: {', '.join(parts)} ({duration(seconds, tenths=True)})"
 
     def _dry_line(self) -> str:
         rows = sum(tally.rehearsed for tally in self._tallies.queues.values())

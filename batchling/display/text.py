@@ -28,11 +28,13 @@ def size(number: int) -> str:
     return f"{value:,.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
 
 
-def duration(seconds: float) -> str:
-    """A duration in at most two units: `0.4 s`, `59 s`, `1 min 5 s`, `1 h 2 min`, `24 h`, `3 d`."""
+def duration(seconds: float, *, tenths: bool = False) -> str:
+    """A duration in at most two units: `59 s`, `1 min 5 s`, `1 h 2 min`, `24 h`, `3 d`; with `tenths`, also `0.4 s`. A
+    negative one, after a clock was set back, is `0 s`."""
+    seconds = max(0.0, seconds)
     whole = int(seconds)
-    if whole < 10 and (tenths := f"{seconds:.1f}") != "10.0":
-        return f"{tenths.removesuffix('.0')} s"
+    if tenths and whole < 10 and (precise := f"{seconds:.1f}") != "10.0":
+        return f"{precise.removesuffix('.0')} s"
     if whole < 60:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)

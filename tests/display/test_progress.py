@@ -129,7 +129,7 @@ def test_scopes_of_a_process_are_one_view() -> None:
 
 
 def test_times_as_people_say_them() -> None:
-    assert [duration(s) for s in (0, 0.42, 9.99, 59.9, 61, 600, 3600, 3725, 86_399, 200_000)] == [
+    assert [duration(s, tenths=True) for s in (0, 0.42, 9.99, 59.9, 61, 600, 3600, 3725, 86_399, 200_000)] == [
         "0 s", "0.4 s", "9 s", "59 s", "1 min 1 s", "10 min", "1 h", "1 h 2 min", "24 h", "2 d",
     ]  # fmt: skip
     assert [roughly(s) for s in (1, 44, 89, 95, 500)] == ["10 s", "40 s", "90 s", "2 min", "8 min"]
