@@ -36,6 +36,38 @@ def test_rows_that_only_a_lenient_reader_takes_are_found() -> None:
     assert rows_within(b'\xef\xbb\xbf{"x": Infinity, "rows": [%s]}' % b", ".join(rows), "rows") == rows
 
 
+names = st.sampled_from(["id", "object", "error", "type", "messages", "usage", "x"])
+bodies = st.dictionaries(names, st.none() | st.text(max_size=3) | st.just({"message": "m"}), max_size=3)
+replies = st.fixed_dictionaries(
+    {"status_code": st.sampled_from([200, 200.0, "200", 400, None]), "body": st.just({"id": 1}) | bodies | st.none()},
+    optional={"request_id": st.none() | st.text(max_size=3) | st.integers(), "message": st.text(max_size=3)},
+)
+result_lines = st.fixed_dictionaries(
+    {"custom_id": st.sampled_from(["k", "", "\ud800", None]), "response": replies},
+    optional={
+        "error": st.none() | st.just({}) | st.just({"code": "batch_expired"}),
+        "status": st.none() | st.sampled_from(["expired", "ok"]),
+        "id": st.integers(),
+    },
+)
+
+
+@given(result_lines, st.sampled_from([(",", ":"), (", ", ": ")]), st.booleans())
+def test_a_success_that_is_read_in_one_go_is_read_as_field_by_field(
+    line: dict[str, Any], spaces: tuple[str, str], escaped: bool
+) -> None:
+    raw = json.dumps(line, separators=spaces, ensure_ascii=escaped).encode(errors="surrogatepass")
+    # A field that nobody reads, in a form that only the lenient reader takes.
+    slow = b'{"\\ud800":NaN,' + raw.lstrip(b"{")
+    try:
+        row = read_row(raw)
+    except ValueError as fault:
+        with pytest.raises(ValueError, match=str(fault)):
+            read_row(slow)
+    else:
+        assert read_row(slow) == row
+
+
 @pytest.mark.thorough
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), max_size=3)))
 def test_a_whole_document_is_its_rows(objects: list[dict[str, Any]]) -> None:
