@@ -1,6 +1,7 @@
 """Things that happened: a closed union. Everything that is shown to people is computed from these events.
 
-Events carry counts, names and reasons; never a prompt, an answer or a credential.
+Events carry counts, names and reasons; never a prompt, an answer or a credential. Calls that have just had the same
+fate share one event, which says how many they are.
 """
 
 from __future__ import annotations
@@ -17,26 +18,29 @@ _WORTH_SAYING = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A request was accepted and waits in a window. `again`: it was counted before, and its batch ended without running
-    it.
+    """So many requests were accepted and wait in a window. `again`: they were counted before, and their batch ended
+    without running them.
 
-    `limit` is how long its caller waits at most, in seconds; None if no limit is visible. `has_short_cache_mark`: it
-    marks part of its prompt to be cached for no more than five minutes.
+    `limit` is how long their callers wait at most, in seconds; None if no limit is visible. `has_short_cache_mark`:
+    they mark part of their prompt to be cached for no more than five minutes.
     """
 
     target: Target
     again: bool = False
     limit: float | None = None
     has_short_cache_mark: bool = False
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A request was found in the cache: its batch is running or has already ended. `again`: it was counted before."""
+    """So many requests were found in the cache: their batch is running or has already ended. `again`: they were counted
+    before."""
 
     target: Target
     batch: str
     again: bool = False
+    calls: int = 1
 
 
 OUTSIDE = "the task or thread started outside the scope"
@@ -149,11 +153,12 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One caller has its answer; `ok` is false if that is an error response."""
+    """So many callers have their answers; `ok` is false if these are error responses."""
 
     target: Target
     ok: bool
     cached: bool
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)

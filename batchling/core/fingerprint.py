@@ -7,6 +7,7 @@ ordinal, so ten samples of one prompt have ten keys.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 
 import msgspec
@@ -35,11 +36,15 @@ def fingerprint(target: Target, body: dict[str, JSON], neutral: Neutral = NOTHIN
     The body is used in canonical form: keys sorted, no spaces, arrays in order, and without what is `neutral` (labels
     and the spelling of ids). The account is part of it (as a digest), so two tenants never share an answer.
     """
-    options = target.options
-    if neutral.options and options:
-        options = tuple(pair for pair in options if pair[0] not in neutral.options)
-    head = (target.provider, target.base_url, target.endpoint, target.model, target.account, options)
-    return sha256(_canonical.encode((head, neutral.strip(body)))).hexdigest()[:_LENGTH]
+    document = b"[%b,%b]" % (_head(target, neutral.options), _canonical.encode(neutral.strip(body)))
+    return sha256(document).hexdigest()[:_LENGTH]
+
+
+@lru_cache(maxsize=1024)
+def _head(target: Target, ignored: tuple[str, ...]) -> bytes:
+    """What all requests of a target have in common, in canonical form; `ignored` are names of options."""
+    options = tuple(pair for pair in target.options if pair[0] not in ignored)
+    return _canonical.encode((target.provider, target.base_url, target.endpoint, target.model, target.account, options))
 
 
 def key_of(fingerprint: str, ordinal: int) -> str:

@@ -3,6 +3,9 @@
 A `Request` is what a hook intercepts and also what a provider's flow sends; a `Response` is what came back and what the
 caller gets. All values are immutable and safe to share between threads. No value here shows a secret or a prompt in its
 `repr`.
+
+Those of which there is one for each call are msgspec's structs: they are made several times faster than dataclasses,
+and a garbage collection does not visit them.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
+
+import msgspec
 
 Headers = tuple[tuple[str, str], ...]
 """(lower-case name, value) pairs; order and repeats are kept."""
@@ -30,8 +35,7 @@ def header(headers: Headers, name: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request, complete: `method` upper-case, `url` absolute with query, `body` as sent."""
 
     method: str
@@ -44,8 +48,7 @@ class Request:
         return f"<Request {self.method} {parts.hostname}{parts.path} {len(self.body)} bytes>"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Response:
+class Response(msgspec.Struct, frozen=True, gc=False):
     """One HTTP response: `status`, `headers`, and the whole decoded `body` (never content-encoded)."""
 
     status: int
@@ -76,8 +79,7 @@ class AccountKey(NamedTuple):
     account: str
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, gc=False):
     """What requests must have in common to share one batch.
 
     `base_url` is the root of the provider's API as the caller reached it (`https://api.openai.com/v1`); `endpoint` is
@@ -110,8 +112,7 @@ class Bypass:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, gc=False):
     """A request with its `key`: the custom_id at the provider, at most 64 characters from `[A-Za-z0-9_-]`."""
 
     key: str
@@ -172,8 +173,7 @@ class Status:
     """False when `word` is not one that the provider's documentation lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One result line: the answer to the request with this key, or `response=None` if it never ran."""
 
     key: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from urllib.parse import urlsplit
+
+import msgspec
 
 from batchling.core.model import Target
 
@@ -30,7 +31,7 @@ class Seal:
     def _bind(self, target: Target) -> Target:
         parts = urlsplit(target.base_url)
         place = f"{parts.scheme}://{parts.hostname}:{parts.port or _PORTS.get(parts.scheme)}"
-        return replace(target, account=self._digest("account", place, target.account)[:32])
+        return msgspec.structs.replace(target, account=self._digest("account", place, target.account)[:32])
 
     def sign(self, document: bytes) -> str:
         """The seal of a record: 64 hex digits."""

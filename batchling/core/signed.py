@@ -20,14 +20,8 @@ _NAME = re.compile(r"(^|-)(sign|signed|signature|hmac|nonce|dpop|digest)(-|$)|^c
 (X-Signature, X-Hub-Signature-256, X-Ca-Signature, X-Nonce ...)."""
 
 
+@lru_cache(maxsize=256)
 def is_signed(headers: Headers) -> bool:
     """Whether a request is signed or bound to a nonce, so its credential cannot be reused for another call."""
     scheme = header(headers, "authorization")
-    return _has_signature(tuple(name for name, _ in headers)) or (
-        scheme is not None and _SCHEME.match(scheme) is not None
-    )
-
-
-@lru_cache(maxsize=256)
-def _has_signature(names: tuple[str, ...]) -> bool:
-    return any(map(_NAME.search, names))
+    return any(_NAME.search(name) for name, _ in headers) or (scheme is not None and _SCHEME.match(scheme) is not None)

@@ -90,7 +90,7 @@ class Hints:
             case events.Spawned():
                 return self._once("spawned", _spawned(event))
             case events.Queued():
-                self._line(event.target.queue).fresh += 1
+                self._line(event.target.queue).fresh += event.calls
                 return self._of_call(event)
             case events.PaidAgain():
                 return self._once(f"paid again {event.target.queue}", _paid_again(event))

@@ -30,7 +30,8 @@ def log(event: events.Event) -> None:
         case events.Bypassed():
             _write(logging.DEBUG, "a call to %s%s goes real time: %s", event.host, event.path, event.reason)
         case events.Hit():
-            _write(logging.DEBUG, "a request for %s is answered from batch %s", event.target.model, event.batch)
+            line = "batch %s answers requests for %s that were submitted before: %d"
+            _write(logging.DEBUG, line, event.batch, event.target.model, event.calls)
         case events.Withdrawn():
             _write(logging.DEBUG, "a request for %s is withdrawn: its caller gave up", event.target.model)
         case events.Submitted():

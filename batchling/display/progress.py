@@ -85,11 +85,11 @@ class Progress:
             case events.Answered():
                 self._tallies.answer(event)
             case events.Queued():
-                self._tallies.of(event.target).asked += not event.again
+                self._ask(event)
             case events.Hit():
-                self._tallies.of(event.target).asked += not event.again
+                self._ask(event)
                 if (batch := self._batches.get(event.batch)) is not None:
-                    batch.rows += 1
+                    batch.rows += event.calls
             case events.Withdrawn() | events.GaveUp():
                 self._tallies.of(event.target).asked -= 1
             case events.Bypassed():
@@ -112,6 +112,10 @@ class Progress:
                 pass
             case _:
                 self._follow(event, now)
+
+    def _ask(self, event: events.Queued | events.Hit) -> None:
+        if not event.again:
+            self._tallies.of(event.target).asked += event.calls
 
     def _begin(self, event: events.Submitted | events.Attached) -> None:
         queue = self._tallies.begin(event)

@@ -74,7 +74,7 @@ class Report:
             case events.Denied():
                 self._denied += 1
             case events.Hit():
-                self._tallies.of(event.target).hits += 1
+                self._tallies.of(event.target).hits += event.calls
             case events.Bypassed():
                 self._real_time[(event.host, event.path, event.reason)] += 1
             case events.Withdrawn():

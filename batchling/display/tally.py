@@ -45,11 +45,13 @@ class Tallies(Generic[T]):
         return tally
 
     def answer(self, event: events.Answered) -> None:
-        """Count an answer."""
+        """Count answers."""
         tally = self.of(event.target)
-        tally.answered += 1
-        tally.cached += event.cached
-        tally.failed += not event.ok
+        tally.answered += event.calls
+        if event.cached:
+            tally.cached += event.calls
+        if not event.ok:
+            tally.failed += event.calls
 
     def begin(self, event: events.Submitted | events.Attached) -> T:
         """Remember the queue of a batch."""

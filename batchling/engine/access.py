@@ -39,6 +39,8 @@ class Access:
         """The way on which a call was last answered; until then, the first one."""
         self._blocked: list[Way | None] = []
         """Ways on which recent calls did not arrive."""
+        self.latest: Headers | None = None
+        """The headers of the call that was registered last: most likely, the next one has the same."""
 
     def prove(self, way: Way | None) -> None:
         """Record that a call on this way was answered."""
@@ -104,6 +106,9 @@ class Accesses:
             site = self.providers[target.provider].site(target, route, request)
             access = self._known[target] = Access(self.providers[target.provider], site, way)
         access.way = way or access.way
+        if access.latest is request.headers:
+            return access.site.target
+        access.latest = request.headers
         token = header(request.headers, "authorization")
         account = target.account_key
         if token is not None and self._tokens.setdefault(account, token) != token:

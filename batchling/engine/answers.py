@@ -6,13 +6,14 @@ Belongs to the engine's loop thread, except for `reason_against`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from batchling.core import events, retry
 from batchling.core.model import AccountKey, Fault, Response, Row, Target
 from batchling.engine.access import Accesses
 from batchling.engine.batch import FAILED, Outcome, gave_up
+from batchling.engine.bulk import Bulk
 from batchling.engine.callers import FINAL, Callers, resolve
 from batchling.engine.waiter import Arrival, Stage, Waiter
 from batchling.errors import outline
@@ -44,15 +45,24 @@ class Answers:
 
     def reason_against(self, target: Target) -> str | None:
         """Why requests of a target go real time, as learned from its provider; None if they do not. Any thread."""
+        if not self._without:
+            return None
         return self._without.get(target.account_key) or self._without.get(target)
 
     def answer(self, key: str, response: Response) -> None:
         """Give the callers of a key their response."""
-        waiter = self.callers[key]
-        # Before the callers get it: a forked child may exit as soon as it has its answer.
-        for _ in waiter.calls:
-            self.emit(events.Answered(waiter.target, response.ok, waiter.followed))
-        self.callers.answer(key, response)
+        self.answer_all({key: response})
+
+    def answer_all(self, responses: Mapping[str, Response]) -> None:
+        """Give the callers of these keys their responses, if any are still waiting."""
+        found = [(waiter, responses[key]) for key in responses if (waiter := self.callers.get(key)) is not None]
+        bulk = Bulk(self.emit)
+        for waiter, response in found:
+            bulk.add(events.Answered, waiter.target, response.ok, waiter.followed, calls=len(waiter.calls))
+        # Before the callers get them: a forked child may exit as soon as it has its answer.
+        bulk.tell()
+        for waiter, response in found:
+            self.callers.answer(waiter, response)
 
     def answer_from(self, batch_id: str, key: str, response: Response) -> None:
         """Give the callers of a key its response from a batch, if any are still waiting."""
@@ -62,10 +72,11 @@ class Answers:
 
     def fail(self, keys: Iterable[str], why: str) -> None:
         """Give the callers of these keys an error response of our own."""
+        responses: dict[str, Response] = {}
         for key in keys:
             if (waiter := self.callers.get(key)) is not None:
-                provider = self.accesses[waiter.target].provider
-                self.answer(key, gave_up(provider, why))
+                responses[key] = gave_up(self.accesses[waiter.target].provider, why)
+        self.answer_all(responses)
 
     def send_real_time(
         self, target: Target, keys: Iterable[str], reason: str, without: Target | AccountKey | None = None
@@ -84,15 +95,29 @@ class Answers:
         parts = urlsplit(arrival.request.url)
         self.emit(events.Bypassed(parts.hostname or "", parts.path, reason, target))
 
-    def deliver(self, batch_id: str, key: str, outcome: Outcome) -> None:
-        """Answer a key of a batch if its row is final; otherwise submit its request again, as often as allowed."""
-        if (waiter := self.callers.get(key)) is None:
-            return
-        waiter.batch, row = batch_id, outcome.rows.get(key)
+    def deliver(self, batch_id: str, keys: Iterable[str], outcome: Outcome) -> None:
+        """Answer those of these keys of a batch whose rows are final; submit the other requests again, as often as
+        allowed."""
+        good: dict[str, Response] = {}
+        try:
+            for key in keys:
+                if (waiter := self.callers.get(key)) is None:
+                    continue
+                waiter.batch, row = batch_id, outcome.rows.get(key)
+                if row is not None and row.response is not None and row.response.ok:
+                    good[key] = row.response
+                else:
+                    self._deliver(waiter, row, outcome)
+        finally:
+            self.answer_all(good)
+
+    def _deliver(self, waiter: Waiter, row: Row | None, outcome: Outcome) -> None:
+        """What `deliver` does for a request without a good answer."""
+        key = waiter.item.key
         response = row.response if row is not None else None
         if outcome.doubtful:
             waiter.tries = waiter.tries.doubtful()
-        verdict = Verdict.NO if response is None or response.ok or outcome.final else self._judge(waiter, response)
+        verdict = Verdict.NO if response is None or outcome.final else self._judge(waiter, response)
         if response is not None and verdict is Verdict.REAL_TIME:
             self.send_real_time(waiter.target, [key], "model without a batch form", waiter.target)
         elif response is not None and (verdict is not Verdict.LATER or not retry.passing(response.status)):

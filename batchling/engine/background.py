@@ -1,9 +1,23 @@
-"""Tasks of the loop that are started one by one, and awaited or cancelled together."""
+"""Tasks of the loop that are started one by one, and awaited or cancelled together; and long work done in portions."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PORTION = 500
+"""Requests that are handled before the loop gets its turn for other things: a few milliseconds."""
+
+
+async def portions(things: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """All of these, in portions."""
+    for start in range(0, len(things), PORTION):
+        if start:
+            await asyncio.sleep(0)
+        yield things[start : start + PORTION]
 
 
 class Background:

@@ -201,7 +201,7 @@ class Batcher:
         if waiter is None:
             return
         self._queues.forget(waiter, arrival)
-        self._tasks.forget(waiter.item.key)
+        self._tasks.forget(waiter)
         self._emit(events.Withdrawn(waiter.target) if waiter.is_unsent else events.GaveUp(waiter.target))
 
     async def _drain(self, done: Pending[None]) -> None:

@@ -92,9 +92,9 @@ class Callers:
     def __getitem__(self, key: str) -> Waiter:
         return self._waiters[key]
 
-    def answer(self, key: str, response: Response) -> None:
+    def answer(self, waiter: Waiter, response: Response) -> None:
         """Give all calls that wait for a key its response. A failure frees its place among identical requests."""
-        waiter = self._remove(key)
+        self._remove(waiter.item.key)
         waiter.move(Stage.ANSWERED)
         if not response.ok:
             self._ordinals.give_back(waiter.fingerprint, waiter.ordinal)

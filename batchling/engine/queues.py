@@ -16,6 +16,7 @@ from batchling.core.model import Bypass, Item, QueueKey, Response, Target
 from batchling.core.window import Window, split
 from batchling.engine.answers import Answers, broken
 from batchling.engine.background import Background
+from batchling.engine.bulk import Bulk
 from batchling.engine.options import Options
 from batchling.engine.per_call import PerCallHeaders
 from batchling.engine.rehearsal import rehearse
@@ -44,6 +45,7 @@ class Queues:
         self._unplaced: list[Waiter] = []
         """Waiters whose keys are still to be looked up."""
         self._work = Background()
+        self._bulk = Bulk(answers.emit)
 
     def arrive(self, arrival: Arrival) -> None:
         """Take in a call. Raises whatever a third party's provider raises."""
@@ -71,6 +73,7 @@ class Queues:
         """No call waits for this request any more; `call` was the last one."""
         if waiter.stage is Stage.NEW:  # count it all the same, since its withdrawal is counted, too
             self._count(waiter, call, again=False)
+            self._bulk.tell()
         if (window := self._windows.get(waiter.target.queue)) is not None:
             window.remove(waiter.item.key)
 
@@ -86,6 +89,7 @@ class Queues:
         for waiter in self._unplaced:
             if waiter.stage is Stage.NEW and self._is_there(waiter):
                 self._count(waiter, waiter.calls[0], again=False)
+        self._bulk.tell()
         self._windows.clear()
         self._unplaced.clear()
         self._work.cancel()
@@ -109,6 +113,7 @@ class Queues:
                         self._place(waiter, holders.get(waiter.item.key))
                 except Exception as fault:
                     self._give_up([waiter], fault)
+            self._bulk.tell()
 
     def _give_up(self, waiters: Iterable[Waiter], fault: Exception) -> None:
         """Answer those of these requests that still have callers: our code, or a third party's provider or store,
@@ -133,7 +138,7 @@ class Queues:
 
     def _count(self, waiter: Waiter, call: Arrival, *, again: bool) -> None:
         waiter.move(Stage.QUEUED)
-        self._answers.emit(events.Queued(waiter.target, again, call.limit, call.has_short_cache_mark))
+        self._bulk.add(events.Queued, waiter.target, again, call.limit, call.has_short_cache_mark)
 
     def _found(self, waiter: Waiter, holder: str | None, *, again: bool) -> bool:
         """Whether a batch already holds a waiter's key. Follows that batch then, unless this is a dry run. `again`: the
@@ -142,9 +147,9 @@ class Queues:
             return False
         waiter.move(Stage.FOLLOWED)
         self._reruns.hit(waiter)
-        self._answers.emit(events.Hit(waiter.target, holder, again))
+        self._bulk.add(events.Hit, waiter.target, holder, again)
         if not self._options.dry_run:
-            self._tasks.follow(holder, [waiter.item.key])
+            self._tasks.follow(holder, waiter)
         return True
 
     # Windows.
@@ -179,6 +184,7 @@ class Queues:
 
     def _leave(self, queue: QueueKey) -> None:
         window = self._windows.pop(queue)
+        self._bulk.tell()
         for event in self._per_call.decide():
             self._answers.emit(event)
         if self._per_call:
@@ -195,9 +201,8 @@ class Queues:
                 self._send(provider, target, items)
             except Exception as fault:
                 answer = broken(provider, fault)
-                for item in items:
-                    if item.key in self._answers.callers and not self._tasks.has(item.key):
-                        self._answers.answer(item.key, answer)
+                left = [waiter.item.key for waiter in self._waiters(items) if not self._tasks.has(waiter)]
+                self._answers.answer_all(dict.fromkeys(left, answer))
 
     def _send(self, provider: Provider, target: Target, items: list[Item]) -> None:
         """Submit items, in as many batches as their provider's limits require."""
@@ -212,9 +217,19 @@ class Queues:
                 keys = [item.key for item in batch]
                 self._answers.send_real_time(target, keys, f"a batch needs {limits.least} requests")
             elif self._options.dry_run:
-                rehearse(self._answers, provider, target, batch)
+                self._work.start(self._rehearse(provider, target, batch))
             else:
                 self._tasks.launch(target, batch)
+
+    async def _rehearse(self, provider: Provider, target: Target, items: list[Item]) -> None:
+        try:
+            await rehearse(self._answers, provider, target, items)
+        except Exception as fault:
+            self._give_up(self._waiters(items), fault)
+
+    def _waiters(self, items: Iterable[Item]) -> list[Waiter]:
+        """The waiters of those of these items that still have callers."""
+        return [waiter for item in items if (waiter := self._answers.callers.get(item.key)) is not None]
 
     # Headers that turn out to be new in every call.
 
@@ -248,6 +263,7 @@ class Queues:
                 not self._found(waiter, holders.get(waiter.item.key), again=True) or self._options.dry_run
             ):
                 window.add(waiter.target, waiter.item, asyncio.get_running_loop().time())
+        self._bulk.tell()
         self._send_all(window, queue)
 
     def _strip_in(self, window: Window, key: str) -> Waiter | None:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from batchling.core import events
+from batchling.core.estimate import Size
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import Item, Response, Target
 from batchling.engine.answers import Answers, broken
+from batchling.engine.background import portions
 from batchling.providers.base import Provider
 from batchling.providers.sizes import size_of
 
 DRY_RUN = ("x-batchling-dry-run", "1")
 
 
-def rehearse(answers: Answers, provider: Provider, target: Target, items: list[Item]) -> None:
+async def rehearse(answers: Answers, provider: Provider, target: Target, items: list[Item]) -> None:
     """Answer requests that would have been submitted as one batch."""
-    new = [item for item in items if not _is_cached(answers, item.key)]
-    bodies = {item.key: decode_body(item.request.body) or {} for item in items}
-    if new:
-        sizes = tuple(size_of(target.endpoint, bodies[item.key]) for item in new)
-        answers.emit(events.Rehearsed(target, len(new), sizes))
-    for item in items:
-        try:
-            response = provider.rehearse(target, bodies[item.key])
-        except Exception as fault:  # an invalid body, or a call that has no sample answer
-            response = broken(provider, fault)
-        answers.answer(item.key, Response(response.status, (*response.headers, DRY_RUN), response.body))
+    sizes: list[Size] = []
+    async for some in portions(items):
+        new = [item for item in some if not _is_cached(answers, item.key)]
+        sizes += [size_of(target.endpoint, decode_body(item.request.body) or {}) for item in new]
+    if sizes:
+        answers.emit(events.Rehearsed(target, len(sizes), tuple(sizes)))
+    async for some in portions(items):
+        answers.answer_all({item.key: _answer(provider, target, item) for item in some})
+
+
+def _answer(provider: Provider, target: Target, item: Item) -> Response:
+    try:
+        response = provider.rehearse(target, decode_body(item.request.body) or {})
+    except Exception as fault:  # an invalid body, or a call that has no sample answer
+        response = broken(provider, fault)
+    return Response(response.status, (*response.headers, DRY_RUN), response.body)
 
 
 def _is_cached(answers: Answers, key: str) -> bool:

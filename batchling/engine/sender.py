@@ -16,6 +16,7 @@ import base64
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from functools import lru_cache
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import httpcore
@@ -122,6 +123,7 @@ class Sender:
         await self._pools.close()
 
 
+@lru_cache(maxsize=256)
 def sendable(headers: Headers) -> bool:
     """Whether HTTP can carry these headers."""
     return not any(_NOT_A_VALUE.search(value) for _, value in headers)

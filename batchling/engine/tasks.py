@@ -18,8 +18,10 @@ from batchling.core.model import Item, Target
 from batchling.engine import following
 from batchling.engine.admission import Admission, Place
 from batchling.engine.answers import Answers
+from batchling.engine.background import portions
 from batchling.engine.batch import Outcome
 from batchling.engine.blame import NoRoom, NotRun
+from batchling.engine.bulk import Bulk
 from batchling.engine.claims import Claims
 from batchling.engine.disk import Disk
 from batchling.engine.driver import Driver
@@ -53,25 +55,28 @@ class Tasks:
     def launch(self, target: Target, items: Sequence[Item], search: Search | None = None) -> None:
         """Submit items as one batch, except those that another batch holds; as a part of a `search` for a bad row."""
         batch_id = f"{int(clock.time()):x}{secrets.token_hex(8)}"
-        self._followers[batch_id] = set()
+        self._followers[batch_id] = {item.key for item in items}
+        for waiter in self._waiters(self._followers[batch_id]):
+            waiter.batch = batch_id
         if search is not None:
             self._searches[batch_id] = search
         self._start(batch_id, self._launch(batch_id, target, items))
 
-    def follow(self, batch_id: str, keys: Iterable[str]) -> None:
-        """Answer these keys from a batch that was submitted before."""
-        self._followers.setdefault(batch_id, set()).update(keys)
+    def follow(self, batch_id: str, waiter: Waiter) -> None:
+        """Answer a request from a batch that was submitted before."""
+        self._followers.setdefault(batch_id, set()).add(waiter.item.key)
+        waiter.batch = batch_id
         if batch_id not in self._tasks:
             self._start(batch_id, self._attend(batch_id))
 
-    def has(self, key: str) -> bool:
-        """Whether a batch is going to answer this key."""
-        return any(key in followers for followers in self._followers.values())
+    def has(self, waiter: Waiter) -> bool:
+        """Whether a batch is going to answer this request."""
+        return waiter.item.key in self._followers.get(waiter.batch, ())
 
-    def forget(self, key: str) -> None:
-        """No call waits for this key any more."""
-        for followers in self._followers.values():
-            followers.discard(key)
+    def forget(self, waiter: Waiter) -> None:
+        """No call waits for this request any more."""
+        if (followers := self._followers.get(waiter.batch)) is not None:
+            followers.discard(waiter.item.key)
 
     def stop(self) -> int:
         """Stop working on all batches; their jobs keep running at the provider. Returns how many batches have callers
@@ -125,13 +130,14 @@ class Tasks:
 
     async def _launch(self, batch_id: str, target: Target, items: Sequence[Item]) -> None:
         """Claim the keys of a batch. Submit and drive those that are ours, follow the batches that hold the others."""
-        self._followers[batch_id].update(item.key for item in items)
         place = await self._admission.enter(target, self._answers.accesses[target].provider.limits)
         setback: NotRun | None = None
         try:
             claim = await self._claims.claim(batch_id, target, items, self._followers[batch_id])
+            bulk = Bulk(self._answers.emit)
             for key, holder in claim.theirs.items():
-                self._follow_instead(key, holder)
+                self._follow_instead(key, holder, bulk)
+            bulk.tell()
             if (record := claim.record) is not None:
                 mine = frozenset(record.members)
                 setback = await self._drive(record, [item for item in items if item.key in mine], place)
@@ -140,12 +146,12 @@ class Tasks:
         if setback is not None:
             await self._recover(target, batch_id, setback)
 
-    def _follow_instead(self, key: str, holder: str) -> None:
+    def _follow_instead(self, key: str, holder: str, bulk: Bulk) -> None:
         """Answer a key from the batch that holds it, instead of submitting it."""
         if (waiter := self._callers.get(key)) is not None and waiter.stage is not Stage.NEW:
             waiter.move(Stage.FOLLOWED)
-            self._answers.emit(events.Hit(waiter.target, holder, again=True))
-            self.follow(holder, [key])
+            bulk.add(events.Hit, waiter.target, holder, True)
+            self.follow(holder, waiter)
 
     async def _attend(self, batch_id: str) -> None:
         """Answer the keys that follow a batch submitted earlier: from the store, by driving the batch if its driver is
@@ -180,7 +186,7 @@ class Tasks:
         provider = self._answers.accesses[waiter.target].provider
         found = await following.look(self.disk, provider, batch_id, keys)
         if found.outcome is not None:
-            self._deliver(batch_id, found.outcome, found.keys)
+            await self._deliver(batch_id, found.outcome, found.keys)
         return found.record
 
     async def _take_over(self, batch_id: str) -> None:
@@ -220,14 +226,14 @@ class Tasks:
             search.accept()
         if not outcome.final:
             self._driver.tidy_soon(batch)
-        self._deliver(record.id, outcome, tuple(followers))
+        await self._deliver(record.id, outcome, tuple(followers))
         return None
 
-    def _deliver(self, batch_id: str, outcome: Outcome, keys: Iterable[str]) -> None:
+    async def _deliver(self, batch_id: str, outcome: Outcome, keys: Sequence[str]) -> None:
         """Answer these followers of a batch. If that raises, `_over` answers those that are left."""
-        for key in keys:
-            self._answers.deliver(batch_id, key, outcome)
-            self._followers[batch_id].discard(key)
+        async for some in portions(keys):
+            self._answers.deliver(batch_id, some, outcome)
+            self._followers[batch_id].difference_update(some)
 
     async def _cancel(self, batch_id: str) -> bool:
         """Cancel the job of a batch. Returns whether the provider has confirmed that it is over."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import lru_cache
 from typing import Protocol
 
 from batchling.core import retry
 from batchling.core.lifecycle import IllegalMove
-from batchling.core.model import Item, Request, Response, Target, header
+from batchling.core.model import Headers, Item, Request, Response, Target, header
 from batchling.core.way import Way
 from batchling.providers.base import Provider, Route
 from batchling.system.pending import Pending
@@ -63,7 +64,7 @@ class Arrival(Pending[Response]):
     @property
     def is_retry(self) -> bool:
         """Whether this is a retry by an SDK made by Stainless."""
-        return (header(self.request.headers, "x-stainless-retry-count") or "0") != "0"
+        return _retries(self.request.headers)
 
     def cancel(self) -> bool:
         """Called when the caller gives up; informs the owner, in the caller's thread."""
@@ -74,8 +75,16 @@ class Arrival(Pending[Response]):
         return True
 
 
+@lru_cache(maxsize=256)
+def _retries(headers: Headers) -> bool:
+    return (header(headers, "x-stainless-retry-count") or "0") != "0"
+
+
 class Stage(Enum):
     """How far a request has come."""
+
+    __hash__ = object.__hash__
+    """An enum's own is written in Python, and asked at each move of each request."""
 
     NEW = "new"
     """It was not looked up in the store yet."""
@@ -139,7 +148,7 @@ class Waiter:
     """Whether the last batch that held it was submitted by an earlier run or another process. Kept when it is answered.
     """
     batch: str = ""
-    """The batch that answered it; empty until then."""
+    """The batch that answers it, or is going to; empty until it is in one."""
 
     def move(self, stage: Stage) -> None:
         """Move to another stage. Raises `IllegalMove` if `STAGES` does not allow it."""

@@ -14,7 +14,7 @@ from types import MethodType, ModuleType, SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
-from batchling.core.model import Request, Response
+from batchling.core.model import Headers, Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.answers import headers_of, reason_of, status_of
 from batchling.hooks.interception import OWN_TRANSPORT, REPLACED, Mark, gate_for, marked, offer, refuse
@@ -69,10 +69,23 @@ def patches(library: ModuleType) -> list[Patch]:
 
 
 def to_request(native: Any, url: str) -> Request:
-    """Convert the library's request, whose body is held as bytes, to our `Request`; `url` is its URL as text."""
-    encoding = native.headers.encoding
-    headers = tuple([(name.lower().decode(encoding), value.decode(encoding)) for name, value in native.headers.raw])
+    """Convert the library's request, whose body is held as bytes, to our `Request`; `url` is its URL as text. The
+    length is left out: it would make the headers of each call others."""
+    raw = tuple([pair for pair in native.headers.raw if pair[0] != b"Content-Length"])
+    headers = _converted.get(raw)
+    if headers is None:
+        encoding = native.headers.encoding
+        headers = tuple([(name.lower().decode(encoding), value.decode(encoding)) for name, value in raw])
+        if encoding == "ascii":
+            if len(_converted) >= _MOST_CONVERTED:
+                _converted.clear()
+            _converted[raw] = headers
     return Request(native.method.upper(), url, headers, native.read())
+
+
+_MOST_CONVERTED = 256
+_converted: dict[tuple[tuple[bytes, bytes], ...], Headers] = {}
+"""Headers seen before, since most calls of a client have the same."""
 
 
 def to_native(library: Any, response: Response) -> Any:

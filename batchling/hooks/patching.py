@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 import wrapt
@@ -80,8 +82,17 @@ class Patch:
         return self._active and gate.enabled()
 
 
-def is_of(packages: Collection[str], function: Any) -> bool:
+def is_of(packages: tuple[str, ...], function: Any) -> bool:
     """Whether a function's code belongs to one of these packages, so no mock has replaced it. A wrapt wrapper, as used
     by tracing libraries, counts as what it wraps; one made with `functools.wraps`, such as VCR.py's, does not."""
+    function = getattr(function, "__func__", function)
+    return (_is_known if type(function) is FunctionType else _is_of)(packages, function)
+
+
+def _is_of(packages: tuple[str, ...], function: Any) -> bool:
     module: str = getattr(function, "__globals__", {}).get("__name__", "")
     return module.partition(".")[0] in packages
+
+
+_is_known = lru_cache(maxsize=64)(_is_of)
+"""The same for a plain function, which stays what it is: asked for every call."""

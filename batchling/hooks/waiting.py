@@ -47,8 +47,14 @@ async def wait_async(future: Pending[T]) -> T:
     return future.result()
 
 
+_PORTION = 100
+"""Flags that are raised before their loop gets its turn for other things: each of them resumes a task of the program.
+"""
+
+
 class _Waker(Generic[F]):
-    """Raises flags on one event loop. One call into the loop serves all flags that are due by the time it runs.
+    """Raises flags on one event loop. One call into the loop serves all flags that are due by the time it runs, in
+    portions.
 
     It does not keep the loop alive, nor any flag, since flags refer to their loop: a program may use and drop one loop
     after another. The loop owns the queue of due flags and holds it until it has been processed.
@@ -90,14 +96,20 @@ class _Waker(Generic[F]):
             self._due = ref(due)
         if (loop := self._loop()) is None:
             return
+        self._call(loop, due)
+
+    def _call(self, loop: Any, due: deque[F]) -> None:
         # When the loop is closed or trio's run is over, there is nobody left to wake.
         with suppress(RuntimeError):
-            getattr(loop, self._SOON)(self._set_all, due)
+            getattr(loop, self._SOON)(self._set_some, due)
 
-    def _set_all(self, due: deque[F]) -> None:
-        self._due = _nothing
-        while due:
+    def _set_some(self, due: deque[F]) -> None:
+        if len(due) <= _PORTION:
+            self._due = _nothing
+        for _ in range(min(len(due), _PORTION)):
             self.set(due.popleft())
+        if due:
+            self._call(self._loop(), due)
 
 
 def _nothing() -> None:

@@ -57,13 +57,15 @@ class Mailbox:
     _PORTION = 500
     """Pieces of work done before the loop gets its turn for other things."""
 
-    _LINGER = 0.002
-    """Seconds after which the loop looks again in a burst."""
+    _LINGER = (0.002, 0.016)
+    """Seconds after which the loop looks again in a burst: first, and at most. Each look interrupts the threads that
+    post."""
 
     def __init__(self, context: Callable[[], Context]) -> None:
         self._context = context
         self._work: deque[Callable[[], None]] = deque()
         self._awake = False
+        self._linger = self._LINGER[0]
 
     def __bool__(self) -> bool:
         return bool(self._work)
@@ -93,7 +95,10 @@ class Mailbox:
             return
         if portion > 1:
             self._awake = True
-            asyncio.get_running_loop().call_later(self._LINGER, self._empty)
+            asyncio.get_running_loop().call_later(self._linger, self._empty)
+            self._linger = min(2 * self._linger, self._LINGER[1])
+        else:
+            self._linger = self._LINGER[0]
 
 
 def _forget_after_fork() -> None:

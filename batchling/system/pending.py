@@ -41,9 +41,11 @@ class Pending(Generic[T]):
 
     __slots__ = ("__weakref__", "_flag", "_more", "_state", "_value", "_waker")
 
+    _value: object
+    """Set with the outcome."""
+
     def __init__(self) -> None:
         self._state = _State.WAITING
-        self._value: object = None
         self._waker: Waker | None = None
         self._flag: object = None
         self._more: list[tuple[Waker, object]] | None = None
@@ -72,6 +74,8 @@ class Pending(Generic[T]):
     def result(self, timeout: float | None = None) -> T:
         """The result, or what the call raises. Blocks the thread until there is one, for `timeout` seconds at most;
         raises `TimeoutError` then."""
+        if self._state is _State.RETURNED:
+            return cast(T, self._value)
         fault = self.exception(timeout)
         if fault is not None:
             try:
@@ -133,8 +137,9 @@ class Pending(Generic[T]):
             self._waker = self._flag = self._more = None
         if waker is not None:
             waker.wake(flag)
-        for each, its_flag in more or ():
-            each.wake(its_flag)
+        if more is not None:
+            for each, its_flag in more:
+                each.wake(its_flag)
         return True
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import ModuleType
 
 import pytest
+from msgspec import structs
 
 from batchling.core import events
 from batchling.core.events import (
@@ -121,7 +122,8 @@ def test_a_time_limit_is_told_once_and_a_long_one_is_none() -> None:
 
 def test_short_cache_marks_are_told_once() -> None:
     (text,) = said(
-        Queued(CLAUDE, has_short_cache_mark=True), Queued(replace(CLAUDE, model="other"), has_short_cache_mark=True)
+        Queued(CLAUDE, has_short_cache_mark=True),
+        Queued(structs.replace(CLAUDE, model="other"), has_short_cache_mark=True),
     )
     assert '"ttl": "1h"' in text
 
@@ -166,7 +168,7 @@ def test_a_header_that_is_left_out_is_named_once() -> None:
 
 
 def test_two_warnings_about_one_call_are_two_lines_and_models_make_none() -> None:
-    (text,) = said(replace(Queued(replace(CHAT, model="a\nb")), limit=60.0, has_short_cache_mark=True))
+    (text,) = said(replace(Queued(structs.replace(CHAT, model="a\nb")), limit=60.0, has_short_cache_mark=True))
     assert len(text.split("\n")) == 2
     assert "a?b" in text
 

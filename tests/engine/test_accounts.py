@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from batchling.core.model import Headers, Request, Target
 from batchling.core.seal import Seal
@@ -172,7 +173,7 @@ def test_no_credential_goes_where_the_user_has_not_sent_it(url: str, gateways: d
     honest = Target("openai", url, "/chat/completions", "m", "")
     made = PROVIDERS["openai"].target(Route(url, honest.endpoint, "", True), Request("POST", url, BEARER, b"{}"), BODY)
     assert isinstance(made, Target)
-    target = SEAL.bind(replace(honest, account=made.account))
+    target = SEAL.bind(structs.replace(honest, account=made.account))
     assert find_site(target, PROVIDERS["openai"], {"OPENAI_API_KEY": "k-1"}, SEAL, gateways) is None
     told = advice(target, PROVIDERS["openai"], {"OPENAI_API_KEY": "k-1"}, gateways)
     assert "no credential was sent" in told
@@ -184,13 +185,13 @@ def test_an_account_is_of_one_place() -> None:
     target = target_of("https://api.openai.com/v1/chat/completions", BEARER)
     environment = {"OPENAI_API_KEY": "k-1"}
     assert find_site(target, PROVIDERS["openai"], environment, SEAL) is not None
-    moved = replace(target, base_url="http://localhost:4000/v1")
+    moved = structs.replace(target, base_url="http://localhost:4000/v1")
     assert find_site(moved, PROVIDERS["openai"], environment, SEAL, GATEWAYS) is None
     assert find_site(target, PROVIDERS["openai"], environment, Seal(b"another")) is None
     places = ["https://h/v1", "http://h/v1", "https://h:444/v1", "https://i/v1"]
-    accounts = {SEAL.bind(replace(target, base_url=place)).account for place in places}
+    accounts = {SEAL.bind(structs.replace(target, base_url=place)).account for place in places}
     assert len(accounts) == 4
-    assert SEAL.bind(replace(target, base_url="https://H:443/v2")).account in accounts
+    assert SEAL.bind(structs.replace(target, base_url="https://H:443/v2")).account in accounts
 
 
 def test_a_bearer_token_for_claude() -> None:

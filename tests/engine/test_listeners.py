@@ -31,12 +31,11 @@ def test_events_come_in_order_on_one_thread(provider_server: ProviderServer) -> 
     with scope(provider_server, on_event=listen, **together(3)):
         ask_all(provider_server, list("abc"))
 
-    assert [name for name in names(heard) if name != "Polled"] == [
-        *["Queued"] * 3,
-        "Submitted",
-        "Ended",
-        *["Answered"] * 3,
-    ]
+    # Calls that arrive together share an event.
+    order = list(dict.fromkeys(name for name in names(heard) if name != "Polled"))
+    assert order == ["Queued", "Submitted", "Ended", "Answered"]
+    for kind in (events.Queued, events.Answered):
+        assert sum(event.calls for event in heard if isinstance(event, kind)) == 3
     submitted = next(event for event in heard if isinstance(event, events.Submitted))
     assert (submitted.rows, submitted.target.model) == (3, "m")
     assert threads == {"batchling-events"}

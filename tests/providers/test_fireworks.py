@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
 from batchling.core.model import Item, Job, Request, Site, State, Status, Target
 from batchling.providers.base import Garbled
@@ -74,7 +73,7 @@ def test_a_link_goes_over_tls(link: object) -> None:
 
 
 def test_a_link_of_this_machine_is_plain_where_the_api_is() -> None:
-    here = Site(replace(AT.target, base_url="http://127.0.0.1:8000/fireworks/inference/v1"))
+    here = Site(structs.replace(AT.target, base_url="http://127.0.0.1:8000/fireworks/inference/v1"))
     status = Status(State.ENDED, "completed", outputs=(OUTPUT,))
     for link, taken in (
         ("http://localhost:9/x", True),
