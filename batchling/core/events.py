@@ -53,12 +53,13 @@ LOCAL = "a local server (if it leads to a provider, name it in gateways=)"
 
 @dataclass(frozen=True, slots=True)
 class Bypassed:
-    """A call inside the scope went real time, at full price. `target` is set if the call had been queued before."""
+    """So many calls inside the scope went real time, at full price. `target` is set if they had been queued before."""
 
     host: str
     path: str
     reason: str
     target: Target | None = None
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ def log(event: events.Event) -> None:
     """Write one event to the log: decisions at debug, a line per batch at info, what users should know as warnings."""
     match event:
         case events.Bypassed():
-            _write(logging.DEBUG, "a call to %s%s goes real time: %s", event.host, event.path, event.reason)
+            what = "a call to %s%s goes" if event.calls == 1 else f"{event.calls:,} calls to %s%s go"
+            _write(logging.DEBUG, f"{what} real time: %s", event.host, event.path, event.reason)
         case events.Hit():
             line = "batch %s answers requests for %s that were submitted before: %d"
             _write(logging.DEBUG, line, event.batch, event.target.model, event.calls)

@@ -93,9 +93,9 @@ class Progress:
             case events.Withdrawn() | events.GaveUp():
                 self._tallies.of(event.target).asked -= 1
             case events.Bypassed():
-                self.real_time += 1
+                self.real_time += event.calls
                 if event.target is not None:
-                    self._tallies.of(event.target).asked -= 1
+                    self._tallies.of(event.target).asked -= event.calls
             case events.Submitted() | events.Attached():
                 self._begin(event)
             case events.Held():

@@ -76,7 +76,7 @@ class Report:
             case events.Hit():
                 self._tallies.of(event.target).hits += event.calls
             case events.Bypassed():
-                self._real_time[(event.host, event.path, event.reason)] += 1
+                self._real_time[(event.host, event.path, event.reason)] += event.calls
             case events.Withdrawn():
                 self._withdrawn += 1
             case events.Died():

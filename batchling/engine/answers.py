@@ -6,7 +6,7 @@ Belongs to the engine's loop thread, except for `reason_against`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from batchling.core import events, retry
@@ -85,15 +85,16 @@ class Answers:
         form: its later requests go real time, too."""
         if without is not None:
             self._without[without] = reason
-        for key in keys:
-            for arrival in self.callers.release(key):
-                self.let_pass(arrival, reason, target)
+        self.let_pass([arrival for key in keys for arrival in self.callers.release(key)], reason, target)
 
-    def let_pass(self, arrival: Arrival, reason: str, target: Target | None = None) -> None:
-        """Let one call go real time, and report it."""
-        resolve([arrival], RealTime())
-        parts = urlsplit(arrival.request.url)
-        self.emit(events.Bypassed(parts.hostname or "", parts.path, reason, target))
+    def let_pass(self, arrivals: Sequence[Arrival], reason: str, target: Target | None = None) -> None:
+        """Let calls go real time, and report them."""
+        resolve(arrivals, RealTime())
+        bulk = Bulk(self.emit)
+        for arrival in arrivals:
+            parts = urlsplit(arrival.request.url)
+            bulk.add(events.Bypassed, parts.hostname or "", parts.path, reason, target)
+        bulk.tell()
 
     def deliver(self, batch_id: str, keys: Iterable[str], outcome: Outcome) -> None:
         """Answer those of these keys of a batch whose rows are final; submit the other requests again, as often as

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
+from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from urllib.parse import urlsplit
@@ -68,6 +70,8 @@ class Batcher:
         """Create the parts of the engine, in their initial state: for a new scope, and again in a forked child."""
         options = self._options
         self._mailbox = Mailbox(_as_ourselves)
+        self._bypassed: deque[tuple[str, str]] = deque()
+        """The URLs of calls that went real time, and why; not emitted yet."""
         self._detached = False
         self._draining: list[Pending[None]] = []
         self._work = Background()
@@ -116,9 +120,25 @@ class Batcher:
     def withdraw(self, arrival: Arrival) -> None:
         self._mailbox.post(partial(self._withdraw, arrival))
 
+    def reason_against(self, method: str, url: str) -> str | None:
+        return self._routing.reason_against(method, url)
+
     def bypass(self, method: str, url: str, reason: str) -> None:
-        parts = urlsplit(url)
-        self.notice(events.Bypassed(parts.hostname or "", parts.path, reason))
+        self._bypassed.append((url, reason))
+        if self.family.is_child:  # it may exit before its loop thread gets to it
+            self._tell_bypassed()
+        else:
+            self._mailbox.post(self._tell_bypassed)
+
+    def _tell_bypassed(self) -> None:
+        """Emit one event for all calls that went to one URL for one reason. Any thread."""
+        counted: Counter[tuple[str, str]] = Counter()
+        with suppress(IndexError):
+            while True:
+                counted[self._bypassed.popleft()] += 1
+        for (url, reason), calls in counted.items():
+            parts = urlsplit(url)
+            self.notice(events.Bypassed(parts.hostname or "", parts.path, reason, calls=calls))
 
     def notice(self, event: events.Event) -> None:
         # The family gets it at once: a forked child may exit before its loop thread gets to it.

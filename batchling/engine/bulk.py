@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 
 from batchling.core import events
 
-Counted = Callable[..., events.Queued | events.Hit | events.Answered]
+Counted = Callable[..., events.Queued | events.Hit | events.Answered | events.Bypassed]
 """The kinds of events that say how many calls they are about."""
 
 

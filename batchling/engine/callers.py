@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import InvalidStateError
 from typing import TypeVar
 
@@ -44,6 +44,10 @@ class Callers:
     def get(self, key: str) -> Waiter | None:
         """The waiter of a key; None if no call waits for it."""
         return self._waiters.get(key)
+
+    def waiters(self, keys: Iterable[str]) -> Iterator[Waiter]:
+        """The waiters of those of these keys that calls wait for."""
+        return (waiter for key in keys if (waiter := self._waiters.get(key)) is not None)
 
     def is_unsent(self, key: str) -> bool:
         """Whether the request of a key was not sent yet, or no call waits for it."""

@@ -13,6 +13,7 @@ from batchling.core import events
 from batchling.core.lifecycle import Record
 from batchling.core.model import Fault, Item, Target
 from batchling.engine.answers import Answers
+from batchling.engine.background import portions
 from batchling.engine.disk import Disk
 from batchling.engine.family import Family
 from batchling.engine.waiter import Stage
@@ -43,11 +44,11 @@ class Claims:
         if budget is not None:
             self._family.give_back(budget, batch_id, tuple(claim.theirs))
         followers.difference_update(claim.theirs)
-        for key in claim.record.members if claim.record is not None else ():
-            waiter = self._answers.callers.get(key)
-            # A new waiter with the same key looks it up in the store itself.
-            if waiter is not None and waiter.stage is Stage.QUEUED:
-                waiter.move(Stage.CLAIMED)
+        async for keys in portions(claim.record.members if claim.record is not None else ()):
+            for waiter in self._answers.callers.waiters(keys):
+                # A new waiter with the same key looks it up in the store itself.
+                if waiter.stage is Stage.QUEUED:
+                    waiter.move(Stage.CLAIMED)
         return claim
 
     def _deny(self, target: Target, refused: Mapping[str, str]) -> None:

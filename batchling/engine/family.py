@@ -85,6 +85,11 @@ class Family:
         """Whether this process opened the scope and has forked since then."""
         return self._is_root and self._journal is not None
 
+    @property
+    def is_child(self) -> bool:
+        """Whether this process was forked inside the scope, and writes to the journal of the one that opened it."""
+        return self._journal is not None and not self._is_root
+
     def gather(self) -> None:
         """Call `on_event` with what children have done so far."""
         with self._together():
@@ -104,7 +109,7 @@ class Family:
         """Record an event of this process."""
         if self.budget is not None:
             self._settle(self.budget, event)
-        if self._journal is not None and not self._is_root and (kind := type(event).__name__) in _COUNTED:
+        if self.is_child and (kind := type(event).__name__) in _COUNTED:
             with self._lock:
                 self._write(kind, event)
 

@@ -51,13 +51,13 @@ class Queues:
         """Take in a call. Raises whatever a third party's provider raises."""
         self._per_call.register(arrival)
         if self._per_call and isinstance(stripped := self._strip(arrival), Bypass):
-            self._answers.let_pass(arrival, stripped.reason)
+            self._answers.let_pass([arrival], stripped.reason)
             return
         target = self._answers.accesses.register(arrival.target, arrival.route, arrival.request, arrival.way)
         arrival.target = target  # one object for all equal ones
         if not self._options.dry_run and not sendable(self._answers.accesses[target].site.headers):
             # Most likely an API key with a newline. The caller's own client reports that at once.
-            self._answers.let_pass(arrival, "a header that HTTP does not allow")
+            self._answers.let_pass([arrival], "a header that HTTP does not allow")
             return
         joins = arrival.is_retry or self._options.join_duplicates
         if (waiter := self._answers.callers.enter(arrival, target, joins=joins)) is not None:
@@ -194,15 +194,15 @@ class Queues:
 
     def _send_all(self, window: Window, queue: QueueKey) -> None:
         provider = self._routing.providers[queue.provider]
-        waiters = [waiter for key in window.waiting() if (waiter := self._answers.callers.get(key)) is not None]
-        self._reruns.leave(waiters, provider.facts.neutral)
+        self._reruns.leave(tuple(self._answers.callers.waiters(window.waiting())), provider.facts.neutral)
         for target, items in window.take().items():
             try:
                 self._send(provider, target, items)
             except Exception as fault:
                 answer = broken(provider, fault)
-                left = [waiter.item.key for waiter in self._waiters(items) if not self._tasks.has(waiter)]
-                self._answers.answer_all(dict.fromkeys(left, answer))
+                callers = self._answers.callers
+                left = [each for each in callers.waiters(item.key for item in items) if not self._tasks.has(each)]
+                self._answers.answer_all({waiter.item.key: answer for waiter in left})
 
     def _send(self, provider: Provider, target: Target, items: list[Item]) -> None:
         """Submit items, in as many batches as their provider's limits require."""
@@ -217,19 +217,9 @@ class Queues:
                 keys = [item.key for item in batch]
                 self._answers.send_real_time(target, keys, f"a batch needs {limits.least} requests")
             elif self._options.dry_run:
-                self._work.start(self._rehearse(provider, target, batch))
+                self._work.start(rehearse(self._answers, provider, target, batch))
             else:
                 self._tasks.launch(target, batch)
-
-    async def _rehearse(self, provider: Provider, target: Target, items: list[Item]) -> None:
-        try:
-            await rehearse(self._answers, provider, target, items)
-        except Exception as fault:
-            self._give_up(self._waiters(items), fault)
-
-    def _waiters(self, items: Iterable[Item]) -> list[Waiter]:
-        """The waiters of those of these items that still have callers."""
-        return [waiter for item in items if (waiter := self._answers.callers.get(item.key)) is not None]
 
     # Headers that turn out to be new in every call.
 

@@ -16,6 +16,13 @@ DRY_RUN = ("x-batchling-dry-run", "1")
 
 async def rehearse(answers: Answers, provider: Provider, target: Target, items: list[Item]) -> None:
     """Answer requests that would have been submitted as one batch."""
+    try:
+        await _rehearse(answers, provider, target, items)
+    except Exception as fault:  # from a third party's provider
+        answers.answer_all({item.key: broken(provider, fault) for item in items})
+
+
+async def _rehearse(answers: Answers, provider: Provider, target: Target, items: list[Item]) -> None:
     sizes: list[Size] = []
     async for some in portions(items):
         new = [item for item in some if not _is_cached(answers, item.key)]

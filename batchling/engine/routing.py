@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from batchling.cache import Store
 from batchling.core import events
@@ -25,12 +26,18 @@ class Routing:
         self._routes = routes
         self._store = store
         self._answers = answers
+        self.reason_against: Callable[[str, str], str | None] = lru_cache(maxsize=1024)(self._reason_against)
+
+    def _reason_against(self, method: str, url: str) -> str | None:
+        if self._routes.match(method, url) is not None:
+            return None
+        return events.LOCAL if is_local(url) else UNKNOWN_HOST
 
     def arrival(self, request: Request, way: Way | None) -> tuple[Arrival, dict[str, JSON]] | Bypass:
         """The call to be batched for a request, with its body; or why the request goes real time."""
         matched = self._routes.match(request.method, request.url)
         if matched is None:
-            return Bypass(events.LOCAL if is_local(request.url) else UNKNOWN_HOST)
+            return Bypass(self.reason_against(request.method, request.url) or UNKNOWN_HOST)
         provider, route = matched
         if is_signed(request.headers):
             return Bypass("signed for this one request")

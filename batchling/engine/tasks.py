@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 
 from batchling.core import events
@@ -56,7 +56,7 @@ class Tasks:
         """Submit items as one batch, except those that another batch holds; as a part of a `search` for a bad row."""
         batch_id = f"{int(clock.time()):x}{secrets.token_hex(8)}"
         self._followers[batch_id] = {item.key for item in items}
-        for waiter in self._waiters(self._followers[batch_id]):
+        for waiter in self._callers.waiters(self._followers[batch_id]):
             waiter.batch = batch_id
         if search is not None:
             self._searches[batch_id] = search
@@ -134,10 +134,7 @@ class Tasks:
         setback: NotRun | None = None
         try:
             claim = await self._claims.claim(batch_id, target, items, self._followers[batch_id])
-            bulk = Bulk(self._answers.emit)
-            for key, holder in claim.theirs.items():
-                self._follow_instead(key, holder, bulk)
-            bulk.tell()
+            self._follow_instead(claim.theirs)
             if (record := claim.record) is not None:
                 mine = frozenset(record.members)
                 setback = await self._drive(record, [item for item in items if item.key in mine], place)
@@ -146,12 +143,15 @@ class Tasks:
         if setback is not None:
             await self._recover(target, batch_id, setback)
 
-    def _follow_instead(self, key: str, holder: str, bulk: Bulk) -> None:
-        """Answer a key from the batch that holds it, instead of submitting it."""
-        if (waiter := self._callers.get(key)) is not None and waiter.stage is not Stage.NEW:
-            waiter.move(Stage.FOLLOWED)
-            bulk.add(events.Hit, waiter.target, holder, True)
-            self.follow(holder, waiter)
+    def _follow_instead(self, holders: Mapping[str, str]) -> None:
+        """Answer keys from the batches that hold them, instead of submitting them."""
+        bulk = Bulk(self._answers.emit)
+        for waiter in self._callers.waiters(holders):
+            if waiter.stage is not Stage.NEW:
+                waiter.move(Stage.FOLLOWED)
+                bulk.add(events.Hit, waiter.target, holders[waiter.item.key], True)
+                self.follow(holders[waiter.item.key], waiter)
+        bulk.tell()
 
     async def _attend(self, batch_id: str) -> None:
         """Answer the keys that follow a batch submitted earlier: from the store, by driving the batch if its driver is
@@ -181,7 +181,7 @@ class Tasks:
 
     async def _look(self, batch_id: str, keys: tuple[str, ...]) -> Record | None:
         """Answer what is stored of a batch, and resubmit what it lacks. Returns its record if results are to come."""
-        if (waiter := next(self._waiters(keys), None)) is None:
+        if (waiter := next(self._callers.waiters(keys), None)) is None:
             return None
         provider = self._answers.accesses[waiter.target].provider
         found = await following.look(self.disk, provider, batch_id, keys)
@@ -256,7 +256,7 @@ class Tasks:
         full = isinstance(setback, NoRoom) and setback.verdict is Verdict.FULL
         others = await self._finish_others(target, batch_id) if full else frozenset()
         keys, search = tuple(self._followers[batch_id]), self._searches.pop(batch_id, None) or Search()
-        waiters = {waiter.item.key: waiter for waiter in self._waiters(keys)}
+        waiters = {waiter.item.key: waiter for waiter in self._callers.waiters(keys)}
         parts = await self._recovery.parts(Failed(target, batch_id, waiters, search, others), setback)
         # Followers that came in the meantime are handled by `_over`, when this task has ended.
         self._followers[batch_id].difference_update(keys)
@@ -284,7 +284,3 @@ class Tasks:
                 with suppress(NotRun):  # the batch has ended then, too
                     if not (await self._driver.drive(batch, ())).final:
                         self._driver.tidy_soon(batch)
-
-    def _waiters(self, keys: Iterable[str]) -> Iterator[Waiter]:
-        """The waiters of those of these keys that still have any."""
-        return (waiter for key in keys if (waiter := self._callers.get(key)) is not None)

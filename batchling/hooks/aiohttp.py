@@ -182,6 +182,9 @@ def _ask(aiohttp: Any, connector: Any, native: Any, *, limited: bool) -> Pending
     gate = gate_for(native.method, url)
     if gate is None:
         return None
+    if (known := gate.reason_against(native.method, url)) is not None:
+        refuse(gate, native.method, url, known)
+        return None
     body = _body(aiohttp, native)
     way = way_of(aiohttp, connector, native)
     if limited:

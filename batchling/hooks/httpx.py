@@ -192,7 +192,8 @@ def _ask(library: Any, transport: Any, native: Any, wrapped: Any) -> Any:
     gate = gate_for(native.method, url)
     if gate is None:
         return None
-    reason = REPLACED if _is_replaced(library, transport, wrapped) else _unreadable(library, native)
+    reason = REPLACED if _is_replaced(library, transport, wrapped) else gate.reason_against(native.method, url)
+    reason = reason or _unreadable(library, native)
     if reason is None:
         request = to_request(native, url)
         if (reason := _unsendable(native, request)) is None:

@@ -177,7 +177,8 @@ def _ask(
     gate = gate_for(method.upper(), url)
     if gate is None:
         return None
-    way: Way | str = _replaced(conn) or _unreadable(headers, body) or way_of(pool)
+    reason = _replaced(conn) or gate.reason_against(method.upper(), url) or _unreadable(headers, body)
+    way: Way | str = reason or way_of(pool)
     if isinstance(way, Way):
         return offer(gate, to_request(method, url, headers, body), way)
     refuse(gate, method, url, way)

@@ -35,6 +35,9 @@ class Gate(Protocol):
     def wants(self, method: str, url: str) -> bool:
         """Whether a call to this URL may be batched, judged by method and URL alone. Microseconds."""
 
+    def reason_against(self, method: str, url: str) -> str | None:
+        """Why a wanted call goes real time, judged by method and URL alone; None if its headers and body decide."""
+
     def submit(self, request: Request, way: Way | None = None) -> Pending[Response] | None:
         """Take the request, or None when it has to go real time (the reason is noted for the report). `way` is how its
         client reaches the provider.

@@ -38,6 +38,9 @@ class RecordingGate:
     def wants(self, method: str, url: str) -> bool:
         return method == "POST" and "/v1/answer" in url
 
+    def reason_against(self, method: str, url: str) -> str | None:
+        return None
+
     def submit(self, request: Request, way: Way | None = None) -> Pending[Response] | None:
         self.requests.append(request)
         self.ways.append(way)
