@@ -18,11 +18,12 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from batchling.core.model import Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.answers import wire
-from batchling.hooks.interception import gate_for, offer, refuse
+from batchling.hooks.interception import gate_for, offer, refuse, shared_headers
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait_async
 from batchling.hooks.wireless import connection
@@ -120,12 +121,25 @@ def patches(aiohttp: ModuleType) -> list[Patch]:
 
 def to_request(native: Any, body: bytes) -> Request:
     """Convert a finished ClientRequest and its body to our `Request`."""
-    headers = tuple((name.lower(), value) for name, value in native.headers.items())
-    return Request(native.method.upper(), str(native.url), headers, body)
+    return Request(native.method.upper(), str(native.url), shared_headers(native.headers.items()), body)
+
+
+_ways: WeakKeyDictionary[Any, dict[object, Way | str]] = WeakKeyDictionary()
+"""The ways of each connector seen so far: one for each setting of TLS."""
 
 
 def way_of(aiohttp: Any, connector: Any, native: Any) -> Way | str:
     """How a connector reaches a server, or why batchling cannot reach it the same way."""
+    if native.proxy is not None:
+        return _way_of(aiohttp, connector, native)
+    known = _ways.setdefault(connector, {})
+    setting = (native.ssl, native.is_ssl(), getattr(native, "server_hostname", None))
+    if (way := known.get(setting)) is None:
+        way = known[setting] = _way_of(aiohttp, connector, native)
+    return way
+
+
+def _way_of(aiohttp: Any, connector: Any, native: Any) -> Way | str:
     if isinstance(connector, aiohttp.UnixConnector):
         return Way(uds=connector.path)
     if not isinstance(connector, aiohttp.TCPConnector) or _connects_itself(aiohttp, connector):

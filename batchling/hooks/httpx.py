@@ -10,6 +10,7 @@ reported. Timeouts apply further down, so an answered call has none. The hook co
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import lru_cache
 from types import MethodType, ModuleType, SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -72,20 +73,16 @@ def to_request(native: Any, url: str) -> Request:
     """Convert the library's request, whose body is held as bytes, to our `Request`; `url` is its URL as text. The
     length is left out: it would make the headers of each call others."""
     raw = tuple([pair for pair in native.headers.raw if pair[0] != b"Content-Length"])
-    headers = _converted.get(raw)
-    if headers is None:
-        encoding = native.headers.encoding
-        headers = tuple([(name.lower().decode(encoding), value.decode(encoding)) for name, value in raw])
-        if encoding == "ascii":
-            if len(_converted) >= _MOST_CONVERTED:
-                _converted.clear()
-            _converted[raw] = headers
+    try:
+        headers = _decoded(raw, "ascii")
+    except UnicodeDecodeError:
+        headers = _decoded(raw, native.headers.encoding)
     return Request(native.method.upper(), url, headers, native.read())
 
 
-_MOST_CONVERTED = 256
-_converted: dict[tuple[tuple[bytes, bytes], ...], Headers] = {}
-"""Headers seen before, since most calls of a client have the same."""
+@lru_cache(maxsize=256)
+def _decoded(raw: tuple[tuple[bytes, bytes], ...], encoding: str) -> Headers:
+    return tuple([(name.lower().decode(encoding), value.decode(encoding)) for name, value in raw])
 
 
 def to_native(library: Any, response: Response) -> Any:

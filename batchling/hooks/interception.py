@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextvars import ContextVar
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from batchling.core.events import OUTSIDE
-from batchling.core.model import Request, Response
+from batchling.core.model import Headers, Request, Response
 from batchling.core.way import Way
 from batchling.system.gate import Gate, current, open_gates, ourselves
 from batchling.system.pending import Pending
@@ -29,6 +31,16 @@ def gate_for(method: str, url: str) -> Gate | None:
         if other.wants(method, url):
             other.bypass(method, url, OUTSIDE)
     return None
+
+
+def shared_headers(raw: Iterable[tuple[str, str]]) -> Headers:
+    """The headers of a call: one object for all calls that have the same. Their length is left out, which differs."""
+    return _lower(tuple([pair for pair in raw if pair[0] != "Content-Length"]))
+
+
+@lru_cache(maxsize=256)
+def _lower(raw: Headers) -> Headers:
+    return tuple([(name.lower(), value) for name, value in raw])
 
 
 class Mark:

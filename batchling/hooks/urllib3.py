@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 from batchling.core.model import Request, Response
 from batchling.core.way import Proxy, Way
 from batchling.hooks.answers import wire
-from batchling.hooks.interception import REPLACED, gate_for, offer, refuse
+from batchling.hooks.interception import REPLACED, gate_for, offer, refuse, shared_headers
 from batchling.hooks.patching import Patch
 from batchling.hooks.waiting import wait
 from batchling.hooks.wireless import AnsweringSocket
@@ -93,7 +93,7 @@ def patches(connectionpool: ModuleType) -> list[Patch]:
 
 def to_request(method: str, url: str, headers: Any, body: bytes | str | None) -> Request:
     """Convert the arguments of a pool to our `Request`; `url` is absolute."""
-    pairs = tuple((_text(name).lower(), _text(value)) for name, value in (headers or {}).items())
+    pairs = shared_headers([(_text(name), _text(value)) for name, value in (headers or {}).items()])
     return Request(method.upper(), url, pairs, body.encode() if isinstance(body, str) else bytes(body or b""))
 
 
