@@ -30,7 +30,7 @@ from batchling.core.model import (
     Target,
     header,
 )
-from batchling.providers import refusals
+from batchling.providers import pages, refusals
 from batchling.providers.asking import JSON_TYPE, account_of, chosen, every, read_rows, request, row_pieces, segment
 from batchling.providers.base import CLOCK_SLACK, MOST_PAGES, Facts, Garbled, Limits, Refused, Route, Verdict
 from batchling.providers.dialect import following, generates_nothing, last_role, read_page, read_status, unbatchable
@@ -238,8 +238,24 @@ class FileDialect:
         return Call(call, (head.encode(), *rows, f"\r\n--{boundary}--\r\n".encode()))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
-        answer = yield Call(request("GET", at, self.path(at, f"/batches/{segment(job.id)}")))
-        status = read_status(read_json(answer), self.first_line)
+        return self._status(read_json((yield Call(request("GET", at, self.path(at, f"/batches/{segment(job.id)}"))))))
+
+    def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
+        size = f"limit={pages.page_size(jobs)}"
+        # Without what searches for one job's tag.
+        parts = [part for part in self.listing.split("&") if "%s" not in part]
+        listing = "&".join(size if part.startswith("limit=") else part for part in parts)
+        return pages.statuses(
+            jobs, lambda place: self.list_call(at, listing, place), "data", lambda job, _: self._status(job), following
+        )
+
+    def list_call(self, at: Site, listing: str, place: str) -> Request:
+        """The call for a page of the list of jobs."""
+        query = "&".join(filter(None, (listing, place)))
+        return request("GET", at, self.path(at, f"/batches{'?' if query else ''}{query}"))
+
+    def _status(self, job: dict[str, JSON]) -> Status:
+        status = read_status(job, self.first_line)
         if self.results and (status.state is State.ENDED or (status.state is State.FAILED and status.done)):
             return replace(status, outputs=(self.results,))
         return status
@@ -311,9 +327,7 @@ def _find(dialect: FileDialect, at: Site, tag: str, since: float, taken: frozens
     place = ""
     known: set[str] = set()
     for _ in range(MOST_PAGES):
-        query = "&".join(filter(None, (listing, place)))
-        path = dialect.path(at, f"/batches{'?' if query else ''}{query}")
-        page = read_page((yield Call(request("GET", at, path))))
+        page = read_page((yield Call(dialect.list_call(at, listing, place))))
         jobs = read_objects(page.get("data"))
         for job in jobs:
             input_file = read_text(job.get("input_file_id")) or ""
