@@ -63,6 +63,16 @@ class Watch:
         """While it waits to be polled: what a list shows of it, or None if it has to be polled now."""
         self._account = account
 
+    @property
+    def waits(self) -> bool:
+        """Whether it waits to be polled, and no list has shown it yet."""
+        return self.shown is not None and not self.shown.done()
+
+    def show(self, status: Status) -> None:
+        """End its waiting with what a list shows of it. If that may not be all, it is polled now."""
+        if self.shown is not None and not self.shown.done():
+            self.shown.set_result(status if status.state is State.RUNNING and status.known else None)
+
     async def poll(self, pause: float) -> Status:
         """The job's status after this many seconds, or earlier if a list call for other jobs shows it. Raises what
         `Exchange.run` does."""
@@ -128,9 +138,7 @@ class _Account:
 
     async def _list(self, caller: Watch) -> None:
         """Make a list call for all jobs that wait to be polled, on behalf of the one that is due."""
-        waiting = [
-            watch for watch in self.watches if watch.shown is not None and not watch.shown.done() and self._lists(watch)
-        ]
+        waiting = [watch for watch in self.watches if watch.waits and self._lists(watch)]
         self._listing = asyncio.get_running_loop().create_future()
         try:
             found = await self._ask(caller.batch, [watch.job for watch in waiting])
@@ -163,8 +171,8 @@ class _Account:
             status = found.get(watch.job.id)
             if status is None:
                 watch.unlisted_until = now + self._exchange.patience.listing
-            elif watch.shown is not None and not watch.shown.done():
-                watch.shown.set_result(status if status.state is State.RUNNING and status.known else None)
+            else:
+                watch.show(status)
 
     def _scatter(self, waiting: Sequence[Watch]) -> None:
         """Poll these one by one from now on, those that are due evenly spread over the interval."""
