@@ -32,9 +32,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_NOTE_SECONDS = 60.0
-"""How old the stored status of a job may become while it stays the same."""
-
 
 class Driver:
     """Takes batches from PLANNED to ENDED or DEAD. The caller holds the drive lock of each. If the exchange's `wait`
@@ -187,7 +184,7 @@ class Driver:
         batch.expires_at = status.expires_at or batch.expires_at
         progress = progress_of(status, batch.expires_at or None)
         self.tools.emit(events.Polled(batch.id, progress.word, progress.done, progress.total, progress.expires_at))
-        if batch.noted is None or _is_news(batch.noted, progress):
+        if progress.outdates(batch.noted):
             batch.noted = progress
             await self.tools.disk(self.tools.disk.store.note, batch.id, progress)
         if status.known:
@@ -198,12 +195,6 @@ class Driver:
             taken = "ended, since all its rows are done" if over else "running"
             _log.warning("batchling: batch %s: unknown status %r is treated as %s", batch.id, status.word[:40], taken)
         return replace(status, state=State.ENDED) if over else status
-
-
-def _is_news(noted: Progress, progress: Progress) -> bool:
-    """Whether a status is worth storing after another: it differs, or the other one looks outdated by now."""
-    age = progress.asked_at - noted.asked_at
-    return replace(noted, asked_at=progress.asked_at) != progress or not 0 <= age < _NOTE_SECONDS
 
 
 def progress_of(status: Status, expires_at: float | None) -> Progress:

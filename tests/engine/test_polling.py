@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 
 from batchling import events
+from batchling.cache.files import FileStore
+from batchling.core.lifecycle import Progress
 from batchling.core.model import Flow, Job, Request, Site, State, Status
 from batchling.providers.asking import request
 from batchling.providers.base import Lists
 from batchling.providers.files import FileDialect
 from batchling.providers.openai import OPENAI
 from batchling.testing import ProviderServer
-from tests.engine.calls import ask_all, said, scope
+from tests.engine.calls import ask, ask_all, said, scope
 from tests.engine.timeline import INTERVAL, Timeline, lists, timeline
 from tests.providers.provider_cases import BY_NAME, PROVIDER_CASES, ProviderCase
 from tests.waiting import wait_until_async
@@ -335,6 +337,31 @@ def test_a_long_list_is_not_read_through(monkeypatch: pytest.MonkeyPatch, provid
         assert lists(await time.go_on(10 * INTERVAL)) == 0
 
     run(monkeypatch, provider_server, work)
+
+
+def test_a_status_that_stays_the_same_is_written_once(
+    monkeypatch: pytest.MonkeyPatch, provider_server: ProviderServer
+) -> None:
+    provider_server.hold()
+    polls: list[events.Polled] = []
+    written: list[str] = []
+    write = FileStore.note
+
+    def note(event: events.Event) -> None:
+        if isinstance(event, events.Polled):
+            polls.append(event)
+            if len(polls) == 20:
+                provider_server.release()
+
+    def counted(store: FileStore, batch_id: str, progress: Progress) -> None:
+        written.append(progress.word)
+        write(store, batch_id, progress)
+
+    monkeypatch.setattr(FileStore, "note", counted)
+    with scope(provider_server, on_event=note):
+        assert ask(provider_server, "a").status_code == 200
+    assert len(polls) >= 20
+    assert len(written) == len(set(written)) == len({event.word for event in polls})
 
 
 def test_twenty_batches_of_a_program(provider_server: ProviderServer) -> None:
