@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -14,26 +14,17 @@ import pytest
 from batchling import events
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Progress
-from batchling.core.model import Flow, Job, Request, Site, State, Status
-from batchling.providers.asking import request
+from batchling.core.model import Flow, Job, Site, State, Status
 from batchling.providers.base import Lists
 from batchling.providers.files import FileDialect
 from batchling.providers.openai import OPENAI
 from batchling.testing import ProviderServer
 from tests.engine.calls import ask, ask_all, said, scope
-from tests.engine.timeline import INTERVAL, Timeline, lists, timeline
+from tests.engine.timeline import INTERVAL, Elsewhere, Timeline, like_openai, lists, timeline
 from tests.providers.provider_cases import BY_NAME, PROVIDER_CASES, ProviderCase
 from tests.waiting import wait_until_async
 
 CASE = BY_NAME["openai"]
-
-
-@dataclass(frozen=True)
-class Elsewhere(FileDialect):
-    """OpenAI, with a list that does not exist."""
-
-    def list_call(self, at: Site, listing: str, place: str) -> Request:
-        return request("GET", at, "/list-of-jobs")
 
 
 @dataclass(frozen=True)
@@ -54,10 +45,6 @@ class Unlisted:
         if name == "poll_all":
             raise AttributeError(name)
         return getattr(OPENAI, name)
-
-
-def like_openai(kind: type[FileDialect], **more: Any) -> Any:
-    return kind(**{field.name: getattr(OPENAI, field.name) for field in fields(OPENAI)}, **more)
 
 
 def run(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from batchling.core.lifecycle import Phase, Record
-from batchling.core.model import Item, Job, Request, State, Status
+from batchling.core.model import Item, Job, Request, Site, State, Status
 from batchling.engine import polling
 from batchling.engine.access import Access
 from batchling.engine.batch import Batch, Tools
@@ -20,7 +21,10 @@ from batchling.engine.patience import Patience
 from batchling.engine.polling import Polling
 from batchling.engine.sender import Sender
 from batchling.providers import PROVIDERS
+from batchling.providers.asking import request
 from batchling.providers.base import Provider, Refused
+from batchling.providers.files import FileDialect
+from batchling.providers.openai import OPENAI
 from batchling.system import clock
 from batchling.testing import ProviderServer
 from tests.providers.provider_cases import ProviderCase, as_bytes
@@ -29,6 +33,18 @@ from tests.waiting import wait_until_async
 INTERVAL = 10.0
 LISTS = ("/batches", "/batch/jobs", "/batchInferenceJobs", "/batchPredictionJobs", "/list-of-jobs")
 """How the paths of the calls that list jobs end."""
+
+
+@dataclass(frozen=True)
+class Elsewhere(FileDialect):
+    """OpenAI, with a list that does not exist."""
+
+    def list_call(self, at: Site, listing: str, place: str) -> Request:
+        return request("GET", at, "/list-of-jobs")
+
+
+def like_openai(kind: type[FileDialect], **more: Any) -> Any:
+    return kind(**{field.name: getattr(OPENAI, field.name) for field in fields(OPENAI)}, **more)
 
 
 class Timeline:
