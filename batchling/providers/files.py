@@ -187,18 +187,12 @@ class FileDialect:
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
         file_id = yield from self.upload(at, items, tag)
         order = {"input_file_id": file_id, "endpoint": at.target.endpoint, **self.ordered(at, tag)}
-        answer = yield self._create(at, order, tag)
+        answer = yield _create(self, at, order, tag)
         if self.second_window and answer.status == 400 and "window" in read_fault(answer).message.lower():
             # Nothing was created: the provider's docs disagree on which one window it accepts.
-            answer = yield self._create(at, {**order, "completion_window": self.second_window}, tag)
+            answer = yield _create(self, at, {**order, "completion_window": self.second_window}, tag)
         job = read_json(answer)
         return Job(read_id(read_object(job.get("job")) or job), {"input_file_id": file_id})  # Together wraps it
-
-    def _create(self, at: Site, order: dict[str, JSON], tag: str) -> Call:
-        call = request("POST", at, self.path(at, "/batches"), order)
-        if self.once:
-            call = Request(call.method, call.url, (*call.headers, (self.once, tag)), call.body)
-        return Call(call, repeatable=False)
 
     def path(self, at: Site, path: str) -> str:
         """A path below the root, with whatever this provider adds to every path."""
@@ -241,10 +235,7 @@ class FileDialect:
         return self._status(read_json((yield Call(request("GET", at, self.path(at, f"/batches/{segment(job.id)}"))))))
 
     def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
-        size = f"limit={pages.page_size(jobs)}"
-        # Without what searches for one job's tag.
-        parts = [part for part in self.listing.split("&") if "%s" not in part]
-        listing = "&".join(size if part.startswith("limit=") else part for part in parts)
+        listing = f"limit={pages.page_size(jobs)}" if self.listing else ""
         return pages.statuses(
             jobs, lambda place: self.list_call(at, listing, place), "data", lambda job, _: self._status(job), following
         )
@@ -317,6 +308,13 @@ class FileDialect:
         endpoint = "/v1" + target.endpoint.removeprefix(self.prefix)
         answer = claude.answer(body) if endpoint == "/v1/messages" else samples.answer(endpoint, body)
         return Response(200, (JSON_TYPE,), msgspec.json.encode(answer))
+
+
+def _create(dialect: FileDialect, at: Site, order: dict[str, JSON], tag: str) -> Call:
+    call = request("POST", at, dialect.path(at, "/batches"), order)
+    if dialect.once:
+        call = Request(call.method, call.url, (*call.headers, (dialect.once, tag)), call.body)
+    return Call(call, repeatable=False)
 
 
 def _find(dialect: FileDialect, at: Site, tag: str, since: float, taken: frozenset[str]) -> Flow[Job | None]:
