@@ -20,6 +20,9 @@ from batchling.core.seal import Seal
 SCHEMA = 2
 """Version of the JSON format; a record with a higher version is not touched."""
 
+_STORED_SECONDS = 60.0
+"""How old the stored status of a job becomes while the provider reports the same."""
+
 
 class Phase(Enum):
     """Where a batch stands."""
@@ -92,6 +95,12 @@ class Progress:
     total: int
     asked_at: float
     expires_at: float | None = None
+
+    def outdates(self, stored: Progress | None) -> bool:
+        """Whether it is worth storing in place of an earlier one, which says something else or looks old by now."""
+        if stored is None or not 0 <= self.asked_at - stored.asked_at < _STORED_SECONDS:
+            return True
+        return replace(self, asked_at=stored.asked_at) != stored
 
 
 class NewerSchema(ValueError):

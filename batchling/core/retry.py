@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from math import isfinite
@@ -64,6 +66,16 @@ def moment(value: str | None) -> float | None:
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def spread(due: float, others: Sequence[float], gap: float) -> float:
+    """When to poll a job that is due then, if others of its account are due at these times (sorted): not within `gap`
+    seconds of them, but never later."""
+    for other in reversed(others[: bisect_left(others, due + gap)]):
+        if other <= due - gap:
+            break
+        due = other - gap
+    return due
 
 
 def poll_interval(asked: float, wished: float) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 from batchling.core import events
 from batchling.core.cost import Meter, NoMeter
-from batchling.core.lifecycle import Phase, Record
+from batchling.core.lifecycle import Phase, Progress, Record
 from batchling.core.model import Fault, Item, Job, Response, Site, Target
 from batchling.core.text import MOST_SHOWN, printable
 from batchling.engine.access import Access
@@ -51,6 +51,8 @@ class Batch:
     """Whether the provider has agreed to stop its job."""
     expires_at: float = 0.0
     """When the provider will expire the job, in Unix seconds; 0 until it reports that."""
+    noted: Progress | None = None
+    """The status of the job that was last stored."""
 
     @property
     def id(self) -> str:

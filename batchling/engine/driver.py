@@ -23,6 +23,7 @@ from batchling.engine.background import Background
 from batchling.engine.batch import Batch, Outcome, Tools
 from batchling.engine.blame import NotRun
 from batchling.engine.exchange import FlowContext, GivenUp
+from batchling.engine.polling import Polling, Watch
 from batchling.engine.refusals import Lapsed, Refusals, Spell, on_unknown_job
 from batchling.providers.base import Refused, Tidies, Verdict
 from batchling.system import clock
@@ -40,6 +41,7 @@ class Driver:
         self.tools = tools
         self.tidying: Background = Background()
         """The running tasks of `tidy_soon`."""
+        self._polling = Polling(tools.exchange)
         self._strange: set[str] = set()
 
     def take(self, access: Access, record: Record, items: Sequence[Item] = ()) -> Batch:
@@ -140,34 +142,35 @@ class Driver:
         return Outcome(blameless=not left, doubtful=left)
 
     async def _finish(self, batch: Batch, wanted: Collection[str]) -> Outcome:
-        status = await self._watch(batch)
+        job = batch.record.job
+        assert job is not None  # RUNNING and ENDED records have one
+        with self._polling.watch(batch, job) as watch:
+            status = await self._follow(batch, watch)
         if status.state is State.FAILED and not status.outputs:
             await blame.job_failed(batch, status)
         return await collection.collect(batch, status, wanted)
 
-    async def _watch(self, batch: Batch) -> Status:
+    async def _follow(self, batch: Batch, watch: Watch) -> Status:
         """Poll until the job is over and has its result files. Returns its last status."""
-        job, exchange = batch.record.job, self.tools.exchange
-        assert job is not None  # RUNNING and ENDED records have one
+        exchange = self.tools.exchange
         refusals = Refusals(exchange.patience)
         bare = Spell(exchange.patience.files)
         interval = retry.poll_interval(exchange.patience.poll, batch.provider.limits.poll)
         pause = interval if batch.items else 0.0
         while True:
-            await exchange.wait(pause)
-            pause = interval
             try:
-                status = await exchange.run(batch.flow("poll"), lambda: batch.provider.poll(batch.site, job))
+                status = await watch.poll(pause)
             except Refused as refusal:
+                pause = interval
                 await on_unknown_job(batch, refusal, refusals, stopped=batch.cancelled)
                 await exchange.pause(batch.id, "poll", str(refusal), refusals.count)
                 continue
             refusals = Refusals(exchange.patience)
             status = await self._note(batch, status)
-            pause = max(pause, min(status.retry_after or 0.0, retry.LONGEST_ASKED))
+            pause = max(interval, min(status.retry_after or 0.0, retry.LONGEST_ASKED))
             if status.state is State.RUNNING:
                 if clock.time() > batch.deadline:
-                    raise GivenUp(f"job {job.id[:80]} is still {status.word[:40]} long after its expiry", None)
+                    raise GivenUp(f"job {watch.job.id[:80]} is still {status.word[:40]} long after its expiry", None)
                 continue
             ran = status.done > 0 or status.complete
             if status.state is State.ENDED and ran and not status.outputs and not bare.is_over():
@@ -181,7 +184,9 @@ class Driver:
         batch.expires_at = status.expires_at or batch.expires_at
         progress = progress_of(status, batch.expires_at or None)
         self.tools.emit(events.Polled(batch.id, progress.word, progress.done, progress.total, progress.expires_at))
-        await self.tools.disk(self.tools.disk.store.note, batch.id, progress)
+        if progress.outdates(batch.noted):
+            batch.noted = progress
+            await self.tools.disk(self.tools.disk.store.note, batch.id, progress)
         if status.known:
             return status
         over = 0 < status.total <= status.done and bool(status.outputs)

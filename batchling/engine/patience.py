@@ -28,6 +28,8 @@ class Patience:
     listing: float = 120.0
     """How long a job that exists may be missing from the provider's list, after its create call was sent or, if the
     reply never came, after the wait for that reply ended."""
+    unlisted: float = 600.0
+    """How long the jobs of an account are polled one by one after a list call that failed."""
     files: float = 60.0
     """How long a finished job may have no files yet (seen at OpenAI)."""
     refusals: float = 300.0

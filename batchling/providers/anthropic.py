@@ -6,7 +6,7 @@ a lost one is found by its time, its number of rows and, once it has ended, the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -120,6 +120,16 @@ class Anthropic:
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         response = yield Call(request("GET", at, _path(at, job.id)))
         return _status(read_json(response), header(response.headers, "retry-after"))
+
+    def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
+        size = f"limit={pages.page_size(jobs, 1_000)}"
+        return pages.statuses(
+            jobs,
+            lambda place: request("GET", at, _path(at, query=size + (place and f"&after_id={place}"))),
+            "data",
+            lambda job, _: _status(job, None),
+            pages.last_id,
+        )
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
         response = yield Call(request("GET", at, _path(at, job.id, "/results")), rows=True)

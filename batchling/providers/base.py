@@ -6,7 +6,7 @@ provider refuses. The caller's JSON body is passed through complete.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol, runtime_checkable
@@ -266,6 +266,15 @@ class Tidies(Protocol):
 
     def tidy(self, at: Site, job: Job) -> Flow[None]:
         """Delete the input of a job once it is no longer needed, but never its results. The response is ignored."""
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """An optional part of a provider, for those that show several jobs in one answer."""
+
+    def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
+        """Get the statuses of those of these jobs that the provider's list shows, by id. A job may be missing, for
+        whatever reason: it is polled on its own then, and so is one that is over."""
 
 
 CLOCK_SLACK = 800.0

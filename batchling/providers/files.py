@@ -30,7 +30,7 @@ from batchling.core.model import (
     Target,
     header,
 )
-from batchling.providers import refusals
+from batchling.providers import pages, refusals
 from batchling.providers.asking import JSON_TYPE, account_of, chosen, every, read_rows, request, row_pieces, segment
 from batchling.providers.base import CLOCK_SLACK, MOST_PAGES, Facts, Garbled, Limits, Refused, Route, Verdict
 from batchling.providers.dialect import following, generates_nothing, last_role, read_page, read_status, unbatchable
@@ -187,18 +187,12 @@ class FileDialect:
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
         file_id = yield from self.upload(at, items, tag)
         order = {"input_file_id": file_id, "endpoint": at.target.endpoint, **self.ordered(at, tag)}
-        answer = yield self._create(at, order, tag)
+        answer = yield _create(self, at, order, tag)
         if self.second_window and answer.status == 400 and "window" in read_fault(answer).message.lower():
             # Nothing was created: the provider's docs disagree on which one window it accepts.
-            answer = yield self._create(at, {**order, "completion_window": self.second_window}, tag)
+            answer = yield _create(self, at, {**order, "completion_window": self.second_window}, tag)
         job = read_json(answer)
         return Job(read_id(read_object(job.get("job")) or job), {"input_file_id": file_id})  # Together wraps it
-
-    def _create(self, at: Site, order: dict[str, JSON], tag: str) -> Call:
-        call = request("POST", at, self.path(at, "/batches"), order)
-        if self.once:
-            call = Request(call.method, call.url, (*call.headers, (self.once, tag)), call.body)
-        return Call(call, repeatable=False)
 
     def path(self, at: Site, path: str) -> str:
         """A path below the root, with whatever this provider adds to every path."""
@@ -238,8 +232,21 @@ class FileDialect:
         return Call(call, (head.encode(), *rows, f"\r\n--{boundary}--\r\n".encode()))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
-        answer = yield Call(request("GET", at, self.path(at, f"/batches/{segment(job.id)}")))
-        status = read_status(read_json(answer), self.first_line)
+        return self._status(read_json((yield Call(request("GET", at, self.path(at, f"/batches/{segment(job.id)}"))))))
+
+    def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
+        listing = f"limit={pages.page_size(jobs)}" if self.listing else ""
+        return pages.statuses(
+            jobs, lambda place: self.list_call(at, listing, place), "data", lambda job, _: self._status(job), following
+        )
+
+    def list_call(self, at: Site, listing: str, place: str) -> Request:
+        """The call for a page of the list of jobs."""
+        query = "&".join(filter(None, (listing, place)))
+        return request("GET", at, self.path(at, f"/batches{'?' if query else ''}{query}"))
+
+    def _status(self, job: dict[str, JSON]) -> Status:
+        status = read_status(job, self.first_line)
         if self.results and (status.state is State.ENDED or (status.state is State.FAILED and status.done)):
             return replace(status, outputs=(self.results,))
         return status
@@ -303,6 +310,13 @@ class FileDialect:
         return Response(200, (JSON_TYPE,), msgspec.json.encode(answer))
 
 
+def _create(dialect: FileDialect, at: Site, order: dict[str, JSON], tag: str) -> Call:
+    call = request("POST", at, dialect.path(at, "/batches"), order)
+    if dialect.once:
+        call = Request(call.method, call.url, (*call.headers, (dialect.once, tag)), call.body)
+    return Call(call, repeatable=False)
+
+
 def _find(dialect: FileDialect, at: Site, tag: str, since: float, taken: frozenset[str]) -> Flow[Job | None]:
     listing = dialect.listing % tag if "%s" in dialect.listing else dialect.listing
     files: frozenset[str] = frozenset()
@@ -311,9 +325,7 @@ def _find(dialect: FileDialect, at: Site, tag: str, since: float, taken: frozens
     place = ""
     known: set[str] = set()
     for _ in range(MOST_PAGES):
-        query = "&".join(filter(None, (listing, place)))
-        path = dialect.path(at, f"/batches{'?' if query else ''}{query}")
-        page = read_page((yield Call(request("GET", at, path))))
+        page = read_page((yield Call(dialect.list_call(at, listing, place))))
         jobs = read_objects(page.get("data"))
         for job in jobs:
             input_file = read_text(job.get("input_file_id")) or ""

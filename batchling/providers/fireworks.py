@@ -8,7 +8,7 @@ that is ready gets none).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from batchling.core.fingerprint import decode_body
 from batchling.core.model import JSON, Call, Flow, Item, Job, Request, Response, Site, State, Status
 from batchling.core.neutral import Neutral
+from batchling.providers import pages
 from batchling.providers.asking import JSON_TYPE, every, read_rows, segment
 from batchling.providers.base import Facts, Garbled, Limits, Refused
 from batchling.providers.files import FileDialect
@@ -96,6 +97,17 @@ class Fireworks(FileDialect):
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         return _status(read_json((yield Call(_request("GET", at, _named(job))))))
+
+    def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
+        path = f"{_named(jobs[0]).rpartition('/')[0]}?pageSize={pages.page_size(jobs, 200)}"
+        return pages.statuses(
+            jobs,
+            lambda place: _request("GET", at, path + place),
+            "batchInferenceJobs",
+            lambda job, _: _status(job),
+            pages.by_token(),
+            "name",
+        )
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
         for output in status.outputs:

@@ -136,18 +136,16 @@ class InlineDialect:
         return Request(asked.method, asked.url, (), msgspec.json.encode(kept))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
-        payload = read_json((yield Call(request("GET", at, f"/batches/{segment(job.id)}"))))
-        status = read_status(_sference(payload))
-        outputs = ("results",) if status.state is State.ENDED or payload.get("results") else ()
-        return Status(
-            status.state,
-            status.word,
-            status.done,
-            status.total,
-            outputs=outputs,
-            errors=status.errors,
-            expires_at=status.expires_at,
-            known=status.known,
+        return _status(read_json((yield Call(request("GET", at, f"/batches/{segment(job.id)}")))))
+
+    def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
+        size = f"limit={pages.page_size(jobs)}"
+        return pages.statuses(
+            jobs,
+            lambda place: request("GET", at, f"/batches?{size}{place and f'&after={place}'}"),
+            self.listed,
+            lambda job, _: _status(job),
+            pages.last_id,
         )
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
@@ -261,6 +259,20 @@ def _media(value: JSON) -> Iterable[str]:
 
 def _unpack(body: bytes) -> bytes:
     return b"\n".join(rows_within(body, "results") or [])
+
+
+def _status(job: dict[str, JSON]) -> Status:
+    status = read_status(_sference(job))
+    return Status(
+        status.state,
+        status.word,
+        status.done,
+        status.total,
+        outputs=("results",) if status.state is State.ENDED or job.get("results") else (),
+        errors=status.errors,
+        expires_at=status.expires_at,
+        known=status.known,
+    )
 
 
 def _sference(job: dict[str, JSON]) -> dict[str, JSON]:

@@ -8,8 +8,9 @@ being requested (they are requested), and whether a batch stores conversations (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import msgspec
 
@@ -31,6 +32,7 @@ from batchling.core.model import (
     Target,
 )
 from batchling.core.neutral import Neutral
+from batchling.providers import pages
 from batchling.providers.asking import JSON_TYPE, request, segment
 from batchling.providers.base import CLOCK_SLACK, MOST_PAGES, Facts, Garbled, Limits, Route
 from batchling.providers.files import TAG, FileDialect
@@ -51,6 +53,9 @@ from batchling.providers.samples import mistral as samples
 INLINE_ROWS = 500
 """With more rows than this, a file is used; Mistral accepts 10,000 inline."""
 INLINE_BYTES = 10_000_000
+
+_PAGE = 100
+"""How many jobs are requested on a page of a list."""
 
 _RUNNING = frozenset({"queued", "running", "cancellation_requested"})
 _ENDED = frozenset({"success", "timeout_exceeded", "cancelled"})
@@ -99,6 +104,18 @@ class Mistral(FileDialect):
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         return _status(read_json((yield Call(request("GET", at, f"/batch/jobs/{segment(job.id)}")))))
 
+    def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
+        # Only the running ones: a job that is over has its answers in it.
+        running = "".join(f"&status={word.upper()}" for word in sorted(_RUNNING))
+        numbers = count(1)
+        return pages.statuses(
+            jobs,
+            lambda place: request("GET", at, f"{_listing(int(place or 0))}{running}"),
+            "data",
+            lambda job, _: _status(job),
+            lambda _, entries: str(next(numbers)) if len(entries) == _PAGE else None,
+        )
+
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
         if status.outputs == ("",):
             path = f"/batch/jobs/{segment(job.id)}?inline=true"
@@ -109,8 +126,7 @@ class Mistral(FileDialect):
     def find(self, at: Site, tag: str, keys: Sequence[str], since: float, taken: frozenset[str]) -> Flow[Job | None]:
         seen = 0
         for number in range(MOST_PAGES):
-            path = f"/batch/jobs?page={number}&page_size=100&order_by=-created"
-            page = read_json((yield Call(request("GET", at, path))))
+            page = read_json((yield Call(request("GET", at, _listing(number)))))
             jobs = read_objects(page.get("data"))
             for job in jobs:
                 if read_object(job.get("metadata")).get(TAG) == tag:
@@ -132,6 +148,11 @@ class Mistral(FileDialect):
 
     def cancel(self, at: Site, job: Job) -> Flow[None]:
         read_json((yield Call(request("POST", at, f"/batch/jobs/{segment(job.id)}/cancel"))))
+
+
+def _listing(number: int) -> str:
+    """The path of a page of the list of jobs, newest first."""
+    return f"/batch/jobs?page={number}&page_size={_PAGE}&order_by=-created"
 
 
 def _error(status: int, message: str) -> Response:

@@ -8,7 +8,7 @@ row stands for (its text decides). A row may stay pending indefinitely: there is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -83,6 +83,17 @@ class Grok(FileDialect):
             if (again := read_json((yield replace(look, pause=_PAUSE)))) != payload:
                 return _status(again)
         return replace(status, state=State.ENDED, outputs=("results",)) if status.word == "stopped" else status
+
+    def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
+        size = f"limit={pages.page_size(jobs)}"
+
+        def read(job: dict[str, JSON], _: Job) -> Status | None:
+            return status if (status := _status(job)).word != "stopped" else None
+
+        following = pages.by_token("pagination_token", "pagination_token")
+        return pages.statuses(
+            jobs, lambda place: request("GET", at, f"/batches?{size}{place}"), "batches", read, following, "batch_id"
+        )
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
         token = ""

@@ -44,6 +44,7 @@ class FireworksApi(ServedApi):
             web.get(own + "/datasets/{id}", self._dataset),
             web.get(prefix + "/signed/{id}/{part}", self._signed),
             web.post(jobs, self._create),
+            web.get(jobs, self._list),
             web.get(jobs + "/{id}", self._get),
             web.delete(jobs + "/{id}", self._cancel),
         ]
@@ -137,6 +138,12 @@ class FireworksApi(ServedApi):
         if job is None or job.words.get("deleted"):
             raise _refusal(404, 5, "job not found")
         return job
+
+    async def _list(self, request: web.Request) -> web.Response:
+        jobs = [job for job in self.jobs_of(self._own(request)) if not job.words.get("deleted")]
+        start = int(request.query.get("pageToken") or 0)
+        page, token = self.page(jobs, start, self._shared.page_size(request.query.get("pageSize", "")))
+        return reply({"batchInferenceJobs": page, "nextPageToken": token, "totalSize": len(jobs)})
 
     async def _get(self, request: web.Request) -> web.Response:
         job = self.find_job(request)

@@ -86,7 +86,8 @@ class MistralApi(ServedApi):
         return reply(self._shown(job))
 
     async def _list(self, request: web.Request) -> web.Response:
-        jobs = self.jobs_of(self.account(request))
+        words = request.query.getall("status", [])
+        jobs = [job for job in self.jobs_of(self.account(request)) if not words or self._word(job) in words]
         size = self._shared.page_size(request.query.get("page_size", ""))
         start = int(request.query.get("page", 0)) * size
         page, more = self.page(jobs, start, size)
@@ -113,8 +114,11 @@ class MistralApi(ServedApi):
                 file = self._files.add(job.account, kind[1:], "batch", jsonl(lines), kind)
                 job.words[f"{kind[1:]}_file"] = file["id"]
 
-    def _shown(self, job: Served) -> Body:
+    def _word(self, job: Served) -> str:
         early = "CANCELLATION_REQUESTED" if job.cancelled else "RUNNING" if job.polls else "QUEUED"
+        return self._shared.ended(job.over, _WORDS[""]) or early
+
+    def _shown(self, job: Served) -> Body:
         return {
             "id": job.id,
             "object": "batch",
@@ -127,7 +131,7 @@ class MistralApi(ServedApi):
             "error_file": job.words.get("error_file"),
             "errors": [{"message": job.reason.message, "count": len(job.rows)}] if job.reason else [],
             "outputs": [msgspec.Raw(line) for line in job.lines] if job.over and job.words["inline"] else None,
-            "status": self._shared.ended(job.over, _WORDS[""]) or early,
+            "status": self._word(job),
             "created_at": int(job.created_at),
             "total_requests": len(job.rows) if job.polls else 0,
             "completed_requests": 0,

@@ -133,12 +133,12 @@ class VertexApi(ServedApi):
 
     async def _list(self, request: web.Request) -> web.Response:
         account = self.account(request)
-        asked = re.fullmatch(r"labels\.([a-z0-9_-]+)=([a-z0-9_-]+)", request.query.get("filter", ""))
+        asked = re.fullmatch(r"labels\.([a-z0-9_-]+)(?:=([a-z0-9_-]+)|:\*)", request.query.get("filter", ""))
         if asked is None and request.query.get("filter"):
             raise vertex_refused(400, "Invalid filter")
         found = self.jobs_of(account, location=request.match_info["location"])
         if asked is not None:
-            found = [job for job in found if (job.words["order"].get("labels") or {}).get(asked[1]) == asked[2]]
+            found = [job for job in found if _is_labelled(job, asked[1], asked[2])]
         size = self._shared.page_size(request.query.get("pageSize", ""))
         page, token = self.page(found, page_start(request), size)
         return reply(google_page("batchPredictionJobs", page, token))
@@ -236,3 +236,9 @@ def _uris(order: Body) -> tuple[str, str]:
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _is_labelled(job: Served, name: str, value: str | None) -> bool:
+    """Whether a job has a label with this value; None for any."""
+    labels = job.words["order"].get("labels") or {}
+    return name in labels and value in (None, labels[name])

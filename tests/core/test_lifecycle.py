@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from batchling.core.lifecycle import MOVES, IllegalMove, NewerSchema, Phase, Record, Unsealed, from_json, to_json
+from batchling.core.lifecycle import (
+    MOVES,
+    IllegalMove,
+    NewerSchema,
+    Phase,
+    Progress,
+    Record,
+    Unsealed,
+    from_json,
+    to_json,
+)
 from batchling.core.model import Job, Target
 from batchling.core.seal import Seal
 
@@ -139,3 +149,13 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
+
+
+def test_the_status_of_a_job_is_stored_when_it_changes_and_once_a_minute() -> None:
+    stored = Progress("in_progress", 3, 10, 1_000.0, 9_000.0)
+    assert stored.outdates(None)
+    assert not replace(stored, asked_at=1_059.9).outdates(stored)
+    assert replace(stored, asked_at=1_060.0).outdates(stored)
+    assert replace(stored, asked_at=990.0).outdates(stored)  # the clock was set back
+    for changed in ({"word": "finalizing"}, {"done": 4}, {"total": 11}, {"expires_at": None}):
+        assert replace(stored, asked_at=1_010.0, **changed).outdates(stored)

@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchling.core.model import Response
-from batchling.core.retry import LONGEST, LONGEST_ASKED, passing, pause, poll_interval, refused_unseen, retry_after
+from batchling.core.retry import (
+    LONGEST,
+    LONGEST_ASKED,
+    passing,
+    pause,
+    poll_interval,
+    refused_unseen,
+    retry_after,
+    spread,
+)
 
 
 @pytest.mark.thorough
@@ -60,3 +70,27 @@ def test_jobs_are_looked_at_as_seldom_as_the_provider_wishes_unless_on_purpose()
     assert poll_interval(10.0, 0.0) == 10.0
     assert poll_interval(300.0, 60.0) == 300.0
     assert poll_interval(5.0, 60.0) == 5.0
+
+
+@given(st.lists(st.floats(0.0, 20.0), max_size=30), st.floats(10.0, 20.0), st.floats(0.001, 0.2))
+def test_a_poll_is_moved_away_from_others_and_never_later(others: list[float], due: float, gap: float) -> None:
+    moved = spread(due, sorted(others), gap)
+    assert moved <= due
+    assert all(abs(other - moved) >= gap * 0.999 for other in others)
+    if all(abs(other - due) >= gap * 1.001 for other in others):
+        assert moved == due
+
+
+@given(st.integers(3, 100), st.floats(0.0, 0.05), st.integers(0, 9))
+def test_polls_that_were_due_at_once_are_spread_and_become_no_more(count: int, latency: float, noise: int) -> None:
+    """With half the room that is there for each, all find a place, interval after interval."""
+    interval, polls = 1.0, [0.0] * count
+    for _ in range(4):
+        taken: list[float] = []
+        for number, moment in enumerate(sorted(polls)):
+            answered = moment + latency * (1 + (number * 7 + noise) % 10) / 10
+            taken.append(spread(answered + interval, taken, interval / count / 2))
+            taken.sort()
+        assert all(later - earlier > interval / count / 2.01 for earlier, later in pairwise(taken))
+        assert taken[0] >= min(polls) + interval / 2 - 0.001
+        polls = taken

@@ -62,6 +62,19 @@ def test_openai_lists_of_every_status_are_understood() -> None:
     assert {status.state for status in statuses} == {State.RUNNING, State.ENDED}
 
 
+def test_openai_jobs_are_found_in_lists_of_two_years() -> None:
+    at = site("openai", "https://api.openai.com/v1")
+    pages = recorded("openai/dotnet_ListBatchesProtocol_pages.jsonl")
+    listed = [job for page in pages for job in json.loads(str(page["body"]))["data"]]
+    alone = {
+        job["id"]: play(OPENAI.poll(at, Job("b")), Response(200, (), json.dumps(job).encode()))[1] for job in listed
+    }
+    calls, found = play(OPENAI.poll_all(at, [Job(name) for name in alone]), *map(response, pages))
+
+    assert found == alone
+    assert len(calls) == len(pages)
+
+
 def test_anthropic_from_the_first_poll_to_the_rows() -> None:
     at = site("anthropic", "https://api.anthropic.com/v1")
     entries = recorded("anthropic/ruby_llm_answers.jsonl")

@@ -10,7 +10,7 @@ whether tuned models have batches (they go real time), and whether rows of a fil
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qs, parse_qsl
 
@@ -140,11 +140,13 @@ class Gemini:
         return (yield from shared.upload(at.target.base_url, at.headers, rows, tag))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
-        status = _status(read_json((yield Call(_get(at, job.id)))))
-        calls = read_count(job.notes.get("calls"))
-        if not calls or not status.total:
-            return status
-        return replace(status, done=status.done * calls // status.total, total=calls)
+        return _status(read_json((yield Call(_get(at, job.id)))), job)
+
+    def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
+        url = f"{at.target.base_url}/v1beta/batches?pageSize={pages.page_size(jobs)}"
+        return pages.statuses(
+            jobs, lambda place: Request("GET", url + place, at.headers), "operations", _status, pages.by_token(), "name"
+        )
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
         for name in status.outputs:
@@ -238,7 +240,16 @@ def _get(at: Site, name: str) -> Request:
     return Request("GET", f"{at.target.base_url}/v1beta/batches/{segment(name.removeprefix('batches/'))}", at.headers)
 
 
-def _status(job: dict[str, JSON]) -> Status:
+def _status(listed: dict[str, JSON], job: Job) -> Status:
+    """The status of a job, in calls: their rows may be more."""
+    status = _status_of_rows(listed)
+    calls = read_count(job.notes.get("calls"))
+    if not calls or not status.total:
+        return status
+    return replace(status, done=status.done * calls // status.total, total=calls)
+
+
+def _status_of_rows(job: dict[str, JSON]) -> Status:
     detail = read_object(job.get("metadata"))
     word = str(detail.get("state") or "").lower().removeprefix("batch_state_").removeprefix("job_state_")
     over = job.get("done") is True and word not in ("cancelled", "expired", "failed")  # even if the state is unknown

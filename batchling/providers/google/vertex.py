@@ -8,7 +8,7 @@ accept betas in their body (such calls go real time), and everything that `bigqu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 from urllib.parse import unquote
@@ -211,6 +211,17 @@ class Vertex:
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         payload = read_json((yield Call(request("GET", at, _path(job)))))
         return _status(payload, job.notes.get("output"))
+
+    def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
+        path = f"/batchPredictionJobs?filter={segment(f'labels.{_LABEL}:*')}&pageSize={pages.page_size(jobs)}"
+        return pages.statuses(
+            jobs,
+            lambda place: request("GET", at, path + place),
+            "batchPredictionJobs",
+            lambda listed, job: _status(listed, job.notes.get("output")),
+            pages.by_token(),
+            "name",
+        )
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
         for folder in status.outputs:
