@@ -25,7 +25,7 @@ class GeminiCompatible(FileDialect):
     """See the module."""
 
     def upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
-        rows = tuple(self.rows(at, items))
+        rows = self.rows(at, items)
         return (yield from shared.upload(_native(at, ""), _as_native(at), rows, f"{TAG}-{tag}"))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
