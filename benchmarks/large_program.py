@@ -82,7 +82,7 @@ class Callbacks:
                 found.sort(reverse=True)
                 del found[10:]
 
-        asyncio.Handle._run = run  # type: ignore[method-assign]
+        asyncio.Handle._run = run  # type: ignore[method-assign, assignment]
 
 
 def described(handle: Any) -> str:
