@@ -9,7 +9,7 @@ that is ready gets none).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 
@@ -55,7 +55,6 @@ _RUNNING = frozenset(
 )
 
 
-@dataclass(frozen=True)
 class Fireworks(FileDialect):
     """OpenAI's real-time API, with Fireworks' own control plane."""
 

@@ -9,7 +9,6 @@ being requested (they are requested), and whether a batch stores conversations (
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -56,7 +55,6 @@ _RUNNING = frozenset({"queued", "running", "cancellation_requested"})
 _ENDED = frozenset({"success", "timeout_exceeded", "cancelled"})
 
 
-@dataclass(frozen=True)
 class Mistral(FileDialect):
     """OpenAI's rows and files, with Mistral's own jobs."""
 

@@ -6,7 +6,6 @@ Facts: Voyage's batch documentation (public preview); its SDK has no batch metho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -29,7 +28,6 @@ _INPUTS = {
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
-@dataclass(frozen=True)
 class Voyage(FileDialect):
     """OpenAI's file dialect, with all parameters shared by the rows of a job."""
 

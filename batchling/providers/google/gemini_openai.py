@@ -7,7 +7,6 @@ is not paid for a second time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from batchling.core.model import JSON, Call, Flow, Headers, Item, Job, Request, Site, Status, header
 from batchling.providers import pages
@@ -20,7 +19,6 @@ from batchling.providers.neutral import OPENAI_DIALECT
 from batchling.providers.reading import read_id, read_json, read_objects
 
 
-@dataclass(frozen=True)
 class GeminiCompatible(FileDialect):
     """See the module."""
 
