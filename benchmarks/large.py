@@ -60,6 +60,8 @@ def main() -> None:
                 for thread, longest in line["callbacks"].items() if chosen.callbacks else ():
                     for wall, used, what in longest:
                         print(f"    {thread:12}{wall:7.3f} s ({used:.3f} s CPU)  {what}", flush=True)
+                if chosen.callbacks:
+                    print(f"    the longest garbage collection, in any thread: {line['collection']} s")
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(found, indent=2) + "\n")
 

@@ -61,28 +61,41 @@ class Peaks:
 
 
 class Callbacks:
-    """The longest callbacks of event loops, by the name of their thread."""
+    """The longest callbacks of event loops, by the name of their thread, without the garbage collections that happened
+    meanwhile in any thread: these stop all threads, and are measured by themselves."""
 
     def __init__(self) -> None:
         self.longest: dict[str, list[Callback]] = {}
+        self.collecting = 0.0
+        self.longest_collection = 0.0
+        self._began = 0.0
 
     def watch(self) -> None:
         """Measure every callback from now on."""
+        gc.callbacks.append(self._collected)
         inner = asyncio.Handle._run
-        longest = self.longest
 
         def run(handle: Any) -> None:
-            wall, used = time.perf_counter(), time.thread_time()
-            before = described(handle)
+            what = described(handle)
+            wall, used, collecting = time.perf_counter(), time.thread_time(), self.collecting
             inner(handle)
             wall, used = time.perf_counter() - wall, time.thread_time() - used
+            wall -= self.collecting - collecting
             if wall > 0.02:
-                found = longest.setdefault(threading.current_thread().name, [])
-                found.append((round(wall, 3), round(used, 3), before))
+                found = self.longest.setdefault(threading.current_thread().name, [])
+                found.append((round(wall, 3), round(min(used, wall), 3), what))
                 found.sort(reverse=True)
                 del found[10:]
 
         asyncio.Handle._run = run  # type: ignore[method-assign, assignment]
+
+    def _collected(self, phase: str, _: object) -> None:
+        if phase == "start":
+            self._began = time.perf_counter()
+            return
+        took = time.perf_counter() - self._began
+        self.collecting += took
+        self.longest_collection = max(self.longest_collection, took)
 
 
 def described(handle: Any) -> str:
@@ -181,6 +194,7 @@ def main(provider: str, shape: str, cache: bool) -> None:
                 "answers_mb": round(received / 1e6),
                 "cpu_us": round((time.process_time() - began) / rows * 1e6, 1),
                 "callbacks": callbacks.longest,
+                "collection": round(callbacks.longest_collection, 3),
             }
         )
     )

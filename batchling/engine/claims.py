@@ -6,6 +6,7 @@ Belongs to the engine's loop thread.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from batchling.cache import Claim
@@ -17,6 +18,9 @@ from batchling.engine.disk import Disk
 from batchling.engine.family import Family
 from batchling.engine.waiter import Stage
 from batchling.system import clock
+
+_PORTION = 5_000
+"""Requests that are moved before the loop gets its turn for other things."""
 
 
 class Claims:
@@ -43,11 +47,13 @@ class Claims:
         if budget is not None:
             self._family.give_back(budget, batch_id, tuple(claim.theirs))
         followers.difference_update(claim.theirs)
-        for key in claim.record.members if claim.record is not None else ():
+        for place, key in enumerate(claim.record.members if claim.record is not None else (), 1):
             waiter = self._answers.callers.get(key)
             # A new waiter with the same key looks it up in the store itself.
             if waiter is not None and waiter.stage is Stage.QUEUED:
                 waiter.move(Stage.CLAIMED)
+            if place % _PORTION == 0:
+                await asyncio.sleep(0)
         return claim
 
     def _deny(self, target: Target, refused: Mapping[str, str]) -> None:

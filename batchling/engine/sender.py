@@ -86,7 +86,7 @@ class Sender:
             place = _redirected(request, response)
             if place is None:
                 if call.unpack is not None and keep is not None and response.ok:
-                    await keep(_unpacked(call.unpack, response))
+                    await keep(await asyncio.to_thread(_unpacked, call.unpack, response))
                 return response
             request = place
         raise NetworkFault("too many redirects", acted=True)
@@ -297,8 +297,11 @@ async def _keep_rows(pieces: AsyncIterator[bytes], keep: Keep) -> None:
             if not document:
                 await keep(bytes(piece))
                 piece.clear()
-    whole = document or (document is None and lenient.is_document(piece))
-    await keep((_lines_of(piece) if whole else bytes(piece)) + b"\n")
+    if document or (document is None and lenient.is_document(piece)):
+        await keep(await asyncio.to_thread(_lines_of, piece))
+    else:
+        await keep(bytes(piece))
+    await keep(b"\n")
 
 
 def _lines_of(document: bytearray) -> bytes:
