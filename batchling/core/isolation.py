@@ -14,18 +14,15 @@ from dataclasses import dataclass
 MOST_REFUSED = 128
 """Refused parts of one batch, with none accepted, after which the refusal is assumed to concern every row."""
 
-_WORD = re.compile(r"[\w.:-]+")
-_FROM_ZERO = re.compile(
-    r"""(?<![A-Za-z]) (?:requests?|rows?|items?|lines?|records?|entries) \W{0,3} [\[,.] \s? (\d{1,9}) \b  # requests[1]
-      | "(?:line|row|request|item|record|index|entry|position)" \s? : \s? (\d{1,9}) \b
-      | \b index \W{1,3} (\d{1,9}) \b""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_FROM_ONE = re.compile(
-    r"""(?<![A-Za-z"]) (?:line|row|request|item|record|entry|position) s? [^\w\[]{1,4}  # Request at line 2, row no. 2
-        (?: (?:number|no|at|line) \W{1,3} ){0,2} (\d{1,9}) \b""",
-    re.IGNORECASE | re.VERBOSE,
-)
+# Patterns are compiled when they are first used: few batches are refused.
+_WORD = r"[\w.:-]+"
+_FROM_ZERO = r"""(?ix)
+    (?<![A-Za-z]) (?:requests?|rows?|items?|lines?|records?|entries) \W{0,3} [\[,.] \s? (\d{1,9}) \b  # requests[1]
+    | "(?:line|row|request|item|record|index|entry|position)" \s? : \s? (\d{1,9}) \b
+    | \b index \W{1,3} (\d{1,9}) \b"""
+_FROM_ONE = r"""(?ix)
+    (?<![A-Za-z"]) (?:line|row|request|item|record|entry|position) s? [^\w\[]{1,4}  # Request at line 2, row no. 2
+    (?: (?:number|no|at|line) \W{1,3} ){0,2} (\d{1,9}) \b"""
 
 
 @dataclass(slots=True)
@@ -96,14 +93,14 @@ Parts = tuple[tuple[Keys, Search], ...]
 
 def named(text: str, keys: Collection[str]) -> frozenset[str]:
     """The keys that occur in a text."""
-    return frozenset(_WORD.findall(text)).intersection(keys)
+    return frozenset(re.findall(_WORD, text)).intersection(keys)
 
 
 def suspects(text: str, keys: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
     """The keys that a text names by a number: first as such texts usually count, then as they may count instead. This
     only shows where to look first; it proves nothing."""
-    zero = {int(next(filter(None, groups))) for groups in _FROM_ZERO.findall(text)}
-    one = {int(number) for number in _FROM_ONE.findall(text)}
+    zero = {int(next(filter(None, groups))) for groups in re.findall(_FROM_ZERO, text)}
+    one = {int(number) for number in re.findall(_FROM_ONE, text)}
 
     def at(places: set[int]) -> frozenset[str]:
         return frozenset(keys[place] for place in places if 0 <= place < len(keys))
@@ -114,4 +111,4 @@ def suspects(text: str, keys: Sequence[str]) -> tuple[frozenset[str], frozenset[
 
 def unnamed(text: str, keys: Collection[str]) -> str:
     """A text without these keys, so that no caller sees another's key."""
-    return _WORD.sub(lambda word: "(another request)" if word[0] in keys else word[0], text)
+    return re.sub(_WORD, lambda word: "(another request)" if word[0] in keys else word[0], text)

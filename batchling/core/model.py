@@ -10,9 +10,10 @@ and a garbage collection does not visit them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain
 from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -183,10 +184,28 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Pieces:
+    """A large body, made piece by piece while it is sent, and again for each attempt. `size` is its length in bytes;
+    None if that is not known until the pieces are made."""
+
+    make: Callable[[], Iterable[bytes]]
+    size: int | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.make())
+
+    def between(self, head: bytes, tail: bytes) -> Pieces:
+        """The same body with something before and after it."""
+        size = None if self.size is None else len(head) + self.size + len(tail)
+        return Pieces(lambda: chain((head,), self, (tail,)), size)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Call:
     """One HTTP call that a provider's flow requests.
 
-    `chunks` replaces `request.body` by pieces sent one after the other, so a large upload is never joined in memory.
+    `chunks` replaces `request.body` by pieces sent one after the other, so a large upload is never held in memory. They
+    are iterated over once for each attempt, and once more if their size is not known: use `Pieces`, or a tuple.
     `repeatable`: sending it twice does no harm, which is true of everything except the call that creates a job. `rows`:
     the body consists of JSONL result rows; the engine streams it to where the results of the batch are kept, and the
     flow gets the response with an empty body. `unpack` converts a body that is held in memory to such rows, and the
@@ -195,7 +214,7 @@ class Call:
     """
 
     request: Request
-    chunks: tuple[bytes, ...] = ()
+    chunks: Iterable[bytes] = ()
     repeatable: bool = True
     rows: bool = False
     unpack: Callable[[bytes], bytes] | None = None

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from functools import lru_cache
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 import httpcore
 
 from batchling.core import lenient
-from batchling.core.model import Call, Headers, Request, Response, header
+from batchling.core.model import Call, Headers, Pieces, Request, Response, header
 from batchling.core.way import Way
 from batchling.engine.decoding import ACCEPTED, decoder
 from batchling.engine.pools import LOGIN_WANTED, Pools, refused_by_proxy, whole
@@ -51,6 +51,8 @@ of 160 random bits, which no compression can shrink: honest answers stay below 2
 _REDIRECTS = 5
 _PIECE = 262_144
 """Bytes passed on at once, in both directions."""
+_CHUNK = 256
+"""What a chunk costs beyond its bytes, as a number of bytes."""
 
 _NOT_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]\Z")
 _TARGET = "%/?:@!$&'()*+,;=~-._[]|^\\"
@@ -85,7 +87,7 @@ class Sender:
             place = _redirected(request, response)
             if place is None:
                 if call.unpack is not None and keep is not None and response.ok:
-                    await keep(_unpacked(call.unpack, response))
+                    await keep(await asyncio.to_thread(_unpacked, call.unpack, response))
                 return response
             request = place
         raise NetworkFault("too many redirects", acted=True)
@@ -93,7 +95,9 @@ class Sender:
     async def _exchange(self, request: Request, call: Call, keep: Keep | None, way: Way, account: str) -> Response:
         url, host = _address(request.url)
         limit = asyncio.timeout(None if call.chunks else ANSWER_SECONDS)
-        headers, content = _message(request, call.chunks, limit)
+        size = await _size(call.chunks) if call.chunks else len(request.body)
+        headers = _headers(request, size)
+        content = _joined(call.chunks, limit) if call.chunks else request.body
         limits = {"timeout": {"connect": CONNECT_SECONDS, "read": IDLE_SECONDS, "write": IDLE_SECONDS, "pool": None}}
         try:
             async with (
@@ -179,9 +183,7 @@ def _as_utf8(value: str) -> str:
         return value
 
 
-def _message(
-    request: Request, chunks: tuple[bytes, ...], limit: asyncio.Timeout
-) -> tuple[list[tuple[bytes, bytes]], bytes | AsyncIterator[bytes]]:
+def _headers(request: Request, size: int) -> list[tuple[bytes, bytes]]:
     # The library accepts only ASCII strings.
     headers = [(name.encode(), value.encode()) for name, value in request.headers if name not in _SET_HERE]
     given = {name for name, _ in headers}
@@ -191,13 +193,26 @@ def _message(
     if parts.username is not None and b"authorization" not in given:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers.append((b"authorization", b"Basic " + base64.b64encode(login.encode())))
-    size = sum(map(len, chunks)) if chunks else len(request.body)
     if size or request.method in ("POST", "PUT", "PATCH"):
         headers.append((b"content-length", b"%d" % size))
-    return headers, _joined(chunks, limit) if chunks else request.body
+    return headers
 
 
-async def _joined(chunks: tuple[bytes, ...], limit: asyncio.Timeout) -> AsyncIterator[bytes]:
+async def _size(chunks: Iterable[bytes]) -> int:
+    """The length of a body in bytes. If its chunks have to be made for this, the loop gets its turn in between."""
+    if isinstance(chunks, Pieces) and chunks.size is not None:
+        return chunks.size
+    size = portion = 0
+    for chunk in chunks:
+        size += len(chunk)
+        portion += len(chunk) + _CHUNK
+        if portion >= _PIECE:
+            await asyncio.sleep(0)
+            portion = 0
+    return size
+
+
+async def _joined(chunks: Iterable[bytes], limit: asyncio.Timeout) -> AsyncIterator[bytes]:
     """The chunks, joined to pieces that are worth a system call each. When all have been sent, the time limit for the
     answer starts."""
     piece: list[bytes] = []
@@ -284,8 +299,11 @@ async def _keep_rows(pieces: AsyncIterator[bytes], keep: Keep) -> None:
             if not document:
                 await keep(bytes(piece))
                 piece.clear()
-    whole = document or (document is None and lenient.is_document(piece))
-    await keep((_lines_of(piece) if whole else bytes(piece)) + b"\n")
+    if document or (document is None and lenient.is_document(piece)):
+        await keep(await asyncio.to_thread(_lines_of, piece))
+    else:
+        await keep(bytes(piece))
+    await keep(b"\n")
 
 
 def _lines_of(document: bytearray) -> bytes:

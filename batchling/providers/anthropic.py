@@ -110,11 +110,10 @@ class Anthropic:
         return tuple(pair for pair in lasting(request.headers) if pair[0] not in _OPTIONS)
 
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
-        pieces = list(row_pieces('{"custom_id":"%s","params":', items, b"},"))
-        pieces[-1] = b"}]}"
+        rows = row_pieces('{"custom_id":"%s","params":', items, b"}", between=b",")
         order = request("POST", at, _path(at))
         order = Request(order.method, order.url, (*order.headers, JSON_TYPE))
-        job = read_json((yield Call(order, (b'{"requests":[', *pieces), repeatable=False)))
+        job = read_json((yield Call(order, rows.between(b'{"requests":[', b"]}"), repeatable=False)))
         return Job(read_id(job))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:

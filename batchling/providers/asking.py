@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import quote
 
 import msgspec
 
 from batchling.core.fingerprint import digest
-from batchling.core.model import JSON, Call, Flow, Headers, Item, Request, Response, Site
+from batchling.core.model import JSON, Call, Flow, Headers, Item, Pieces, Request, Response, Site
 from batchling.providers.base import BrokenOff, Refused, Unread
 
 JSON_TYPE = ("content-type", "application/json")
@@ -26,19 +26,52 @@ def chosen(headers: Headers, names: Iterable[str]) -> Headers:
     return tuple(pair for pair in headers if pair[0] in names)
 
 
-def row_pieces(prefix: str, items: Sequence[Item], suffix: bytes) -> Iterable[bytes]:
-    """The rows of a batch as pieces that share the callers' bodies: `prefix % key`, body, `suffix`.
+def row_pieces(prefix: str, items: Sequence[Item], suffix: bytes, between: bytes = b"") -> Pieces:
+    """The rows of a batch as pieces that share the callers' bodies: `prefix % key`, body, `suffix`; and what is to be
+    `between` two rows."""
 
-    A line break in JSON text occurs only between tokens (inside a string it is escaped), so a space means the
-    same and keeps the row on one line.
-    """
-    for item in items:
-        body = item.request.body
-        if b"\n" in body or b"\r" in body:
-            body = body.replace(b"\r", b" ").replace(b"\n", b" ")
-        yield (prefix % item.key).encode()
-        yield body
-        yield suffix
+    def make() -> Iterator[bytes]:
+        ending = suffix + between
+        for place, item in enumerate(items, 1):
+            yield (prefix % item.key).encode()
+            yield one_line(item.request.body)
+            yield ending if place < len(items) else suffix
+
+    around = len((prefix % "").encode()) + len(suffix) + len(between)
+    held = sum(len(item.key) + len(item.request.body) for item in items)  # keys are ASCII
+    return Pieces(make, around * len(items) + held - (len(between) if items else 0))
+
+
+def edited_rows(items: Sequence[Item], keeps: Callable[[str], bool], between: bytes = b"") -> Pieces:
+    """The rows of a batch as lines with the callers' bodies, from which only some keys are kept; and what is to be
+    `between` two rows."""
+
+    def make() -> Iterator[bytes]:
+        for place, item in enumerate(items):
+            body = {name: value for name, value in values_of(item.request.body).items() if keeps(name)}
+            row = msgspec.json.encode({"custom_id": item.key, "body": body}) + b"\n"
+            yield between + row if place else row
+
+    return Pieces(make)
+
+
+def one_line(body: bytes) -> bytes:
+    """A JSON text on one line, and as long as before. A line break in JSON occurs only between tokens (inside a string
+    it is escaped), so a space means the same."""
+    if b"\n" in body or b"\r" in body:
+        return body.replace(b"\r", b" ").replace(b"\n", b" ")
+    return body
+
+
+def values_of(body: bytes) -> dict[str, msgspec.Raw]:
+    """The values of a caller's body by their keys, to be encoded again as they were; empty if it is not an object."""
+    try:
+        return _values.decode(one_line(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+_values = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def request(method: str, at: Site, path: str, body: JSON = None) -> Request:

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from batchling.core.fingerprint import decode_body
-from batchling.core.model import JSON, Bypass, Call, Flow, Headers, Item, Request, Site, Target, header
+from batchling.core.model import JSON, Bypass, Call, Flow, Headers, Item, Pieces, Request, Site, Target, header
 from batchling.core.neutral import Neutral
-from batchling.providers.asking import account_of, chosen, request, segment
+from batchling.providers.asking import account_of, chosen, request, segment, values_of
 from batchling.providers.base import Facts, Garbled, Limits, Route
 from batchling.providers.dialect import generates_nothing, unbatchable
 from batchling.providers.files import FileDialect
@@ -153,14 +152,17 @@ class Azure(FileDialect):
         version = header(at.target.options, "api-version")
         return path if version is None else f"{path}{'&' if '?' in path else '?'}api-version={segment(version)}"
 
-    def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
-        for item in items:
-            body = {**(decode_body(item.request.body) or {}), "model": at.target.model}
-            row = {"custom_id": item.key, "method": "POST", "url": at.target.endpoint, "body": body}
-            yield msgspec.json.encode(row) + b"\n"
+    def rows(self, at: Site, items: Sequence[Item]) -> Pieces:
+        def make() -> Iterator[bytes]:
+            for item in items:
+                body = {**values_of(item.request.body), "model": at.target.model}
+                row = {"custom_id": item.key, "method": "POST", "url": at.target.endpoint, "body": body}
+                yield msgspec.json.encode(row) + b"\n"
+
+        return Pieces(make)
 
     def upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
-        file = read_json((yield self.form(at, tuple(self.rows(at, items)), tag)))
+        file = read_json((yield self.form(at, self.rows(at, items), tag)))
         for _ in range(_LOOKS):
             if file.get("status") not in ("pending", "uploaded"):
                 return read_id(file)

@@ -7,7 +7,7 @@ its fields.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -21,6 +21,7 @@ from batchling.core.model import (
     Headers,
     Item,
     Job,
+    Pieces,
     Request,
     Response,
     Row,
@@ -204,19 +205,19 @@ class FileDialect:
         metadata = {"metadata": {self.tag: tag}} if self.tag else {}
         return {**window, **metadata, **self.order}
 
-    def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
-        """The lines of the input file, in pieces."""
+    def rows(self, at: Site, items: Sequence[Item]) -> Pieces:
+        """The lines of the input file."""
         method = self.recording[1] if at.target.endpoint.startswith(self.prefix + "/audio/") else "POST"
         prefix = '{"custom_id":"%s","method":"' + method + '","url":"' + at.target.endpoint + '","body":'
         return row_pieces(prefix, items, b"}\n")
 
     def upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
         """Upload the rows and return the id of their file."""
-        file = read_json((yield self.form(at, tuple(self.rows(at, items)), tag)))
+        file = read_json((yield self.form(at, self.rows(at, items), tag)))
         return read_id(read_object(file.get("data")) or file)  # SiliconFlow wraps it
 
-    def form(self, at: Site, rows: tuple[bytes, ...], tag: str) -> Call:
-        """The call that uploads rows, without joining them in memory."""
+    def form(self, at: Site, rows: Pieces, tag: str) -> Call:
+        """The call that uploads rows."""
         boundary = f"{TAG}-{tag}"
         fields = {"purpose": self.purpose, "file_name": _file_name(tag)} if not self.tag else {"purpose": self.purpose}
         parts = "".join(
@@ -229,7 +230,7 @@ class FileDialect:
         )
         form = ("content-type", f"multipart/form-data; boundary={boundary}")
         call = Request("POST", at.target.base_url + self.path(at, self.uploads), (*at.headers, form))
-        return Call(call, (head.encode(), *rows, f"\r\n--{boundary}--\r\n".encode()))
+        return Call(call, rows.between(head.encode(), f"\r\n--{boundary}--\r\n".encode()))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         return self._status(read_json((yield Call(request("GET", at, self.path(at, f"/batches/{segment(job.id)}"))))))

@@ -8,16 +8,15 @@ that is ready gets none).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
-from batchling.core.fingerprint import decode_body
-from batchling.core.model import JSON, Call, Flow, Item, Job, Request, Response, Site, State, Status
+from batchling.core.model import JSON, Call, Flow, Item, Job, Pieces, Request, Response, Site, State, Status
 from batchling.core.neutral import Neutral
 from batchling.providers import pages
-from batchling.providers.asking import JSON_TYPE, every, read_rows, segment
+from batchling.providers.asking import JSON_TYPE, edited_rows, every, read_rows, segment
 from batchling.providers.base import Facts, Garbled, Limits, Refused
 from batchling.providers.files import FileDialect
 from batchling.providers.neutral import OPENAI_DIALECT, OPENAI_LABELS
@@ -57,14 +56,11 @@ _RUNNING = frozenset(
 )
 
 
-@dataclass(frozen=True)
 class Fireworks(FileDialect):
     """OpenAI's real-time API, with Fireworks' own control plane."""
 
-    def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
-        for item in items:
-            body = {name: value for name, value in (decode_body(item.request.body) or {}).items() if name != "model"}
-            yield msgspec.json.encode({"custom_id": item.key, "body": body}) + b"\n"
+    def rows(self, at: Site, items: Sequence[Item]) -> Pieces:
+        return edited_rows(items, lambda name: name != "model")
 
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
         account = yield from _account(at)
@@ -75,7 +71,7 @@ class Fireworks(FileDialect):
             raise Refused(created)
         known = Call(_request("GET", at, f"{account}/datasets/{dataset}"))
         if created.ok or read_json((yield known)).get("state") != "READY":
-            form = self.form(at, tuple(self.rows(at, items)), tag)
+            form = self.form(at, self.rows(at, items), tag)
             upload = Request("POST", f"{_plane(at)}/{account}/datasets/{dataset}:upload", form.request.headers)
             uploaded: Response = yield Call(upload, form.chunks)
             if not uploaded.ok:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from batchling.core.fingerprint import decode_body
 from batchling.core.lenient import fields, value
 from batchling.core.model import (
     JSON,
@@ -22,6 +21,7 @@ from batchling.core.model import (
     Headers,
     Item,
     Job,
+    Pieces,
     Request,
     Response,
     Row,
@@ -32,7 +32,7 @@ from batchling.core.model import (
 )
 from batchling.core.neutral import Neutral
 from batchling.providers import pages, refusals
-from batchling.providers.asking import JSON_TYPE, account_of, chosen, request, row_pieces, segment
+from batchling.providers.asking import JSON_TYPE, account_of, chosen, edited_rows, request, row_pieces, segment
 from batchling.providers.base import Facts, Limits, Refused, Route, Unsettled, Verdict
 from batchling.providers.dialect import read_status, unbatchable
 from batchling.providers.headers import lasting
@@ -117,23 +117,15 @@ class InlineDialect:
         head = {name: value.format(**names) for name, value in self.head.items()}
         given = {name: msgspec.json.decode(value) for name, value in target.options if not name.startswith(_UNSAID)}
         opening = msgspec.json.encode({**head, **given})[:-1] + b',"requests":['
-        pieces = list(row_pieces('{"custom_id":"%s","body":', self._rows(items), b"},"))
-        pieces[-1] = b"}]}"
+        rows = self._rows(items).between(opening, b"]}")
         call = Request("POST", target.base_url + "/batches", (*at.headers, JSON_TYPE))
-        return Job(read_id(read_json((yield Call(call, (opening, *pieces), repeatable=False)))))
+        return Job(read_id(read_json((yield Call(call, rows, repeatable=False)))))
 
-    def _rows(self, items: Sequence[Item]) -> Sequence[Item]:
-        """The items, without the body keys that are stated once for the whole job."""
+    def _rows(self, items: Sequence[Item]) -> Pieces:
+        """The rows, without the body keys that are stated once for the whole job."""
         if not self.shared:
-            return items
-        return [Item(item.key, self._without_shared(item.request)) for item in items]
-
-    def _without_shared(self, asked: Request) -> Request:
-        body = decode_body(asked.body) or {}
-        if not any(name in body for name in self.shared):
-            return asked
-        kept = {name: value for name, value in body.items() if name not in self.shared}
-        return Request(asked.method, asked.url, (), msgspec.json.encode(kept))
+            return row_pieces('{"custom_id":"%s","body":', items, b"}", between=b",")
+        return edited_rows(items, lambda name: name not in self.shared, between=b",")
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
         return _status(read_json((yield Call(request("GET", at, f"/batches/{segment(job.id)}")))))

@@ -8,13 +8,11 @@ being requested (they are requested), and whether a batch stores conversations (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import count
 
 import msgspec
 
-from batchling.core.fingerprint import decode_body
 from batchling.core.model import (
     JSON,
     Bypass,
@@ -23,6 +21,7 @@ from batchling.core.model import (
     Flow,
     Item,
     Job,
+    Pieces,
     Request,
     Response,
     Row,
@@ -33,7 +32,7 @@ from batchling.core.model import (
 )
 from batchling.core.neutral import Neutral
 from batchling.providers import pages
-from batchling.providers.asking import JSON_TYPE, request, segment
+from batchling.providers.asking import JSON_TYPE, edited_rows, request, segment
 from batchling.providers.base import CLOCK_SLACK, MOST_PAGES, Facts, Garbled, Limits, Route
 from batchling.providers.files import TAG, FileDialect
 from batchling.providers.neutral import CHAT_IDS, OPENAI_LABELS
@@ -61,7 +60,6 @@ _RUNNING = frozenset({"queued", "running", "cancellation_requested"})
 _ENDED = frozenset({"success", "timeout_exceeded", "cancelled"})
 
 
-@dataclass(frozen=True)
 class Mistral(FileDialect):
     """OpenAI's rows and files, with Mistral's own jobs."""
 
@@ -77,27 +75,23 @@ class Mistral(FileDialect):
             return Bypass("stored conversation")
         return super().target(route, request, body)
 
-    def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
+    def rows(self, at: Site, items: Sequence[Item]) -> Pieces:
         # Even `stream: false` is refused in a row; the model belongs to the job.
-        for item in items:
-            body = decode_body(item.request.body) or {}
-            kept = {name: value for name, value in body.items() if name not in ("model", "stream")}
-            yield msgspec.json.encode({"custom_id": item.key, "body": kept}) + b"\n"
+        return edited_rows(items, lambda name: name not in ("model", "stream"))
 
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
-        rows = tuple(self.rows(at, items))
+        rows = self.rows(at, items)
         order: dict[str, JSON] = {
             "endpoint": at.target.endpoint,
             "model": at.target.model,
             "metadata": {TAG: tag},
             "timeout_hours": 24,
         }
-        if len(rows) <= INLINE_ROWS and sum(map(len, rows)) <= INLINE_BYTES:
-            pieces = [row.rstrip(b"\n") + b"," for row in rows]
-            pieces[-1] = pieces[-1][:-1] + b"]}"
+        if len(items) <= INLINE_ROWS and sum(map(len, rows)) <= INLINE_BYTES:
+            pieces = b",".join(row.rstrip(b"\n") for row in rows)
             opening = msgspec.json.encode(order)[:-1] + b',"requests":['
             call = Request("POST", at.target.base_url + "/batch/jobs", (*at.headers, JSON_TYPE))
-            return Job(read_id(read_json((yield Call(call, (opening, *pieces), repeatable=False)))))
+            return Job(read_id(read_json((yield Call(call, (opening, pieces, b"]}"), repeatable=False)))))
         order["input_files"] = [read_id(read_json((yield self.form(at, rows, tag))))]
         return Job(read_id(read_json((yield Call(request("POST", at, "/batch/jobs", order), repeatable=False)))))
 

@@ -98,8 +98,10 @@ _STATUS_OF_CODE = {
 }
 """The HTTP status that the code of a failed job stands for, where the failure is the provider's own."""
 
+# Patterns are compiled when they are first used: few programs meet a refusal, and all of them pay for the import.
+
 _STATUS_OF_TEXT = tuple(
-    (re.compile(pattern, re.IGNORECASE), status)
+    (f"(?i){pattern}", status)
     for pattern, status in (
         (r"\brate.?limit(s|ed)?\b(?! (setting|option|parameter))|\btoo many requests\b(?! in)|\bthrottl", 429),
         (r"\b(service|temporarily|currently) (is )?unavailable\b|\boverloaded\b|\bat capacity\b", 503),
@@ -115,14 +117,14 @@ _STATUS_OF_TEXT = tuple(
         ),
     )
 )
-_SENT = re.compile(r"failed to import data", re.IGNORECASE)
+_SENT = r"(?i)failed to import data"
 """Wording of a job's failure that concerns its rows, whatever else the message says."""
-_WHAT_WAS_SENT = re.compile(r"invalid|duplicate|mismatch|missing|unsupported|empty|limit_exceeded|not_found|model|url")
+_WHAT_WAS_SENT = r"invalid|duplicate|mismatch|missing|unsupported|empty|limit_exceeded|not_found|model|url"
 """Parts of the codes of faults that concern what was sent."""
 
 
-def _words(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE | re.DOTALL)
+def _words(*patterns: str) -> str:
+    return f"(?is){'|'.join(patterns)}"
 
 
 _NOT = r"(?:(?:is|was|are|were|has|does|do|could|can)(?:n't|\s+not)|cannot|can't|not)(?:\s+(?:be|been|yet|currently))*"
@@ -225,7 +227,7 @@ def judge(status: int, fault: Fault) -> Verdict:
     code = (fault.code or "").lower()
     if code in _FULL or (code == "resource_exhausted" and (status == 400 or fault.status == 429)):
         return Verdict.FULL
-    if _NO_UPSTREAM.search(fault.message) or (status in (405, 501) and fault.status is None):
+    if re.search(_NO_UPSTREAM, fault.message) or (status in (405, 501) and fault.status is None):
         return Verdict.ABSENT
     if status in _OF_A_REQUEST and (known := _by_words(status, code, fault)):
         return known
@@ -237,24 +239,24 @@ def judge(status: int, fault: Fault) -> Verdict:
 
 def _by_words(status: int, code: str, fault: Fault) -> Verdict | None:
     text = fault.message
-    if allowance := _ALLOWANCE.search(text):
+    if allowance := re.search(_ALLOWANCE, text):
         wanted, left = map(_number, allowance.groups())
         return Verdict.LARGE if wanted > left > 0 else Verdict.LATER
-    if any(_number(least) > 1 for found in _SMALL.finditer(text) for least in found.groups() if least):
+    if any(_number(least) > 1 for found in re.finditer(_SMALL, text) for least in found.groups() if least):
         return Verdict.SMALL
     if code in _MODEL:
         return Verdict.REAL_TIME
-    if (fault.param == "file_id" and status in (400, 404)) or _NO_FILE.search(text):
+    if (fault.param == "file_id" and status in (400, 404)) or re.search(_NO_FILE, text):
         return Verdict.LATER  # right after its upload
-    if fault.param == "purpose" or _NO_BATCHES.search(text):
+    if fault.param == "purpose" or re.search(_NO_BATCHES, text):
         return Verdict.ABSENT
-    if status != 429 and (_NO_MODEL.search(text) or _NO_BATCH_OF_MODEL.search(text)):
+    if status != 429 and (re.search(_NO_MODEL, text) or re.search(_NO_BATCH_OF_MODEL, text)):
         return Verdict.REAL_TIME
-    if _TOO_LARGE.search(text):
+    if re.search(_TOO_LARGE, text):
         return Verdict.LARGE
-    if _TOO_MANY_FILES.search(text):
+    if re.search(_TOO_MANY_FILES, text):
         return Verdict.FULL
-    return Verdict.ABSENT if status == 404 and _NO_SUCH_CALL.search(text) else None
+    return Verdict.ABSENT if status == 404 and re.search(_NO_SUCH_CALL, text) else None
 
 
 def _number(digits: str) -> int:
@@ -267,12 +269,12 @@ def job_fault(message: str, code: str | None = None, param: str | None = None, l
 
 
 def _own_trouble(message: str, code: str) -> int | None:
-    if _SENT.search(message):
+    if re.search(_SENT, message):
         return None
     if code in _STATUS_OF_CODE:
         return _STATUS_OF_CODE[code]
     if (status := error_status(code)) is not None:
         return status if passing(status) or status == 409 else None
-    if _WHAT_WAS_SENT.search(code):
+    if re.search(_WHAT_WAS_SENT, code):
         return None
-    return next((status for words, status in _STATUS_OF_TEXT if words.search(message)), None)
+    return next((status for words, status in _STATUS_OF_TEXT if re.search(words, message)), None)

@@ -5,14 +5,12 @@ Facts: Voyage's batch documentation (public preview); its SDK has no batch metho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import msgspec
 
-from batchling.core.fingerprint import decode_body
-from batchling.core.model import JSON, Bypass, Fault, Item, Request, Response, Row, Site, Target, header
-from batchling.providers.asking import JSON_TYPE, account_of
+from batchling.core.model import JSON, Bypass, Fault, Item, Pieces, Request, Response, Row, Site, Target, header
+from batchling.providers.asking import JSON_TYPE, account_of, edited_rows
 from batchling.providers.base import Facts, Limits, Route
 from batchling.providers.dialect import unbatchable
 from batchling.providers.files import FileDialect
@@ -30,7 +28,6 @@ _INPUTS = {
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
-@dataclass(frozen=True)
 class Voyage(FileDialect):
     """OpenAI's file dialect, with all parameters shared by the rows of a job."""
 
@@ -44,11 +41,8 @@ class Voyage(FileDialect):
         account = account_of(self.identify(route, request))
         return Target(self.name, route.base_url, route.endpoint, str(body["model"]), account, options)
 
-    def rows(self, at: Site, items: Sequence[Item]) -> Iterable[bytes]:
-        for item in items:
-            body = decode_body(item.request.body) or {}
-            kept = {name: value for name, value in body.items() if name in _INPUTS[at.target.endpoint]}
-            yield msgspec.json.encode({"custom_id": item.key, "body": kept}) + b"\n"
+    def rows(self, at: Site, items: Sequence[Item]) -> Pieces:
+        return edited_rows(items, lambda name: name in _INPUTS[at.target.endpoint])
 
     def ordered(self, at: Site, tag: str) -> dict[str, JSON]:
         shared = msgspec.json.decode(header(at.target.options, "request_params") or "{}")

@@ -9,7 +9,7 @@ row stands for (its text decides). A row may stay pending indefinitely: there is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 
 import msgspec
@@ -53,7 +53,6 @@ _ALIKE = 3
 _PAUSE = 10.0
 
 
-@dataclass(frozen=True)
 class Grok(FileDialect):
     """OpenAI's rows and files, with xAI's own jobs."""
 

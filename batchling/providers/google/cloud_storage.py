@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from batchling.core.model import JSON, Call, Flow, Headers, Request
+from batchling.core.model import JSON, Call, Flow, Headers, Pieces, Request
 from batchling.providers import pages
 from batchling.providers.asking import every, read_rows, segment
 from batchling.providers.base import Refused
@@ -17,7 +17,7 @@ _IS_THERE = 412
 """The status returned under `ifGenerationMatch=0` for an object that exists: repeating an upload is harmless."""
 
 
-def upload(address: str, headers: Headers, uri: str, rows: tuple[bytes, ...]) -> Flow[None]:
+def upload(address: str, headers: Headers, uri: str, rows: Pieces) -> Flow[None]:
     """Create an object (`gs://bucket/name`) that contains the rows, unless it exists already."""
     bucket, name = _place(uri)
     query = f"uploadType=media&name={segment(name)}&ifGenerationMatch=0"

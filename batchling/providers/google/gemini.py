@@ -125,7 +125,8 @@ class Gemini:
         if at.target.endpoint == ":batchEmbedContents":
             source = [msgspec.json.encode({"requests": {"requests": parts(items)}})]
         elif len(items) <= INLINE_ROWS and "image" not in at.target.model and _size(items) < INLINE_BYTES:
-            source = [b'{"requests":{"requests":[', *_inline(items), b"]}}"]
+            rows = row_pieces('{"metadata":{"key":"%s"},"request":', items, b"}", between=b",")
+            source = [b'{"requests":{"requests":[', *rows, b"]}}"]
         else:
             source = [msgspec.json.encode({"fileName": (yield from self._upload(at, items, tag))})]
         opening = b'{"batch":{"displayName":"%s","inputConfig":' % tag.encode()
@@ -136,7 +137,7 @@ class Gemini:
         return Job(read_id(job, "name"), _notes(at, len(items)))
 
     def _upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
-        rows = tuple(row_pieces('{"key":"%s","request":', items, b"}\n"))
+        rows = row_pieces('{"key":"%s","request":', items, b"}\n")
         return (yield from shared.upload(at.target.base_url, at.headers, rows, tag))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:
@@ -203,12 +204,6 @@ class Gemini:
 
 def _size(items: Sequence[Item]) -> int:
     return sum(len(item.request.body) + 100 for item in items)
-
-
-def _inline(items: Sequence[Item]) -> list[bytes]:
-    pieces = list(row_pieces('{"metadata":{"key":"%s"},"request":', items, b"},"))
-    pieces[-1] = b"}"
-    return pieces
 
 
 def _asks_for_json(query: str) -> bool:

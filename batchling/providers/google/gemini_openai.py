@@ -7,7 +7,6 @@ is not paid for a second time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from batchling.core.model import JSON, Call, Flow, Headers, Item, Job, Request, Site, Status, header
 from batchling.providers import pages
@@ -20,12 +19,11 @@ from batchling.providers.neutral import OPENAI_DIALECT
 from batchling.providers.reading import read_id, read_json, read_objects
 
 
-@dataclass(frozen=True)
 class GeminiCompatible(FileDialect):
     """See the module."""
 
     def upload(self, at: Site, items: Sequence[Item], tag: str) -> Flow[str]:
-        rows = tuple(self.rows(at, items))
+        rows = self.rows(at, items)
         return (yield from shared.upload(_native(at, ""), _as_native(at), rows, f"{TAG}-{tag}"))
 
     def poll(self, at: Site, job: Job) -> Flow[Status]:

@@ -5,12 +5,11 @@ Facts: google.rpc.Code, Google's API design guide, and google-genai 3.4 for the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
-from batchling.core.model import JSON, Call, Fault, Flow, Headers, Request, Response, header
+from batchling.core.model import JSON, Call, Fault, Flow, Headers, Pieces, Request, Response, header
 from batchling.providers import refusals
 from batchling.providers.asking import JSON_TYPE
 from batchling.providers.base import Garbled, Refused
@@ -89,13 +88,13 @@ def failure(status: int, fault: Fault) -> Response:
     return Response(status, (JSON_TYPE,), error_body(status, fault.message))
 
 
-def upload(base_url: str, headers: Headers, rows: Sequence[bytes], name: str) -> Flow[str]:
+def upload(base_url: str, headers: Headers, rows: Pieces, name: str) -> Flow[str]:
     """Upload rows as a file of Gemini's API and return its resource name (`files/...`). The key is sent to no other
     origin."""
     start = (
         ("x-goog-upload-protocol", "resumable"),
         ("x-goog-upload-command", "start"),
-        ("x-goog-upload-header-content-length", str(sum(map(len, rows)))),
+        ("x-goog-upload-header-content-length", str(sum(map(len, rows)) if rows.size is None else rows.size)),
         ("x-goog-upload-header-content-type", "application/jsonl"),
         JSON_TYPE,
     )
@@ -107,7 +106,7 @@ def upload(base_url: str, headers: Headers, rows: Sequence[bytes], name: str) ->
     if urlsplit(place)[:2] != urlsplit(base_url)[:2]:
         raise Garbled("an upload without a URL, or with one on another host")
     finish = (("x-goog-upload-offset", "0"), ("x-goog-upload-command", "upload, finalize"))
-    done = read_json((yield Call(Request("POST", place, (*headers, *finish)), tuple(rows))))
+    done = read_json((yield Call(Request("POST", place, (*headers, *finish)), rows)))
     if (found := read_text(read_object(done.get("file")).get("name"))) is None:
         raise Garbled("an upload without a name")
     return found

@@ -190,7 +190,7 @@ class Vertex:
     def submit(self, at: Site, items: Sequence[Item], tag: str) -> Flow[Job]:
         source, output = f"{self._folder()}/in/{tag}.jsonl", self._output(tag)
         # A key that looks like a number may come back as a number, so keys begin with a letter.
-        rows = tuple(row_pieces('{"custom_id":"r%s","request":', items, b"}\n"))
+        rows = row_pieces('{"custom_id":"r%s","request":', items, b"}\n")
         yield from cloud_storage.upload(self.storage or _STORAGE, _stored(at), source, rows)
         order = {
             "displayName": f"{_LABEL}-{tag}",
