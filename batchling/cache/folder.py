@@ -17,11 +17,12 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from batchling.cache.durable import flush, make_private, new_file, sync_folder
-from batchling.cache.layout import BATCHES, BELOW, MARK, RESULTS, SECRET, TOP
+from batchling.cache.layout import BATCHES, BELOW, MARK, NOTES, RESULTS, SECRET, TOP
 from batchling.errors import CacheError
 
 _SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -75,7 +76,7 @@ class Folder:
             raise self._refused(
                 f"it is not empty ({name!r:.60}), and not a cache made by batchling; use a new folder inside it"
             )
-        self._check_below(BATCHES, RESULTS)
+        self._check_below(BATCHES, RESULTS, NOTES)
 
     def _check_below(self, *names: str) -> None:
         for name in names:
@@ -190,11 +191,19 @@ class Folder:
 def open_ours(path: Path) -> BinaryIO:
     """A file of ours, opened for reading. Raises `NotOurs` for anything but a regular file of this user: links are not
     followed, and pipes are not waited for. Raises `OSError` for other problems."""
-    flags = os.O_RDONLY
+    return os.fdopen(_open_ours(path, os.O_RDONLY), "rb")
+
+
+def open_log(path: Path) -> FileIO:
+    """A file of ours, opened for appending without a buffer, and created if there is none. Raises like `open_ours`."""
+    return FileIO(_open_ours(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+
+
+def _open_ours(path: Path, flags: int) -> int:
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
         flags |= getattr(os, name, 0)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, flags, 0o600)
     except OSError as fault:
         if fault.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
             raise NotOurs(path, "is a link, a pipe or a socket") from fault
@@ -207,7 +216,9 @@ def open_ours(path: Path) -> BinaryIO:
             raise NotOurs(path, "is not a regular file")
         if (whose := _owner(found)) is not None:
             raise NotOurs(path, f"belongs to {whose}")
-        return os.fdopen(descriptor, "rb")
+        if flags & os.O_CREAT and stat.S_IMODE(found.st_mode) != 0o600:
+            os.fchmod(descriptor, 0o600)
+        return descriptor
     except BaseException:
         os.close(descriptor)
         raise

@@ -26,7 +26,10 @@ LEASE = 30.0
 nothing."""
 _STEP = 0.5
 """Seconds to wait for the lock if its holder was found to be suspended a moment ago."""
-_PAUSE = 0.05
+_MOMENT = 0.25
+"""Seconds to wait for the lock where it is better to have it, and no more than that."""
+_SHORTEST_PAUSE = 0.001
+_LONGEST_PAUSE = 0.05
 _WORTH_A_WARNING = 5.0
 
 
@@ -76,13 +79,27 @@ class IndexLock:
         # A process that was suspended a moment ago most likely still is, so the next wait is short.
         lock = self._acquired(LOCK, _STEP if self._frozen else PATIENCE)
         self._frozen = lock is None
-        lock = lock or self._acquired(SPARE_LOCK, PATIENCE)
+        if lock is None and not self._closed:
+            lock = self._acquired(SPARE_LOCK, PATIENCE)
         if lock is None:
             raise Timeout(str(self._folder / LOCK))
         try:
             yield Lease(clock.monotonic())
         finally:
             lock.release()
+
+    @contextmanager
+    def tried(self) -> Iterator[Lease | None]:
+        """Hold the lock during the block if it can be acquired within a moment; None if not."""
+        try:
+            lock = self._acquired(LOCK, 0.0 if self._frozen else _MOMENT)
+        except (OSError, NotImplementedError):  # without locks, too
+            lock = None
+        try:
+            yield None if lock is None else Lease(clock.monotonic())
+        finally:
+            if lock is not None:
+                lock.release()
 
     def close(self) -> None:
         """End all waiting. Any thread."""
@@ -92,17 +109,19 @@ class IndexLock:
         lock = file_lock(self._folder / name, timeout=0)
         began = clock.monotonic()
         logged = False
-        while not self._closed:
+        pause = _SHORTEST_PAUSE
+        while True:
             waited = clock.monotonic() - began
             try:
                 # filelock's own waiting would use the program's clock.
                 lock.acquire(timeout=0)
             except Timeout:
-                if waited >= patience:
+                if self._closed or waited >= patience:
                     return None
             else:
                 return lock
-            clock.sleep(_PAUSE)
+            clock.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
             if waited > _WORTH_A_WARNING and not logged:
                 logged = True
                 _log.warning(
@@ -111,4 +130,3 @@ class IndexLock:
                     patience,
                     name,
                 )
-        return None

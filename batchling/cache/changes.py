@@ -1,0 +1,188 @@
+"""The log of changed records, so that nobody has to look through all of them to find what another process wrote.
+
+    <id> <time>     the record of this batch is about to change
+    * <time>        anything may have changed before this
+
+A line is appended before the change that it announces. But an older batchling writes no lines, and a person who
+removes or restores files writes none either. So the folder of the records serves as a flag. Whoever changes it under
+the index lock sets its modification time to the random time of the line, which is long past. Any later change of its
+entries, by whomever, sets it to the present. As long as it equals the time in the last line, the log explains all
+that has happened in the folder, whatever the resolution of the file system's clock. If it does not, records are
+looked through as if there were no log: a lost, torn or restored log costs time, never an answer.
+
+The flag may miss a change without a line and without the index lock if it is made during the few system calls of a
+locked one. Such changes (an older batchling's `save`, a damaged file that is set aside) never take a key, and whoever
+needs the record of a batch loads it first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from batchling.cache.durable import new_file, replace_file
+from batchling.cache.folder import open_log, open_ours, read_all
+from batchling.cache.layout import Layout
+from batchling.cache.locks import Lease
+
+MOST_BYTES = 1 << 20
+"""Size at which the log is shortened to its last `_KEPT_BYTES`. Who has not read them by then looks at everything."""
+_KEPT_BYTES = 1 << 18
+_ABSURD = 1 << 26
+_TAIL = 128
+"""Bytes that contain the last line."""
+_LINE = re.compile(rb"([0-9a-f]{24}|\*) ([0-9]{10})")
+_ANYTHING = "*"
+_TRIES = 3
+
+
+class Position(NamedTuple):
+    """How far the log has been read: `last` is the line that ends at `offset`. Since lines are random, another log
+    does not have it there."""
+
+    offset: int
+    last: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """The part of the log after a position. `ids` is None if anything may have changed; `time` is that of its last
+    line, None if there is no log that can be used."""
+
+    ids: frozenset[str] | None = None
+    end: Position | None = None
+    time: int | None = None
+
+
+class Changes:
+    """The log of one cache folder, and how far its process has read it. Never raises `OSError`."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._position: Position | None = None
+
+    def news(self, lease: Lease | None) -> tuple[Position | None, frozenset[str] | None]:
+        """The ids of the batches whose records may have changed since the position that was last `reached`, None if
+        anything may have, and the position that is reached once they are read. `lease`: the index lock, if it is held.
+        """
+        for _ in range(_TRIES):  # a change may be under way
+            unread = self._unread()
+            if self._explains(unread.time):
+                return unread.end, unread.ids
+            if lease is not None:
+                return self._begin_anew(), None
+        return self._position, None
+
+    def reached(self, position: Position | None) -> None:
+        """Everything that is logged up to this position has been read."""
+        self._position = position
+
+    @contextmanager
+    def change(self, batch_id: str, lease: Lease | None) -> Iterator[None]:
+        """The record of a batch changes in the block. Without the index lock, all processes will have to look through
+        the records once."""
+        if lease is None:
+            self._append(batch_id)
+            yield
+            self._append(batch_id)  # again, for those who read the record between the first line and the change
+            return
+        self._shorten()
+        unread = self._unread(last_line_only=True)
+        explained = self._explains(unread.time)
+        time, end = self._append(batch_id)
+        yield
+        if not explained or time is None:
+            return
+        with suppress(OSError):
+            self._set_flag(time)
+        if not lease.holds():  # suspended in between: somebody else may have gone on
+            self._append(_ANYTHING)
+        elif self._position == unread.end:
+            self._position = end
+
+    def _begin_anew(self) -> Position | None:
+        """Let the log explain what happens from now on. The caller holds the index lock, and then looks through all
+        records. Returns the position reached by that; None if the log cannot be used here."""
+        with suppress(OSError):
+            time, end = self._append(_ANYTHING)
+            if time is not None:
+                # Not on every file system does the time of a folder show changes: try that with another time.
+                self._set_flag(time - 2)
+                with new_file(self._layout.record("0" * 24)):
+                    pass
+                if not self._explains(time - 2):
+                    self._set_flag(time)
+                    return end
+        return None
+
+    def _explains(self, time: int | None) -> bool:
+        """Whether nothing has changed in the folder since it was given this time."""
+        try:
+            return time is not None and os.stat(self._layout.batches).st_mtime_ns == time * 10**9
+        except OSError:
+            return False
+
+    def _set_flag(self, time: int) -> None:
+        os.utime(self._layout.batches, (time, time))
+
+    def _append(self, batch_id: str) -> tuple[int | None, Position | None]:
+        """Append a line, in one write. Returns its time and where it ends; None and None if that failed."""
+        # Even seconds are exact on every file system, and the present is never among them.
+        time = 2 * (500_000_000 + secrets.randbelow(1 << 28))
+        line = f"{batch_id} {time}\n".encode()
+        try:
+            with open_log(self._layout.changes) as log:
+                # It starts with a newline, so that an incomplete line before it damages only itself.
+                if log.write(b"\n" + line) == len(line) + 1:
+                    return time, Position(log.tell(), line)
+        except OSError:
+            pass
+        return None, None
+
+    def _shorten(self) -> None:
+        """Drop all but the last lines if the log has become long. The caller holds the index lock."""
+        path = self._layout.changes
+        with suppress(OSError):
+            if path.stat().st_size > MOST_BYTES:
+                with open_ours(path) as log:
+                    log.seek(-_KEPT_BYTES, os.SEEK_END)
+                    replace_file(path, log.read(_KEPT_BYTES).partition(b"\n")[2], durable=False)
+
+    def _unread(self, *, last_line_only: bool = False) -> _Unread:
+        try:
+            with open_ours(self._layout.changes) as log:
+                size = os.fstat(log.fileno()).st_size
+                position = None if last_line_only else self._position
+                start = position.offset - len(position.last) if position is not None else max(0, size - _TAIL)
+                log.seek(start)
+                content = read_all(log, self._layout.changes, _ABSURD)
+                if position is not None and not content.startswith(position.last):
+                    start = 0
+                    log.seek(0)
+                    content = read_all(log, self._layout.changes, _ABSURD)
+        except OSError:
+            return _Unread()
+        whole = content[: content.rfind(b"\n") + 1]
+        last = whole.rstrip(b"\n").rpartition(b"\n")[2]
+        if (match := _LINE.fullmatch(last)) is None:
+            return _Unread()
+        ids = None
+        if position is not None and (at := whole.rfind(position.last)) >= 0:
+            ids = _ids(whole[at + len(position.last) :])
+        return _Unread(ids, Position(start + len(whole), last + b"\n"), int(match[2]))
+
+
+def _ids(lines: bytes) -> frozenset[str] | None:
+    """The batches in these lines; None if they do not tell all."""
+    found = set()
+    for line in filter(None, lines.split(b"\n")):
+        match = _LINE.fullmatch(line)
+        if match is None or match[1] == b"*":
+            return None
+        found.add(match[1].decode())
+    return frozenset(found)
