@@ -1,18 +1,18 @@
 """The log of changed records, so that nobody has to look through all of them to find what another process wrote.
 
-    <id> <time>     the record of this batch is about to change
+    <id> <time>     the record of this batch was changed
     * <time>        anything may have changed before this
 
-A line is appended before the change that it announces. But an older batchling writes no lines, and a person who
-removes or restores files writes none either. So the folder of the records serves as a flag. Whoever changes it under
-the index lock sets its modification time to the random time of the line, which is long past. Any later change of its
-entries, by whomever, sets it to the present. As long as it equals the time in the last line, the log explains all
-that has happened in the folder, whatever the resolution of the file system's clock. If it does not, records are
+A line is appended after the change that it reports. Its writer may be killed in between; an older batchling writes no
+lines, and neither does a person who removes or restores files. So the folder of the records serves as a flag. Whoever
+has logged a change sets the folder's modification time to the random time of the line, which is long past. Any later
+change of its entries, by whomever, sets it to the present. As long as it is the time of the last line, the log explains
+all that has happened in the folder, whatever the resolution of the file system's clock. If it is not, records are
 looked through as if there were no log: a lost, torn or restored log costs time, never an answer.
 
-The flag may miss a change without a line and without the index lock if it is made during the few system calls of a
-locked one. Such changes (an older batchling's `save`, a damaged file that is set aside) never take a key, and whoever
-needs the record of a batch loads it first.
+Every version creates records under the index lock, which is held while the flag is set. So what the flag may miss are
+other changes that are made during the few system calls before that. They never take a key, and whoever needs the record
+of a batch loads it first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from batchling.cache.durable import new_file, replace_file
 from batchling.cache.folder import open_log, open_ours, read_all
@@ -34,8 +35,6 @@ MOST_BYTES = 1 << 20
 """Size at which the log is shortened to its last `_KEPT_BYTES`. Who has not read them by then looks at everything."""
 _KEPT_BYTES = 1 << 18
 _ABSURD = 1 << 26
-_TAIL = 128
-"""Bytes that contain the last line."""
 _LINE = re.compile(rb"([0-9a-f]{24}|\*) ([0-9]{10})")
 _ANYTHING = "*"
 _TRIES = 3
@@ -84,25 +83,21 @@ class Changes:
 
     @contextmanager
     def change(self, batch_id: str, lease: Lease | None) -> Iterator[None]:
-        """The record of a batch changes in the block. Without the index lock, all processes will have to look through
-        the records once."""
-        if lease is None:
-            self._append(batch_id)
-            yield
-            self._append(batch_id)  # again, for those who read the record between the first line and the change
-            return
-        self._shorten()
-        unread = self._unread(last_line_only=True)
-        explained = self._explains(unread.time)
-        time, end = self._append(batch_id)
+        """The record of a batch changes in the block. `lease`: the index lock, if it is held; without it, all processes
+        will have to look through the records once."""
+        if lease is not None:
+            self._shorten()
+        explained = lease is not None and self._explains(self._unread().time)
         yield
-        if not explained or time is None:
+        time, end = self._append(batch_id)
+        if lease is None or not explained or time is None:
             return
-        with suppress(OSError):
-            self._set_flag(time)
+        if lease.holds():
+            with suppress(OSError):
+                self._set_flag(time)
         if not lease.holds():  # suspended in between: somebody else may have gone on
             self._append(_ANYTHING)
-        elif self._position == unread.end:
+        elif end is not None and self._position is not None and self._position.offset == end.offset - len(end.last) - 1:
             self._position = end
 
     def _begin_anew(self) -> Position | None:
@@ -153,18 +148,15 @@ class Changes:
                     log.seek(-_KEPT_BYTES, os.SEEK_END)
                     replace_file(path, log.read(_KEPT_BYTES).partition(b"\n")[2], durable=False)
 
-    def _unread(self, *, last_line_only: bool = False) -> _Unread:
+    def _unread(self) -> _Unread:
+        position = self._position
         try:
             with open_ours(self._layout.changes) as log:
-                size = os.fstat(log.fileno()).st_size
-                position = None if last_line_only else self._position
-                start = position.offset - len(position.last) if position is not None else max(0, size - _TAIL)
-                log.seek(start)
-                content = read_all(log, self._layout.changes, _ABSURD)
+                start = position.offset - len(position.last) if position is not None else 0
+                content = _rest(log, start, self._layout.changes)
                 if position is not None and not content.startswith(position.last):
                     start = 0
-                    log.seek(0)
-                    content = read_all(log, self._layout.changes, _ABSURD)
+                    content = _rest(log, start, self._layout.changes)
         except OSError:
             return _Unread()
         whole = content[: content.rfind(b"\n") + 1]
@@ -175,6 +167,11 @@ class Changes:
         if position is not None and (at := whole.rfind(position.last)) >= 0:
             ids = _ids(whole[at + len(position.last) :])
         return _Unread(ids, Position(start + len(whole), last + b"\n"), int(match[2]))
+
+
+def _rest(log: BinaryIO, start: int, path: Path) -> bytes:
+    log.seek(start)
+    return read_all(log, path, _ABSURD)
 
 
 def _ids(lines: bytes) -> frozenset[str] | None:

@@ -77,8 +77,9 @@ class FileStore:
         with self._trouble():
             self._prepare()
             while True:
+                self._records.refresh(listing=False)
                 expected = replace(draft, members=self._index.divide(draft.members)[0])
-                # Written before we have the lock, which others wait for.
+                # Read and written before we have the lock, which others wait for.
                 with self._records.staged(expected, self.seal) as staged, self._index_lock.held() as lease:
                     claim = self._claim(draft, staged, lease)
                     # If we were suspended here for long, the lock no longer protects us: what we read may be outdated.
@@ -131,7 +132,7 @@ class FileStore:
             self._prepare()
             with (
                 self._records.staged(record, self.seal) as staged,
-                self._index_lock.tried() as lease,
+                self._index_lock.briefly() as lease,
                 self._records.changing(record.id, lease),
             ):
                 self._records.put(staged)

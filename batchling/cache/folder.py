@@ -241,11 +241,12 @@ def read_ours(path: Path, most: int) -> bytes:
 
 
 def read_all(file: BinaryIO, path: Path, most: int) -> bytes:
-    """The content of an open file. Raises `NotOurs` for more than `most` bytes."""
-    found = file.read(most + 1)
-    if len(found) > most:
+    """The rest of an open file. Raises `NotOurs` for more than `most` bytes."""
+    # Not `read(most + 1)`, for which Python would allocate that much.
+    size = os.fstat(file.fileno()).st_size
+    if size > most:
         raise NotOurs(path, f"is larger than {most:,} bytes")
-    return found
+    return file.read(max(0, size - file.tell()))
 
 
 def _owner(found: os.stat_result) -> str | None:

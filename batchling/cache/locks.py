@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from batchling.cache.folder import check_ours
+from batchling.cache.folder import check_ours, open_log
 from batchling.cache.layout import LOCK, SPARE_LOCK
 from batchling.system import clock
+
+if sys.platform == "win32":
+    fcntl = None
+else:
+    import fcntl
 
 _log = logging.getLogger(__name__)
 
@@ -26,9 +33,8 @@ LEASE = 30.0
 nothing."""
 _STEP = 0.5
 """Seconds to wait for the lock if its holder was found to be suspended a moment ago."""
-_MOMENT = 0.25
+_MOMENT = 1.0
 """Seconds to wait for the lock where it is better to have it, and no more than that."""
-_SHORTEST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.05
 _WORTH_A_WARNING = 5.0
 
@@ -89,17 +95,29 @@ class IndexLock:
             lock.release()
 
     @contextmanager
-    def tried(self) -> Iterator[Lease | None]:
-        """Hold the lock during the block if it can be acquired within a moment; None if not."""
-        try:
-            lock = self._acquired(LOCK, 0.0 if self._frozen else _MOMENT)
-        except (OSError, NotImplementedError):  # without locks, too
-            lock = None
-        try:
-            yield None if lock is None else Lease(clock.monotonic())
-        finally:
-            if lock is not None:
-                lock.release()
+    def briefly(self) -> Iterator[Lease | None]:
+        """Hold the lock for the few system calls of the block; None if it cannot be had within a moment."""
+        with ExitStack() as stack:
+            lease = None
+            # Not by filelock, whose locks exclude these, since it costs more than the block.
+            with suppress(OSError):
+                file = stack.enter_context(open_log(self._folder / LOCK))
+                if fcntl is not None and self._flocks(file):
+                    # Closing it is not enough: a child that was forked in the meantime has it open, too.
+                    stack.callback(fcntl.flock, file, fcntl.LOCK_UN)
+                    lease = Lease(clock.monotonic())
+            yield lease
+
+    def _flocks(self, file: FileIO) -> bool:
+        began = clock.monotonic()
+        while True:
+            waited = clock.monotonic() - began
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            if self._closed or self._frozen or waited >= _MOMENT:
+                return False
+            clock.sleep(_pause(waited))
 
     def close(self) -> None:
         """End all waiting. Any thread."""
@@ -109,7 +127,6 @@ class IndexLock:
         lock = file_lock(self._folder / name, timeout=0)
         began = clock.monotonic()
         logged = False
-        pause = _SHORTEST_PAUSE
         while True:
             waited = clock.monotonic() - began
             try:
@@ -120,8 +137,7 @@ class IndexLock:
                     return None
             else:
                 return lock
-            clock.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            clock.sleep(_pause(waited))
             if waited > _WORTH_A_WARNING and not logged:
                 logged = True
                 _log.warning(
@@ -130,3 +146,8 @@ class IndexLock:
                     patience,
                     name,
                 )
+
+
+def _pause(waited: float) -> float:
+    """Seconds until the next try: sections under the lock take milliseconds, unless their process is suspended."""
+    return min(max(waited / 8, 0.001), _LONGEST_PAUSE)

@@ -68,6 +68,8 @@ class RecordFiles:
         self._seen: dict[str, _Seen] = {}
         self._under_way: set[str] = set()
         """The batches that are planned or running, as far as we know."""
+        self._jobs: dict[str, str] = {}
+        """The job of each batch that has one."""
         self._outdated: set[str] = set()
         """Those whose files were replaced since they were read."""
         self._unfits = Unfits()
@@ -91,7 +93,7 @@ class RecordFiles:
         """The jobs that records name."""
         self.refresh()
         self._catch_up(self._under_way)  # the job of others is known
-        return frozenset(record.job.id for record in self._records(self._seen) if record.job is not None)
+        return frozenset(self._jobs.values())
 
     def divide(self, keys: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
         """Like `Index.divide`, by what the holders of these keys hold now."""
@@ -123,10 +125,15 @@ class RecordFiles:
         """Make it durable which records there are."""
         sync_folder(self._layout.batches)
 
-    def refresh(self, lease: Lease | None = None) -> None:
-        """Find out what other processes wrote; with the index lock (`lease`), all that was claimed before."""
+    def refresh(self, lease: Lease | None = None, *, listing: bool = True) -> None:
+        """Find out what other processes wrote; with the index lock (`lease`), all that was claimed before. Without
+        `listing`, only as far as the log says it."""
         position, changed = self._changes.news(lease)
-        stamps = self._listed() if changed is None else self._stamps(changed | self._unfits.batch_ids)
+        if changed is None and not listing:
+            return
+        tidy = self.may_change and lease is not None
+        again = self._unfits.batch_ids if tidy else frozenset()
+        stamps = self._listed() if changed is None else self._stamps((changed - self._outdated) | again)
         unfit = []
         for batch_id, stamp in stamps.items():
             seen = self._seen.get(batch_id)
@@ -138,8 +145,8 @@ class RecordFiles:
                 self._outdated.add(batch_id)
             else:
                 unfit += self._read_all([batch_id])
-        self._unfits.refuse(unfit, aside=self.may_change)
-        if self.may_change:
+        self._unfits.refuse(unfit, aside=tidy)
+        if tidy:
             leftovers, self._leftovers = self._leftovers, []
             for path in leftovers:
                 _sweep(path)
@@ -163,7 +170,7 @@ class RecordFiles:
         found: dict[str, Stamp | None] = dict.fromkeys(batch_ids)
         for batch_id in found:
             with suppress(FileNotFoundError):
-                found[batch_id] = _stamp(self._layout.record(batch_id).lstat())
+                found[batch_id] = _stamp(os.lstat(self._layout.record(batch_id)))
         return found
 
     def _catch_up(self, batch_ids: set[str]) -> bool:
@@ -228,12 +235,15 @@ class RecordFiles:
         self._outdated.discard(batch_id)
         self._unfits.batch_ids.discard(batch_id)
         (self._under_way.add if record.phase in (Phase.PLANNED, Phase.RUNNING) else self._under_way.discard)(batch_id)
+        if record.job is not None:
+            self._jobs[batch_id] = record.job.id
         self._index.take_in(record)
 
     def forget(self, batch_id: str) -> None:
         """Free the keys of a record that is gone or cannot be trusted."""
         self._outdated.discard(batch_id)
         self._under_way.discard(batch_id)
+        self._jobs.pop(batch_id, None)
         self._unfits.batch_ids.discard(batch_id)
         if (seen := self._seen.pop(batch_id, None)) is not None and seen.record is not None:
             self._index.forget(batch_id, seen.record.members)

@@ -283,13 +283,10 @@ def test_a_save_without_the_lock_in_the_middle_of_a_claim_is_noticed(tmp_path: P
         other._index_lock.held() as lease,
         other._records.staged(draft(B2, "y"), one.seal) as staged,
     ):
-        save = one._records.changing(B1, None)
-        save.__enter__()
-        other._records.refresh(lease)
         late = FileStore(str(tmp_path))
         with other._records.changing(B2, lease):
-            one._records.put(saved)
-            save.__exit__(None, None, None)
+            with one._records.changing(B1, None):
+                one._records.put(saved)
             other._records.put(staged)
 
     assert late.jobs() == {"j"}

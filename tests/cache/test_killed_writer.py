@@ -82,7 +82,7 @@ def test_killed_in_a_claim(tmp_path: Path) -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize("when", [BEFORE_THE_RECORD, AFTER_THE_RECORD], ids=["before", "after"])
 def test_killed_beside_the_record(tmp_path: Path, when: str) -> None:
-    """A claim has been announced in the log of changes, but its writer cannot confirm that."""
+    """A record that its writer could not log any more is found all the same."""
     store = FileStore(str(tmp_path))
     store.claim(draft(B1, "x"))
     killed_half_way(tmp_path, when)

@@ -110,8 +110,10 @@ def test_who_wakes_up_with_a_lock_that_was_passed_by_claims_nothing(
     sleeper, other = FileStore(str(tmp_path)), FileStore(str(tmp_path))
     refresh = sleeper._records.refresh
 
-    def freeze(lease: locks.Lease) -> None:
-        refresh(lease)
+    def freeze(lease: locks.Lease | None = None, *, listing: bool = True) -> None:
+        refresh(lease, listing=listing)
+        if lease is None:
+            return
         monkeypatch.setattr(sleeper._records, "refresh", refresh)
         assert other.claim(draft(B2, "x")).record is not None
 
