@@ -21,8 +21,9 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -35,6 +36,8 @@ MOST_BYTES = 1 << 20
 """Size at which the log is shortened to its last `_KEPT_BYTES`. Who has not read them by then looks at everything."""
 _KEPT_BYTES = 1 << 18
 _ABSURD = 1 << 26
+_TAIL = 128
+"""Bytes that contain the last line."""
 _LINE = re.compile(rb"([0-9a-f]{24}|\*) ([0-9]{10})")
 _ANYTHING = "*"
 _TRIES = 3
@@ -46,6 +49,11 @@ class Position(NamedTuple):
 
     offset: int
     last: bytes
+
+    @property
+    def start(self) -> int:
+        """Where that line was appended, with the newline before it."""
+        return self.offset - len(self.last) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,10 @@ class Changes:
     """The log of one cache folder, and how far its process has read it. Never raises `OSError`."""
 
     def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+        # Text, since making paths of these costs more than using them.
+        self._path = str(layout.changes)
+        self._folder = str(layout.batches)
+        self._probe = layout.record("0" * 24)
         self._position: Position | None = None
 
     def news(self, lease: Lease | None) -> tuple[Position | None, frozenset[str] | None]:
@@ -85,30 +96,29 @@ class Changes:
     def change(self, batch_id: str, lease: Lease | None) -> Iterator[None]:
         """The record of a batch changes in the block. `lease`: the index lock, if it is held; without it, all processes
         will have to look through the records once."""
-        if lease is not None:
-            self._shorten()
-        explained = lease is not None and self._explains(self._unread().time)
-        yield
-        time, end = self._append(batch_id)
-        if lease is None or not explained or time is None:
-            return
-        if lease.holds():
-            with suppress(OSError):
-                self._set_flag(time)
-        if not lease.holds():  # suspended in between: somebody else may have gone on
-            self._append(_ANYTHING)
-        elif end is not None and self._position is not None and self._position.offset == end.offset - len(end.last) - 1:
-            self._position = end
+        with self._opened(shorten=lease is not None) as log:
+            explained = lease is not None and self._explains(_last_time(log))
+            yield
+            time, end = _append(log, batch_id)
+            if lease is None or not explained or time is None:
+                return
+            if lease.holds():
+                with suppress(OSError):
+                    self._set_flag(time)
+            if not lease.holds():  # suspended in between: somebody else may have gone on
+                _append(log, _ANYTHING)
+            elif end is not None and self._position is not None and self._position.offset == end.start:
+                self._position = end
 
     def _begin_anew(self) -> Position | None:
         """Let the log explain what happens from now on. The caller holds the index lock, and then looks through all
         records. Returns the position reached by that; None if the log cannot be used here."""
-        with suppress(OSError):
-            time, end = self._append(_ANYTHING)
+        with suppress(OSError), self._opened() as log:
+            time, end = _append(log, _ANYTHING)
             if time is not None:
                 # Not on every file system does the time of a folder show changes: try that with another time.
                 self._set_flag(time - 2)
-                with new_file(self._layout.record("0" * 24)):
+                with new_file(self._probe):
                     pass
                 if not self._explains(time - 2):
                     self._set_flag(time)
@@ -118,49 +128,39 @@ class Changes:
     def _explains(self, time: int | None) -> bool:
         """Whether nothing has changed in the folder since it was given this time."""
         try:
-            return time is not None and os.stat(self._layout.batches).st_mtime_ns == time * 10**9
+            return time is not None and os.stat(self._folder).st_mtime_ns == time * 10**9
         except OSError:
             return False
 
     def _set_flag(self, time: int) -> None:
-        os.utime(self._layout.batches, (time, time))
+        os.utime(self._folder, (time, time))
 
-    def _append(self, batch_id: str) -> tuple[int | None, Position | None]:
-        """Append a line, in one write. Returns its time and where it ends; None and None if that failed."""
-        # Even seconds are exact on every file system, and the present is never among them.
-        time = 2 * (500_000_000 + secrets.randbelow(1 << 28))
-        line = f"{batch_id} {time}\n".encode()
-        try:
-            with open_log(self._layout.changes) as log:
-                # It starts with a newline, so that an incomplete line before it damages only itself.
-                if log.write(b"\n" + line) == len(line) + 1:
-                    return time, Position(log.tell(), line)
-        except OSError:
-            pass
-        return None, None
-
-    def _shorten(self) -> None:
-        """Drop all but the last lines if the log has become long. The caller holds the index lock."""
-        path = self._layout.changes
-        with suppress(OSError):
-            if path.stat().st_size > MOST_BYTES:
-                with open_ours(path) as log:
+    @contextmanager
+    def _opened(self, *, shorten: bool = False) -> Iterator[FileIO | None]:
+        """The log, opened for appending; None if that fails. Whoever holds the index lock may `shorten` it."""
+        with ExitStack() as stack:
+            log = None
+            with suppress(OSError):
+                log = stack.enter_context(open_log(self._path))
+                if shorten and log.seek(0, os.SEEK_END) > MOST_BYTES:
                     log.seek(-_KEPT_BYTES, os.SEEK_END)
-                    replace_file(path, log.read(_KEPT_BYTES).partition(b"\n")[2], durable=False)
+                    replace_file(Path(self._path), log.read(_KEPT_BYTES).partition(b"\n")[2], durable=False)
+                    log = stack.enter_context(open_log(self._path))
+            yield log
 
     def _unread(self) -> _Unread:
         position = self._position
         try:
-            with open_ours(self._layout.changes) as log:
+            with open_ours(self._path) as log:
                 start = position.offset - len(position.last) if position is not None else 0
-                content = _rest(log, start, self._layout.changes)
+                content = _rest(log, start, self._path)
                 if position is not None and not content.startswith(position.last):
                     start = 0
-                    content = _rest(log, start, self._layout.changes)
+                    content = _rest(log, start, self._path)
         except OSError:
             return _Unread()
         whole = content[: content.rfind(b"\n") + 1]
-        last = whole.rstrip(b"\n").rpartition(b"\n")[2]
+        last = _last(whole)
         if (match := _LINE.fullmatch(last)) is None:
             return _Unread()
         ids = None
@@ -169,7 +169,34 @@ class Changes:
         return _Unread(ids, Position(start + len(whole), last + b"\n"), int(match[2]))
 
 
-def _rest(log: BinaryIO, start: int, path: Path) -> bytes:
+def _append(log: FileIO | None, batch_id: str) -> tuple[int | None, Position | None]:
+    """Append a line, in one write. Returns its time and where it ends; None and None if that fails."""
+    # Even seconds are exact on every file system, and the present is never among them.
+    time = 2 * (500_000_000 + secrets.randbelow(1 << 28))
+    # It starts with a newline, so that an incomplete line before it damages only itself.
+    line = f"\n{batch_id} {time}\n".encode()
+    with suppress(OSError):
+        if log is not None and log.write(line) == len(line):
+            return time, Position(log.tell(), line[1:])
+    return None, None
+
+
+def _last_time(log: FileIO | None) -> int | None:
+    """The time of the last line; None if there is no such line."""
+    with suppress(OSError):
+        if log is not None:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL))
+            match = _LINE.fullmatch(_last(log.read(_TAIL)))
+            return int(match[2]) if match is not None else None
+    return None
+
+
+def _last(content: bytes) -> bytes:
+    """The last line that is complete."""
+    return content[: content.rfind(b"\n") + 1].rstrip(b"\n").rpartition(b"\n")[2]
+
+
+def _rest(log: BinaryIO, start: int, path: str) -> bytes:
     log.seek(start)
     return read_all(log, path, _ABSURD)
 

@@ -46,8 +46,8 @@ class RefusedFolder(CacheError):
 class NotOurs(OSError):
     """A file that has one of our names but is not ours."""
 
-    def __init__(self, path: Path, why: str) -> None:
-        self.why: str = f"{path.name} {why}"
+    def __init__(self, path: Path | str, why: str) -> None:
+        self.why: str = f"{os.path.basename(path)} {why}"
         super().__init__(errno.EPERM, self.why)
 
 
@@ -188,18 +188,19 @@ class Folder:
         return RefusedFolder(str(self.path), problem)
 
 
-def open_ours(path: Path) -> BinaryIO:
+def open_ours(path: Path | str) -> BinaryIO:
     """A file of ours, opened for reading. Raises `NotOurs` for anything but a regular file of this user: links are not
     followed, and pipes are not waited for. Raises `OSError` for other problems."""
     return os.fdopen(_open_ours(path, os.O_RDONLY), "rb")
 
 
-def open_log(path: Path) -> FileIO:
-    """A file of ours, opened for appending without a buffer, and created if there is none. Raises like `open_ours`."""
-    return FileIO(_open_ours(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+def open_log(path: Path | str) -> FileIO:
+    """A file of ours, opened for reading and appending without a buffer, and created if there is none. Raises like
+    `open_ours`."""
+    return FileIO(_open_ours(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab+")
 
 
-def _open_ours(path: Path, flags: int) -> int:
+def _open_ours(path: Path | str, flags: int) -> int:
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
         flags |= getattr(os, name, 0)
     try:
@@ -207,7 +208,7 @@ def _open_ours(path: Path, flags: int) -> int:
     except OSError as fault:
         if fault.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
             raise NotOurs(path, "is a link, a pipe or a socket") from fault
-        if fault.errno == errno.EACCES and (whose := _owner(path.lstat())) is not None:
+        if fault.errno == errno.EACCES and (whose := _owner(os.lstat(path))) is not None:
             raise NotOurs(path, f"belongs to {whose}") from fault
         raise
     try:
@@ -240,7 +241,7 @@ def read_ours(path: Path, most: int) -> bytes:
         return read_all(file, path, most)
 
 
-def read_all(file: BinaryIO, path: Path, most: int) -> bytes:
+def read_all(file: BinaryIO, path: Path | str, most: int) -> bytes:
     """The rest of an open file. Raises `NotOurs` for more than `most` bytes."""
     # Not `read(most + 1)`, for which Python would allocate that much.
     size = os.fstat(file.fileno()).st_size

@@ -76,6 +76,7 @@ class IndexLock:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = str(folder / LOCK)
         self._closed = False
         self._frozen = False
 
@@ -101,7 +102,7 @@ class IndexLock:
             lease = None
             # Not by filelock, whose locks exclude these, since it costs more than the block.
             with suppress(OSError):
-                file = stack.enter_context(open_log(self._folder / LOCK))
+                file = stack.enter_context(open_log(self._lock))
                 if fcntl is not None and self._flocks(file):
                     # Closing it is not enough: a child that was forked in the meantime has it open, too.
                     stack.callback(fcntl.flock, file, fcntl.LOCK_UN)
