@@ -22,9 +22,9 @@ from batchling.cache import Claim, Sink
 from batchling.cache.folder import Folder
 from batchling.cache.index import Index, is_in_flight
 from batchling.cache.layout import BATCHES, RESULTS, Layout, checked
-from batchling.cache.locks import HELD, IndexLock, abandon, file_lock
+from batchling.cache.locks import HELD, IndexLock, Lease, abandon, file_lock
 from batchling.cache.notes import Notes
-from batchling.cache.records import RecordFiles, Unfit
+from batchling.cache.records import RecordFiles, Staged
 from batchling.cache.rows import RowFiles, SpooledRows
 from batchling.core.lifecycle import Progress, Record
 from batchling.core.model import Target
@@ -77,55 +77,66 @@ class FileStore:
         with self._trouble():
             self._prepare()
             while True:
-                with self._index_lock.held() as lease:
-                    claim = self._claim(draft)
+                self._records.refresh(listing=False)
+                expected = replace(draft, members=self._index.divide(draft.members)[0])
+                # Read and written before we have the lock, which others wait for.
+                with self._records.staged(expected, self.seal) as staged, self._index_lock.held() as lease:
+                    claim = self._claim(draft, staged, lease)
                     # If we were suspended here for long, the lock no longer protects us: what we read may be outdated.
-                    if claim.record is None or lease.holds():
-                        return claim
-                    self._take_back(claim.record)
+                    if claim.record is not None and not lease.holds():
+                        self._take_back(claim.record)
+                        continue
+                if claim.record is not None:
+                    with self._or_take_back(claim.record):
+                        self._records.sync()
+                return claim
 
-    def _claim(self, draft: Record) -> Claim:
-        self._records.refresh()
-        mine, theirs = self._index.divide(draft.members)
+    def _claim(self, draft: Record, staged: Staged, lease: Lease) -> Claim:
+        self._records.refresh(lease)
+        mine, theirs = self._records.divide(draft.members)
         if not mine:
             return Claim(None, theirs)
-        record = replace(draft, members=mine)
-        if not self.drive(record.id):
-            raise CacheError(str(self._folder), f"batch {record.id} is locked by another process")
-        try:
-            self.save(record)
-        except BaseException:
-            self._take_back(record)
-            raise
-        return Claim(record, theirs)
+        with ExitStack() as stack:
+            if mine != staged.record.members:
+                staged = stack.enter_context(self._records.staged(replace(draft, members=mine), self.seal))
+            with self._records.changing(draft.id, lease):
+                if not self.drive(draft.id):
+                    raise CacheError(str(self._folder), f"batch {draft.id} is locked by another process")
+                with self._or_take_back(staged.record):
+                    self._records.put(staged)
+        return Claim(staged.record, theirs)
 
     def jobs(self) -> frozenset[str]:
-        return frozenset(record.job.id for record in self.records() if record.job is not None)
+        with self._trouble():
+            return self._records.jobs()
 
     def in_flight(self, target: Target, but: str = "") -> frozenset[str]:
-        return frozenset(record.id for record in self.records() if is_in_flight(record, target) and record.id != but)
+        with self._trouble():
+            records = self._records.under_way()
+        return frozenset(record.id for record in records if is_in_flight(record, target) and record.id != but)
 
     def records(self) -> list[Record]:
         """All records as they are stored now."""
         with self._trouble():
-            self._records.refresh()
-        return self._records.all()
+            return self._records.all()
 
     def note(self, batch_id: str, progress: Progress) -> None:
         self._notes.write(batch_id, progress)
 
     def load(self, batch_id: str) -> Record | None:
         with self._trouble():
-            try:
-                return self._records.read(batch_id)
-            except Unfit as fault:
-                self._records.refuse([fault])
-                return None
+            return self._records.read(batch_id)
 
     def save(self, record: Record) -> None:
         with self._trouble():
             self._prepare()
-            self._records.write(record, self.seal)
+            with (
+                self._records.staged(record, self.seal) as staged,
+                self._index_lock.briefly() as lease,
+                self._records.changing(record.id, lease),
+            ):
+                self._records.put(staged)
+            self._records.sync()
 
     def drive(self, batch_id: str) -> bool:
         if batch_id in self._driven:
@@ -206,6 +217,14 @@ class FileStore:
         if self._records.seal is not None:
             self._place.keep_secret(self._records.seal.secret)
         self._prepared = self._records.may_change = True
+
+    @contextmanager
+    def _or_take_back(self, record: Record) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._take_back(record)
+            raise
 
     def _take_back(self, record: Record) -> None:
         """Undo a claim that failed halfway, so that its keys are not held by a batch that nobody drives."""

@@ -17,11 +17,12 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from batchling.cache.durable import flush, make_private, new_file, sync_folder
-from batchling.cache.layout import BATCHES, BELOW, MARK, RESULTS, SECRET, TOP
+from batchling.cache.layout import BATCHES, BELOW, MARK, NOTES, RESULTS, SECRET, TOP
 from batchling.errors import CacheError
 
 _SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -45,8 +46,8 @@ class RefusedFolder(CacheError):
 class NotOurs(OSError):
     """A file that has one of our names but is not ours."""
 
-    def __init__(self, path: Path, why: str) -> None:
-        self.why: str = f"{path.name} {why}"
+    def __init__(self, path: Path | str, why: str) -> None:
+        self.why: str = f"{os.path.basename(path)} {why}"
         super().__init__(errno.EPERM, self.why)
 
 
@@ -75,7 +76,7 @@ class Folder:
             raise self._refused(
                 f"it is not empty ({name!r:.60}), and not a cache made by batchling; use a new folder inside it"
             )
-        self._check_below(BATCHES, RESULTS)
+        self._check_below(BATCHES, RESULTS, NOTES)
 
     def _check_below(self, *names: str) -> None:
         for name in names:
@@ -187,18 +188,27 @@ class Folder:
         return RefusedFolder(str(self.path), problem)
 
 
-def open_ours(path: Path) -> BinaryIO:
+def open_ours(path: Path | str) -> BinaryIO:
     """A file of ours, opened for reading. Raises `NotOurs` for anything but a regular file of this user: links are not
     followed, and pipes are not waited for. Raises `OSError` for other problems."""
-    flags = os.O_RDONLY
+    return os.fdopen(_open_ours(path, os.O_RDONLY), "rb")
+
+
+def open_log(path: Path | str) -> FileIO:
+    """A file of ours, opened for reading and appending without a buffer, and created if there is none. Raises like
+    `open_ours`."""
+    return FileIO(_open_ours(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab+")
+
+
+def _open_ours(path: Path | str, flags: int) -> int:
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
         flags |= getattr(os, name, 0)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, flags, 0o600)
     except OSError as fault:
         if fault.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
             raise NotOurs(path, "is a link, a pipe or a socket") from fault
-        if fault.errno == errno.EACCES and (whose := _owner(path.lstat())) is not None:
+        if fault.errno == errno.EACCES and (whose := _owner(os.lstat(path))) is not None:
             raise NotOurs(path, f"belongs to {whose}") from fault
         raise
     try:
@@ -207,7 +217,9 @@ def open_ours(path: Path) -> BinaryIO:
             raise NotOurs(path, "is not a regular file")
         if (whose := _owner(found)) is not None:
             raise NotOurs(path, f"belongs to {whose}")
-        return os.fdopen(descriptor, "rb")
+        if flags & os.O_CREAT and stat.S_IMODE(found.st_mode) != 0o600:
+            os.fchmod(descriptor, 0o600)
+        return descriptor
     except BaseException:
         os.close(descriptor)
         raise
@@ -229,12 +241,13 @@ def read_ours(path: Path, most: int) -> bytes:
         return read_all(file, path, most)
 
 
-def read_all(file: BinaryIO, path: Path, most: int) -> bytes:
-    """The content of an open file. Raises `NotOurs` for more than `most` bytes."""
-    found = file.read(most + 1)
-    if len(found) > most:
+def read_all(file: BinaryIO, path: Path | str, most: int) -> bytes:
+    """The rest of an open file. Raises `NotOurs` for more than `most` bytes."""
+    # Not `read(most + 1)`, for which Python would allocate that much.
+    size = os.fstat(file.fileno()).st_size
+    if size > most:
         raise NotOurs(path, f"is larger than {most:,} bytes")
-    return found
+    return file.read(max(0, size - file.tell()))
 
 
 def _owner(found: os.stat_result) -> str | None:

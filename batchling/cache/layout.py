@@ -5,11 +5,13 @@
     index.spare.lock           replaces it while a suspended process holds it
     batches/<id>.json          the record of one batch, sealed
     batches/<id>.lock          held by the process that drives the batch, as long as that process lives
-    batches/<id>.note          the status of its job as the provider last reported it
+    changes                    the batches whose records were changed of late (see `changes`)
     results/<id>.jsonl         the provider's result lines, once downloaded
+    notes/<id>.note            the status of its job as the provider last reported it
     programs/<digest>.json     the requests of a program's last run, as digests (see `footprints`)
 
-A file that is being written ends in `.<8 hex digits>.tmp`, one that was set aside in `.damaged`.
+A file that is being written ends in `.<8 hex digits>.tmp`, one that was set aside in `.damaged`. Records are written in
+the folder itself, so that the time of `batches` changes when a record does, and at no other time.
 """
 
 from __future__ import annotations
@@ -21,23 +23,28 @@ from pathlib import Path
 
 MARK = "CACHEDIR.TAG"
 SECRET = "secret"  # noqa: S105  # its file name
+CHANGES = "changes"
 LOCK = "index.lock"
 SPARE_LOCK = "index.spare.lock"
 BATCHES = "batches"
 RESULTS = "results"
+NOTES = "notes"
 PROGRAMS = "programs"
 
 ID = re.compile(r"[0-9a-f]{24}")
 """A batch's id."""
 TEMPORARY = re.compile(r".+\.[0-9a-f]{8}\.tmp")
-TOP = re.compile(r"(CACHEDIR\.TAG|secret)(\.[0-9a-f]{8}\.tmp)?|index(\.spare)?\.lock")
+TOP = re.compile(
+    r"(CACHEDIR\.TAG|secret|changes)(\.[0-9a-f]{8}\.tmp)?|index(\.spare)?\.lock|[0-9a-f]{24}\.json\.[0-9a-f]{8}\.tmp"
+)
 """The names that we generate in the folder itself."""
 BELOW = {
     BATCHES: re.compile(r"[0-9a-f]{24}\.(lock|(json|note)(\.[0-9a-f]{8}\.tmp)?|json(\.[0-9a-f]{8})?\.damaged)"),
     RESULTS: re.compile(r"[0-9a-f]{24}\.jsonl(\.[0-9a-f]{8}\.tmp|\.damaged)?"),
+    NOTES: re.compile(r"[0-9a-f]{24}\.note(\.[0-9a-f]{8}\.tmp)?"),
     PROGRAMS: re.compile(r"[0-9a-f]{32}\.json(\.[0-9a-f]{8}\.tmp)?"),
 }
-"""The names that we generate in each folder inside it."""
+"""The names that we generate in each folder inside it. Older versions wrote notes in `batches`."""
 
 LEFT_BEHIND = 3_600.0
 """Seconds after which a temporary file, or a lock without a record, is assumed to be from a process that was killed."""
@@ -61,14 +68,22 @@ class Layout:
     def programs(self) -> Path:
         return self.folder / PROGRAMS
 
+    @property
+    def changes(self) -> Path:
+        return self.folder / CHANGES
+
     def record(self, batch_id: str) -> Path:
         return self.batches / f"{checked(batch_id)}.json"
+
+    def new_record(self, batch_id: str) -> Path:
+        """The name, without the ending of a temporary file, under which a record is written."""
+        return self.folder / f"{checked(batch_id)}.json"
 
     def lock(self, batch_id: str) -> Path:
         return self.batches / f"{checked(batch_id)}.lock"
 
     def note(self, batch_id: str) -> Path:
-        return self.batches / f"{checked(batch_id)}.note"
+        return self.folder / NOTES / f"{checked(batch_id)}.note"
 
     def rows(self, batch_id: str) -> Path:
         return self.results / f"{checked(batch_id)}.jsonl"

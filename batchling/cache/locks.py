@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from batchling.cache.folder import check_ours
+from batchling.cache.folder import check_ours, open_log
 from batchling.cache.layout import LOCK, SPARE_LOCK
 from batchling.system import clock
+
+if sys.platform == "win32":
+    fcntl = None
+else:
+    import fcntl
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +33,9 @@ LEASE = 30.0
 nothing."""
 _STEP = 0.5
 """Seconds to wait for the lock if its holder was found to be suspended a moment ago."""
-_PAUSE = 0.05
+_MOMENT = 1.0
+"""Seconds to wait for the lock where it is better to have it, and no more than that."""
+_LONGEST_PAUSE = 0.05
 _WORTH_A_WARNING = 5.0
 
 
@@ -67,6 +76,7 @@ class IndexLock:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = str(folder / LOCK)
         self._closed = False
         self._frozen = False
 
@@ -76,13 +86,39 @@ class IndexLock:
         # A process that was suspended a moment ago most likely still is, so the next wait is short.
         lock = self._acquired(LOCK, _STEP if self._frozen else PATIENCE)
         self._frozen = lock is None
-        lock = lock or self._acquired(SPARE_LOCK, PATIENCE)
+        if lock is None and not self._closed:
+            lock = self._acquired(SPARE_LOCK, PATIENCE)
         if lock is None:
             raise Timeout(str(self._folder / LOCK))
         try:
             yield Lease(clock.monotonic())
         finally:
             lock.release()
+
+    @contextmanager
+    def briefly(self) -> Iterator[Lease | None]:
+        """Hold the lock for the few system calls of the block; None if it cannot be had within a moment."""
+        with ExitStack() as stack:
+            lease = None
+            # Not by filelock, whose locks exclude these, since it costs more than the block.
+            with suppress(OSError):
+                file = stack.enter_context(open_log(self._lock))
+                if fcntl is not None and self._flocks(file):
+                    # Closing it is not enough: a child that was forked in the meantime has it open, too.
+                    stack.callback(fcntl.flock, file, fcntl.LOCK_UN)
+                    lease = Lease(clock.monotonic())
+            yield lease
+
+    def _flocks(self, file: FileIO) -> bool:
+        began = clock.monotonic()
+        while True:
+            waited = clock.monotonic() - began
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            if self._closed or self._frozen or waited >= _MOMENT:
+                return False
+            clock.sleep(_pause(waited))
 
     def close(self) -> None:
         """End all waiting. Any thread."""
@@ -92,17 +128,17 @@ class IndexLock:
         lock = file_lock(self._folder / name, timeout=0)
         began = clock.monotonic()
         logged = False
-        while not self._closed:
+        while True:
             waited = clock.monotonic() - began
             try:
                 # filelock's own waiting would use the program's clock.
                 lock.acquire(timeout=0)
             except Timeout:
-                if waited >= patience:
+                if self._closed or waited >= patience:
                     return None
             else:
                 return lock
-            clock.sleep(_PAUSE)
+            clock.sleep(_pause(waited))
             if waited > _WORTH_A_WARNING and not logged:
                 logged = True
                 _log.warning(
@@ -111,4 +147,8 @@ class IndexLock:
                     patience,
                     name,
                 )
-        return None
+
+
+def _pause(waited: float) -> float:
+    """Seconds until the next try: sections under the lock take milliseconds, unless their process is suspended."""
+    return min(max(waited / 8, 0.001), _LONGEST_PAUSE)

@@ -1,4 +1,4 @@
-"""The last reported status of running jobs, one small file each beside the records, for display in other processes."""
+"""The last reported status of running jobs, one small file each, for display in other processes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ class Notes:
         """Replace the note of a batch; if it cannot be written, it is dropped."""
         path = self._layout.note(batch_id)
         with suppress(OSError):
+            if not path.parent.exists():
+                path.parent.mkdir(mode=0o700)
+                path.parent.chmod(0o700)
             replace_file(path, msgspec.json.encode(progress), durable=False)
 
     def read(self, batch_id: str) -> Progress | None:

@@ -22,7 +22,7 @@ from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase, Record, to_json
 from batchling.core.model import Job
 from batchling.errors import CacheError
-from tests.cache.drafts import draft
+from tests.cache.drafts import TARGET, draft
 from tests.cache.ids import B1, B2, B3, holder
 
 
@@ -143,7 +143,7 @@ def test_what_the_system_refuses_is_a_cache_error(tmp_path: Path, monkeypatch: p
 DRIVER = """
 import sys, time
 from batchling.cache.files import FileStore
-from tests.cache.drafts import draft
+from tests.cache.drafts import TARGET, draft
 store = FileStore(sys.argv[1])
 claim = store.claim(draft(sys.argv[2], *sys.argv[3:]))
 print(sorted(claim.record.members) if claim.record else [], flush=True)
@@ -209,7 +209,8 @@ KEYS = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=4, unique=True)
 
 
 class TwoStores(RuleBasedStateMachine):
-    """Any interleaving of two processes on one folder: a key is held by one live record at most."""
+    """Any interleaving of two processes on one folder, with an older batchling beside them and a log that is damaged at
+    any time: a key is held by one live record at most, and a claim knows it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -217,7 +218,7 @@ class TwoStores(RuleBasedStateMachine):
 
         self.folder = tempfile.TemporaryDirectory()
         self.stores = [FileStore(self.folder.name), FileStore(self.folder.name)]
-        self.records: list[dict[str, Record]] = [{}, {}]
+        self.records: list[dict[str, Record]] = [{}, {}, {}]
         self.count = 0
 
     def teardown(self) -> None:
@@ -228,7 +229,9 @@ class TwoStores(RuleBasedStateMachine):
     @rule(who=st.integers(0, 1), keys=KEYS)
     def claim(self, who: int, keys: list[str]) -> None:
         self.count += 1
+        holders = {key: record.id for each in self.records for record in each.values() for key in record.holds}
         claim = self.stores[who].claim(draft(f"{self.count:024x}", *keys))
+        assert claim.theirs == {key: holders[key] for key in keys if key in holders}
         assert set(claim.theirs) | set(claim.record.members if claim.record else ()) == set(keys)
         if claim.record:
             self.records[who][claim.record.id] = claim.record
@@ -243,6 +246,37 @@ class TwoStores(RuleBasedStateMachine):
             freed = frozenset(record.members[:1]) if phase is Phase.ENDED else record.freed
             self.records[who][record.id] = record = record.move(phase, job=Job("j"), freed=freed)
             self.stores[who].save(record)
+
+    @rule(keys=KEYS)
+    def older_batchling_claims(self, keys: list[str]) -> None:
+        """As it did before there was a log of changes, with the same lock."""
+        self.count += 1
+        free = [
+            key for key in keys if all(key not in record.holds for each in self.records for record in each.values())
+        ]
+        if free and self.count > 1 and (Path(self.folder.name) / "secret").exists():
+            record = draft(f"{self.count:024x}", *free)
+            path = Path(self.folder.name) / "batches" / f"{record.id}.json"
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            replace_file(path, to_json(record, self.stores[0].seal))
+            self.records[2][record.id] = record
+
+    @rule(damage=st.sampled_from([b"", b"x", b"\n* 1000000000\n", None]))
+    def log_is_damaged(self, damage: bytes | None) -> None:
+        log = Path(self.folder.name) / "changes"
+        if damage is None:
+            log.unlink(missing_ok=True)
+        elif log.exists():
+            log.write_bytes(log.read_bytes() + damage if damage else b"")
+
+    @rule(who=st.integers(0, 1))
+    def look(self, who: int) -> None:
+        live = [record for each in self.records for record in each.values() if record.phase is not Phase.DEAD]
+        assert {record.id for record in self.stores[who].records() if record.phase is not Phase.DEAD} == {
+            record.id for record in live
+        }
+        under_way = {record.id for record in live if record.phase is Phase.RUNNING}
+        assert self.stores[who].in_flight(TARGET) == under_way
 
     @rule(who=st.integers(0, 1))
     def restart(self, who: int) -> None:

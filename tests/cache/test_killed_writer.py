@@ -12,7 +12,7 @@ import pytest
 from batchling.cache.files import FileStore
 from batchling.core.lifecycle import Phase
 from tests.cache.drafts import draft
-from tests.cache.ids import B1, B2, B3, holder
+from tests.cache.ids import B1, B2, B3, B9, holder
 
 WRITER = """
 import os, sys
@@ -28,6 +28,17 @@ def stop(*ignored):
 
 IN_A_CLAIM = """
 os.fsync = stop
+store.claim(draft(B2, "y"))
+"""
+
+BEFORE_THE_RECORD = """
+from batchling.cache.records import RecordFiles
+RecordFiles.put = stop
+store.claim(draft(B2, "y"))
+"""
+
+AFTER_THE_RECORD = """
+put, store._records.put = store._records.put, lambda staged: (put(staged), stop())
 store.claim(draft(B2, "y"))
 """
 
@@ -66,6 +77,22 @@ def test_killed_in_a_claim(tmp_path: Path) -> None:
     assert claim.record is not None
     assert (claim.record.members, claim.theirs) == (("y",), {"x": B1})
     assert FileStore(str(tmp_path)).load(B2) is None
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("when", [BEFORE_THE_RECORD, AFTER_THE_RECORD], ids=["before", "after"])
+def test_killed_beside_the_record(tmp_path: Path, when: str) -> None:
+    """A record that its writer could not log any more is found all the same."""
+    store = FileStore(str(tmp_path))
+    store.claim(draft(B1, "x"))
+    killed_half_way(tmp_path, when)
+
+    claim = store.claim(draft(B3, "x", "y", "z"))
+
+    assert claim.record is not None
+    free, held = (("y", "z"), {"x": B1}) if when is BEFORE_THE_RECORD else (("z",), {"x": B1, "y": B2})
+    assert (claim.record.members, claim.theirs) == (free, held)
+    assert FileStore(str(tmp_path)).claim(draft(B9, "z")).theirs == {"z": B3}
 
 
 @pytest.mark.thorough

@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from batchling.cache import locks
 from batchling.cache.files import FileStore
+from batchling.core.lifecycle import Phase
 from batchling.errors import CacheError
 from tests.cache.drafts import draft
 from tests.cache.ids import B1, B2, holder
@@ -85,6 +86,20 @@ def test_a_frozen_holder_of_the_index_lock_is_told_of_and_passed_by(
     assert store.claim(draft(B2, "y")).record is not None
 
 
+def test_who_stopped_waiting_takes_no_other_lock(tmp_path: Path) -> None:
+    store = FileStore(str(tmp_path))
+    record = store.claim(draft(B1, "x")).record
+    assert record is not None
+    store.stop_waiting()
+    with FileLock(tmp_path / "index.lock"):
+        with pytest.raises(CacheError, match="held by another process"):
+            store.claim(draft(B2, "y"))
+        store.save(record.move(Phase.DEAD))
+
+    assert store.claim(draft(B2, "x")).record is not None
+    assert not (tmp_path / "index.spare.lock").exists()
+
+
 @pytest.mark.thorough
 def test_who_wakes_up_with_a_lock_that_was_passed_by_claims_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -95,8 +110,10 @@ def test_who_wakes_up_with_a_lock_that_was_passed_by_claims_nothing(
     sleeper, other = FileStore(str(tmp_path)), FileStore(str(tmp_path))
     refresh = sleeper._records.refresh
 
-    def freeze() -> None:
-        refresh()
+    def freeze(lease: locks.Lease | None = None, *, listing: bool = True) -> None:
+        refresh(lease, listing=listing)
+        if lease is None:
+            return
         monkeypatch.setattr(sleeper._records, "refresh", refresh)
         assert other.claim(draft(B2, "x")).record is not None
 

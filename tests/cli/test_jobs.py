@@ -143,7 +143,7 @@ def test_jobs_and_show(provider_server: ProviderServer) -> None:
 @pytest.mark.thorough
 def test_refresh_asks_the_provider_and_moves_nothing(provider_server: ProviderServer) -> None:
     leave(provider_server)
-    for note in Path(os.environ["BATCHLING_CACHE_DIR"]).glob("batches/*.note"):
+    for note in Path(os.environ["BATCHLING_CACHE_DIR"]).glob("notes/*.note"):
         note.unlink()
     assert "?/3" in run("jobs").stdout
     provider_server.release()
