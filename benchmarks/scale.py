@@ -3,10 +3,10 @@
     python benchmarks/scale.py [--requests 100000] [--waiting 50000] [--json FILE] [--svg FILE]
     python benchmarks/scale.py --draw FILE.json FILE.svg      # the picture of an earlier run
 
-Real: `batchify(max_waiting=...)`, its queues, windows, batches and polls, the cache on disk, and httpcore with its HTTP/1.1
-parser. Simulated: the network below httpcore, which leads to a provider within this process (`Provider`), and time, which
-is skipped while nobody has anything to do (`World`). The program is a number of tasks that hand their requests to the
-scope as a hook does, without a client; each of them checks that it gets the answer to its own request.
+Real: `batchify(max_waiting=...)`, its queues, windows, batches and polls, the cache on disk, and httpcore with its
+HTTP/1.1 parser. Simulated: the network below httpcore, which leads to a provider within this process (`Provider`), and
+time, which is skipped while nobody has anything to do (`World`). The program is a number of tasks that hand their
+requests to the scope as a hook does, without a client; each of them checks that it gets the answer to its own request.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ from batchling.system.gate import current
 
 URL = "https://api.openai.com/v1/chat/completions"
 HEADERS = (("authorization", "Bearer sk-simulated"), ("content-type", "application/json"))
-PROMPT = "the invoice of last month was charged twice and nobody answers my mails. " * 8
+PROMPT = b"the invoice of last month was charged twice and nobody answers my mails. " * 8
+BODY = (
+    b'{"model":"gpt-5-mini","max_completion_tokens":16,"messages":[{"role":"user","content":"ticket %d: '
+    + PROMPT
+    + b'"}]}'
+)
 HOUR = 3600.0
 QUIET = 0.001
 """Seconds of real time for which nothing may happen, twice, before time is skipped."""
@@ -102,7 +107,7 @@ class EngineSelector(selectors.DefaultSelector):
             return super().select(timeout)
         end = self._world.monotonic() + timeout
         quiet = 0
-        while quiet < 2:
+        while quiet < 2 and self._world.monotonic() < end:
             if ready := super().select(QUIET):
                 return ready
             quiet = 0 if self._world.busy else quiet + 1
@@ -126,6 +131,8 @@ class ProgramLoop(asyncio.SelectorEventLoop):
 
 
 class ProgramSelector(selectors.DefaultSelector):
+    """Notes when the program's loop has nothing to do."""
+
     world: World
 
     def select(self, timeout: float | None = None) -> Any:
@@ -139,8 +146,8 @@ class ProgramSelector(selectors.DefaultSelector):
 
 
 class Provider:
-    """OpenAI's Batch API as far as a run needs it. Its files are on disk; jobs take between `shortest` and a day, and may
-    have so many prompt tokens enqueued at a time."""
+    """OpenAI's Batch API as far as a run needs it. Its files are on disk; jobs take between `shortest` seconds and a
+    day, and at most so many prompt tokens may be enqueued at a time."""
 
     def __init__(self, world: World, folder: str, shortest: float, most_tokens: float) -> None:
         self._world = world
@@ -233,8 +240,8 @@ class Upload:
 ROW = (
     b'{"id":"r","custom_id":"%s","response":{"status_code":200,"request_id":"q","body":{"id":"chatcmpl-1","object":'
     b'"chat.completion","created":1,"model":"gpt-5-mini","choices":[{"index":0,"message":{"role":"assistant","content":'
-    b'"ticket %s: billing"},"finish_reason":"stop"}],"usage":{"prompt_tokens":200,"completion_tokens":9,"total_tokens":209'
-    b'}}},"error":null}\n'
+    b'"ticket %s: billing"},"finish_reason":"stop"}],"usage":{"prompt_tokens":200,"completion_tokens":9,'
+    b'"total_tokens":209}}},"error":null}\n'
 )
 
 
@@ -249,7 +256,7 @@ class Wire(httpcore.AsyncNetworkStream):
         self._body: bytes | Upload = b""
         self._answer: Iterator[bytes] = iter(())
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         began = time.thread_time()
         if self._call is None:
             self._head += buffer
@@ -277,13 +284,13 @@ class Wire(httpcore.AsyncNetworkStream):
         self._left = int(headers.get("content-length", 0))
         self._body = self._provider.upload() if path.endswith("/files") else b""
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         return next(self._answer, b"")
 
     async def aclose(self) -> None:
         self._answer = iter(())
 
-    async def start_tls(self, *_: Any, **__: Any) -> Wire:  # type: ignore[override]
+    async def start_tls(self, *_: Any, **__: Any) -> Wire:
         return self
 
     def get_extra_info(self, info: str) -> Any:
@@ -327,7 +334,9 @@ class Samples:
     def _run(self) -> None:
         pages = os.sysconf("SC_PAGE_SIZE")
         with open("/proc/self/statm") as file:
-            while not self._over.wait(0.5):
+            over = False
+            while not over:
+                over = self._over.wait(0.5)
                 file.seek(0)
                 memory = int(file.read().split()[1]) * pages / 2**20
                 real, virtual = time.monotonic() - self._began[0], self._world.monotonic() - self._began[1]
@@ -353,8 +362,7 @@ def run(chosen: argparse.Namespace, folder: str) -> dict[str, Any]:
         gate = current()
         assert gate is not None
         for number in numbers:
-            body = b'{"model":"gpt-5-mini","max_completion_tokens":16,"messages":[{"role":"user","content":"ticket %d: %s"}]}'
-            pending = gate.submit(Request("POST", URL, HEADERS, body % (number, PROMPT.encode())))
+            pending = gate.submit(Request("POST", URL, HEADERS, BODY % number))
             assert pending is not None
             asked += 1
             response = await wait_async(pending)
@@ -376,6 +384,7 @@ def run(chosen: argparse.Namespace, folder: str) -> dict[str, Any]:
     began, cpu = world.monotonic(), time.process_time()
     with scope, asyncio.Runner(loop_factory=lambda: ProgramLoop(world)) as runner:
         runner.run(program())
+        world.program_idle = True  # for as long as the scope is being left
     used = time.process_time() - cpu
     samples.stop()
     gc.collect()
@@ -405,6 +414,7 @@ def run(chosen: argparse.Namespace, folder: str) -> dict[str, Any]:
 # The picture.
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 340, 64, 64, 44, 44
+FONT = 'font-size="12" font-family="sans-serif"'
 MEMORY, ANSWERED, WORDS = "#2f81c8", "#c0792a", "#868686"
 """Colours that can be read on white and on black."""
 
@@ -414,7 +424,9 @@ def draw(found: dict[str, Any], file: IO[str]) -> None:
     samples = thinned(found["samples"], 600)
     days = max(sample["hours"] for sample in samples) / 24
     most = max(sample["rss_mib"] for sample in samples)
-    top = next(step for step in (250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 16_000) if step >= most)
+    top = next(
+        step for step in (100, 200, 400, 600, 800, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 16_000) if step >= most
+    )
 
     def line(colour: str, height: Callable[[dict[str, float]], float]) -> str:
         points = " ".join(
@@ -432,8 +444,8 @@ def draw(found: dict[str, Any], file: IO[str]) -> None:
         f"jobs of {found['shortest_job_hours']:g} to 24 hours (simulated provider and time)"
     )
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'font-family="sans-serif" font-size="12"><title>Memory over time: {said}</title>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" {FONT}>',
+        f"<title>Memory over time: {said}</title>",
         word(LEFT, 16, said, anchor="start"),
         word(LEFT, 34, "memory of the process, MiB", MEMORY, "start"),
         word(WIDTH - RIGHT, 34, "requests answered", ANSWERED, "end"),
@@ -459,10 +471,12 @@ def thinned(samples: list[dict[str, float]], most: int) -> list[dict[str, float]
 
 
 def short(number: float) -> str:
+    """A number as an axis shows it."""
     return f"{number / 1e6:g} M" if number >= 1e6 else f"{number / 1e3:g} k" if number >= 1e3 else f"{number:g}"
 
 
 def main() -> None:
+    """Run or draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--waiting", type=int, default=50_000, help="max_waiting")
