@@ -39,6 +39,7 @@ from batchling.core.events import (
     Rehearsed,
     Spawned,
     Submitted,
+    Throttled,
     Withdrawn,
 )
 from batchling.core.model import Target
@@ -66,5 +67,6 @@ __all__ = [
     "Spawned",
     "Submitted",
     "Target",
+    "Throttled",
     "Withdrawn",
 ]

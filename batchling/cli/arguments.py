@@ -24,6 +24,7 @@ _VALUED: dict[str, Callable[[str], int | float | str]] = {
     "--max-resubmissions": _whole,
     "--max-batches-in-flight": _whole,
     "--max-batches-per-hour": _whole,
+    "--max-waiting": _whole,
     "--display": str,
     "--budget-usd": float,
 }

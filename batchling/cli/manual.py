@@ -38,6 +38,8 @@ options (anywhere before --):
   --max-batches-in-flight N           batches under way at a time, per account
   --max-batches-per-hour N            batches created in an hour, per account
                                       (defaults: the provider's limits)
+  --max-waiting N                     calls that wait for an answer at a time;
+                                      further ones wait before they are queued
   --display auto|live|plain|off       what stderr shows during the run (default:
                                       auto: live on a terminal, else few lines)
   --budget-usd D                      spend at most D US dollars on batches;

@@ -104,6 +104,17 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttled:
+    """`calls` more calls have to wait before they are queued, since `limit` calls wait for an answer already
+    (`max_waiting`); `waiting` calls wait for room now. `first`: the first such event of a scope."""
+
+    calls: int
+    waiting: int
+    limit: int
+    first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Rehearsed:
     """Dry run: `rows` requests of these sizes would have been submitted as one batch now."""
 
@@ -244,6 +255,7 @@ Event = (
     | GaveUp
     | Submitted
     | Held
+    | Throttled
     | Rehearsed
     | Attached
     | Polled

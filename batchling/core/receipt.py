@@ -78,6 +78,8 @@ class Receipt:
     dry_run: bool = False
     cost: Cost = field(default_factory=Cost)
     """The cost of all lines. Dollars are None as soon as one price is not known: never a sum with gaps."""
+    throttled: int = 0
+    """Calls that had to wait before they were queued, for the sake of `max_waiting`."""
 
     @property
     def batches(self) -> int:
@@ -115,6 +117,7 @@ class Receipt:
             "failed": self.failed,
             "withdrawn": self.withdrawn,
             "denied": self.denied,
+            "throttled": self.throttled,
             "cost": _cost(self.cost),
             "unpriced": self.unpriced,
             "lines": [{**asdict(line), "cost": _cost(line.cost)} for line in self.lines],

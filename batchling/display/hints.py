@@ -98,6 +98,8 @@ class Hints:
                 return self._once(f"header {event.host} {event.header}", _left_out(event))
             case events.Answered(ok=True):
                 self._line(event.target.queue).answered = True
+            case events.Throttled():
+                self._said.add("line")  # batches are small, and made one after another, because that was asked for
             case events.Held():
                 # It waits because there is no room, or because the scope's options say so.
                 self._line(event.target.queue).largest = SMALL + 1

@@ -14,7 +14,7 @@ from batchling.core.text import printable
 from batchling.display.hints import Hints
 from batchling.display.progress import Progress, view
 from batchling.display.tally import Queue
-from batchling.display.text import duration, roughly
+from batchling.display.text import count, duration, roughly
 
 _log = logging.getLogger("batchling")
 
@@ -57,6 +57,8 @@ def log(event: events.Event) -> None:
         case events.Held():
             level = logging.INFO if event.wanted else logging.WARNING
             _write(level, "batchling: a batch for %s is waiting to be submitted: %s", event.target.model, event.why)
+        case events.Throttled() if event.first:
+            _write(logging.INFO, "batchling: further calls wait for room: max_waiting=%d", event.limit)
         case events.Died():
             _write(logging.INFO, "batch %s: %s", event.batch, event.reason)
 
@@ -92,6 +94,8 @@ class Lines:
     def __init__(self, now: float) -> None:
         self._pending: deque[tuple[_What, Target, int, int]] = deque()
         self._targets: dict[str, Target] = {}
+        self._limit: int | None = None
+        """The limit for which calls wait for room, until that is printed."""
         self._printed_at = now - _TOGETHER
 
     def add(self, event: events.Event) -> None:
@@ -103,6 +107,8 @@ class Lines:
             case events.Attached():
                 self._targets[event.batch] = event.target
                 self._pending.append((_What.FOUND, event.target, event.rows, 0))
+            case events.Throttled() if event.first:
+                self._limit = event.limit
             case events.Ended() if event.batch in self._targets:
                 target = self._targets.pop(event.batch)
                 self._pending.append((_What.ENDED, target, event.answered, event.failed))
@@ -118,6 +124,9 @@ class Lines:
             what, target, good, bad = self._pending.popleft()
             sums.setdefault((what, target.queue), Counter()).update(batches=1, good=good, bad=bad)
         texts = [_line(*name, counts["batches"], counts["good"], counts["bad"]) for name, counts in sums.items()]
+        if self._limit is not None and progress.throttled:
+            texts.append(f"{count(progress.throttled, 'call')} wait for room: max_waiting={self._limit:,}")
+            self._limit = None
         if not texts and now - self._printed_at >= _HEARTBEAT:
             texts = _standing(progress, now)
         if texts:

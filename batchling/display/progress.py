@@ -71,6 +71,8 @@ class Progress:
 
     started: float
     real_time: int = 0
+    throttled: int = 0
+    """How many calls wait for room (`max_waiting`)."""
     _tallies: Tallies[_Queue] = field(default_factory=lambda: Tallies(_Queue))
     _batches: dict[str, _Batch] = field(default_factory=dict)
 
@@ -98,6 +100,8 @@ class Progress:
                     self._tallies.of(event.target).asked -= event.calls
             case events.Submitted() | events.Attached():
                 self._begin(event)
+            case events.Throttled():
+                self.throttled = event.waiting
             case events.Held():
                 self._tallies.of(event.target).note = f"held: {event.why}"
             case (
@@ -179,6 +183,7 @@ class View:
     now: float
     elapsed: float
     real_time: int
+    throttled: int = 0
 
     @property
     def left(self) -> float | None:
@@ -207,6 +212,7 @@ def view(scopes: Iterable[Progress], now: float) -> View:
         now,
         max(0.0, now - started),
         sum(scope.real_time for scope in scopes),
+        sum(scope.throttled for scope in scopes),
     )
 
 

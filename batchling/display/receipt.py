@@ -49,6 +49,7 @@ class Report:
     _real_time: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _withdrawn: int = 0
     _denied: int = 0
+    _throttled: int = 0
     _died: dict[str, list[str]] = field(default_factory=dict)
     """The batches that ended without results, by the reason."""
     _detached: events.Detached | None = None
@@ -71,6 +72,8 @@ class Report:
                 tally.rehearsed += event.rows
                 tally.target = event.target
                 tally.sizes += event.sizes
+            case events.Throttled():
+                self._throttled += event.calls
             case events.Denied():
                 self._denied += 1
             case events.Hit():
@@ -114,7 +117,8 @@ class Report:
         ]
         real_time = [RealTime(*call, calls) for call, calls in self._real_time.copy().most_common()]
         cost = sum((line.cost for line in lines), Cost())
-        return Receipt(tuple(lines), tuple(real_time), self._withdrawn, self._denied, seconds, dry_run, cost)
+        counts = (self._withdrawn, self._denied, seconds, dry_run, cost, self._throttled)
+        return Receipt(tuple(lines), tuple(real_time), *counts)
 
     def _estimate(self, tally: _Tally) -> Estimate:
         sizes = tuple(tally.sizes)
@@ -169,6 +173,8 @@ class Report:
             parts.append(f"{self._denied:,} of them not sent: over budget")
         if self._withdrawn:
             parts.append(f"{self._withdrawn:,} withdrawn")
+        if self._throttled:
+            parts.append(f"{self._throttled:,} waited for room")
         return f"batchling: {', '.join(parts)} ({duration(seconds, tenths=True)})"
 
     def _dry_line(self) -> str:

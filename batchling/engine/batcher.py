@@ -33,6 +33,7 @@ from batchling.engine.family import Family
 from batchling.engine.options import Options, Ports
 from batchling.engine.queues import Queues
 from batchling.engine.reruns import Reruns
+from batchling.engine.room import Room
 from batchling.engine.routing import Routing
 from batchling.engine.sender import Sender
 from batchling.engine.tasks import Tasks
@@ -88,6 +89,9 @@ class Batcher:
         footprints = None if options.dry_run else self._ports.footprints
         reruns = Reruns(footprints, self._disk, self._mailbox, self._emit)
         self._queues = Queues(options, self._routing, self._answers, self._tasks, reruns)
+        self._room: Room | None = None
+        if options.max_waiting is not None:
+            self._room = Room(options.max_waiting, self._queues, self._answers, self._mailbox, self._enter)
 
     def after_fork(self) -> None:
         """In a forked child: start with fresh parts. The calls made before the fork are answered by the parent."""
@@ -202,7 +206,12 @@ class Batcher:
     def _arrive(self, arrival: Arrival) -> None:
         if self._detached:
             resolve([arrival], Detached("the batchify scope was left"))
-            return
+        elif self._room is not None:
+            self._room.arrive(arrival)
+        else:
+            self._enter(arrival)
+
+    def _enter(self, arrival: Arrival) -> None:
         if arrival.cancelled():
             return
         try:
@@ -213,6 +222,8 @@ class Batcher:
     def _again(self, waiter: Waiter) -> None:
         """Submit a request again whose batch ended without an answer for it."""
         self._queues.place(waiter)
+        if self._room is not None:
+            self._room.look()
 
     def _withdraw(self, arrival: Arrival) -> None:
         """A caller gave up. Its request is withdrawn if it was not sent yet; otherwise its answer is kept for the next
@@ -226,8 +237,10 @@ class Batcher:
 
     async def _drain(self, done: Pending[None]) -> None:
         self._draining.append(done)
+        if self._room is not None:
+            self._room.drain()
         await self._queues.leave()
-        while self._callers or self._mailbox or self._driver.tidying:
+        while self._callers or self._room or self._mailbox or self._driver.tidying:
             await self._callers.emptied()
             await self._driver.tidying.ended()
             await asyncio.sleep(0)  # let the loop handle what has arrived in the meantime
@@ -240,9 +253,13 @@ class Batcher:
             self._detached = True
             self._queues.stop()
             jobs = self._tasks.stop()
-            if self._callers:
-                self._emit(events.Detached(jobs, self._callers.unsent()))
-            self._callers.abandon(Detached("the batchify scope was left while this call waited"))
+            left = Detached("the batchify scope was left while this call waited")
+            outside = 0 if self._room is None else len(self._room)
+            if self._callers or outside:
+                self._emit(events.Detached(jobs, self._callers.unsent() + outside))
+            self._callers.abandon(left)
+            if self._room is not None:
+                self._room.abandon(left)
             draining, self._draining = self._draining, []
             resolve(draining, Detached("the batchify scope was left"))
         resolve([done], None)

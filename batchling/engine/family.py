@@ -48,6 +48,7 @@ _COUNTED: Mapping[str, type[events.Event]] = {
         events.Hit,
         events.Rehearsed,
         events.Submitted,
+        events.Throttled,
         events.Withdrawn,
     )
 }

@@ -16,7 +16,8 @@ from batchling.providers.base import Provider
 @dataclass(frozen=True, slots=True)
 class Options:
     """The options of a scope. A `batch_size` of None means the provider's maximum; `resubmissions` is how many times a
-    request that never ran is submitted again; `in_flight` and `per_hour` are as in `Admission`."""
+    request that never ran is submitted again; `in_flight` and `per_hour` are as in `Admission`; at most
+    `max_waiting` calls wait for an answer at a time."""
 
     batch_size: int | None
     window_seconds: float
@@ -26,6 +27,7 @@ class Options:
     in_flight: int | None
     per_hour: int | None
     patience: Patience
+    max_waiting: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,14 @@ class Queues:
         if (window := self._windows.get(waiter.target.queue)) is not None:
             window.remove(waiter.item.key)
 
+    def __len__(self) -> int:
+        """How many requests no batch holds yet: they are in windows, or still to be looked up."""
+        return len(self._unplaced) + sum(map(len, self._windows.values()))
+
+    async def placed(self) -> None:
+        """Wait until everything that has arrived was looked up."""
+        await self._work.ended()
+
     async def leave(self) -> None:
         """Submit all windows, and return when everything that was waiting has left."""
         await self._work.ended()

@@ -49,6 +49,7 @@ def batchify(
     max_resubmissions: int = RESUBMISSIONS,
     max_batches_in_flight: int | None = None,
     max_batches_per_hour: int | None = None,
+    max_waiting: int | None = None,
     display: Choice = "auto",
     on_event: Call | Iterable[Call] | None = None,
     budget_usd: float | None = None,
@@ -83,6 +84,9 @@ def batchify(
       cancelled, overloaded), before the caller gets the failure.
     - `max_batches_in_flight`, `max_batches_per_hour`: how many batches this scope may have under way at a time, and may
       create in an hour, per account; further ones wait. None means the provider's own limits, where they are known.
+    - `max_waiting`: how many calls may wait for an answer at a time; a further call waits (its thread blocks, its task
+      is suspended) until another one is answered, first come, first served. If all of them wait in windows, the windows
+      are submitted at once. Calls that go real time never wait. None means no limit.
     - `display`: what stderr shows while the scope is open; nothing is written to stdout. "live" draws a table on a
       terminal, below the program's own output, and in a Jupyter notebook; "plain" prints a few lines, if the program
       has not configured logging; "off" shows nothing. "auto" is live, but plain where stderr is not a terminal,
@@ -128,6 +132,7 @@ def batchify(
         resubmissions=options.whole("max_resubmissions", max_resubmissions, 0),
         in_flight=options.number("max_batches_in_flight", max_batches_in_flight),
         per_hour=options.number("max_batches_per_hour", max_batches_per_hour),
+        max_waiting=options.number("max_waiting", max_waiting),
     )
     if duplicates not in ("sample", "join"):
         raise OptionError("duplicates", f'must be "sample" or "join"; not {described(duplicates)}')

@@ -22,7 +22,7 @@ def test_options_may_stand_anywhere() -> None:
 def test_every_option_of_a_scope_that_a_shell_can_say() -> None:
     line = scan(
         "a.py:foo --cache-no-results --max-resubmissions 0 --max-batches-in-flight=3 --max-batches-per-hour 9 "
-        "--display plain".split()
+        "--display plain --max-waiting 1000".split()
     )
 
     assert line.options == {
@@ -30,6 +30,7 @@ def test_every_option_of_a_scope_that_a_shell_can_say() -> None:
         "max_resubmissions": 0,
         "max_batches_in_flight": 3,
         "max_batches_per_hour": 9,
+        "max_waiting": 1000,
         "display": "plain",
     }
 

@@ -39,6 +39,13 @@ def busy() -> Progress:
     )
 
 
+def test_calls_that_wait_for_room() -> None:
+    progress = play(events.Queued(CHAT), events.Throttled(1_200, 1_200, 1), 10.0)
+    assert drawn(progress, 80)[0] == "batchling  0 of 1 answered · 1,200 wait for room · 2 min 20 s"
+    progress.add(events.Throttled(0, 0, 1), 20.0)
+    assert "room" not in drawn(progress, 80)[0]
+
+
 def test_eighty_columns() -> None:
     assert drawn(busy(), 80) == [
         "batchling  600 of 1,404 answered · 4 failed · $0.10, $0.10 saved · 2 min 20 s",

@@ -55,6 +55,10 @@ def test_a_loop_is_told_once_at_its_second_batch() -> None:
     assert said(*runs(1, 1, 1, 1)) == [text]
 
 
+def test_small_batches_that_were_asked_for_are_not_warned_of() -> None:
+    assert said(events.Throttled(3, 3, 1, True), *run(1), *run(2), *run(3)) == []
+
+
 @pytest.mark.parametrize("width", [2, 6, 12, 24, 64])
 def test_a_blocked_pool_is_told_at_its_second_wave(width: int) -> None:
     (text,) = said(*runs(width, width, width, 3))

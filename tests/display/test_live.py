@@ -276,6 +276,11 @@ def test_plain_lines_are_printed_where_no_log_is(
         lines.tell(progress, 500.0)
         progress.add(events.Polled("b", "", 5, 10), 500.0)
         lines.tell(progress, 700.0)
+        for waiting, first in ((4, True), (3, False)):
+            progress.add(event := events.Throttled(waiting, waiting, 1000, first), 700.0)
+            lines.add(event)
+        lines.tell(progress, 800.0)
+        lines.tell(progress, 900.0)
         said = capsys.readouterr().err.split("\n")[:-1]
         assert said == (
             []
@@ -284,6 +289,7 @@ def test_plain_lines_are_printed_where_no_log_is(
                 "batchling: openai gpt-5-mini: 30 requests submitted in 3 batches",
                 "batchling: openai gpt-5-mini: a batch ended, 9 answered, 1 failed",
                 "batchling: 5 of 30 requests done, 3 batches under way, 11 min",
+                "batchling: 3 calls wait for room: max_waiting=1,000",
             ]
         )
 

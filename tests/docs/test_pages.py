@@ -32,6 +32,7 @@ ENVIRONMENTS = {
 
 LEDGER = {
     "index": (20, 0),
+    "scale": (40, 0),
     "threads_and_processes": (40, 0),
     "frameworks/openai": (20, 0),
     "frameworks/anthropic": (20, 0),

@@ -41,6 +41,7 @@ def test_a_function_is_refused_and_the_right_form_shown() -> None:
         ("max_resubmissions", [-1, 1.5, "2", None, True]),
         ("max_batches_in_flight", [0, -1, 1.5, "2", True]),
         ("max_batches_per_hour", [0, -1, 1.5, "2", True]),
+        ("max_waiting", [0, -1, 1.5, "2", True]),
         ("duplicates", ["all", None]),
         ("gateways", ["http://x", {"localhost:4000": "openai"}, {"http://localhost": "nobody"}, {"ftp://x": "openai"}]),
     ],

@@ -77,6 +77,7 @@ def test_a_name_that_is_nearly_right_is_told(monkeypatch: pytest.MonkeyPatch) ->
         {"max_resubmissions": SECRET},
         {"max_batches_in_flight": SECRET},
         {"max_batches_per_hour": [SECRET]},
+        {"max_waiting": SECRET},
     ],
     ids=lambda options: next(iter(options)),
 )

@@ -20,6 +20,8 @@ with batchify(batch_size=3, batch_window_seconds=1, cache=False):
     pass
 with batchify(cache="no-results", max_resubmissions=0, max_batches_in_flight=None, max_batches_per_hour=5):
     pass
+with batchify(max_waiting=None), batchify(max_waiting=1000):
+    pass
 
 
 def listen(event: events.Event) -> None:
@@ -28,6 +30,8 @@ def listen(event: events.Event) -> None:
             assert_type(event.cost, events.Cost | None)
         case events.Queued():
             assert_type(event.target, events.Target)
+        case events.Throttled():
+            assert_type(event.waiting, int)
 
 
 with batchify(on_event=listen):
