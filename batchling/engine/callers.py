@@ -45,6 +45,10 @@ class Callers:
         """The waiter of a key; None if no call waits for it."""
         return self._waiters.get(key)
 
+    def holds(self, waiter: Waiter) -> bool:
+        """Whether calls still wait for this answer."""
+        return self._waiters.get(waiter.item.key) is waiter
+
     def waiters(self, keys: Iterable[str]) -> Iterator[Waiter]:
         """The waiters of those of these keys that calls wait for."""
         return (waiter for key in keys if (waiter := self._waiters.get(key)) is not None)

@@ -15,7 +15,7 @@ from batchling.core.kinds import Kind, kind_of
 from batchling.core.model import Bypass, Item, QueueKey, Response, Target
 from batchling.core.window import Window, split
 from batchling.engine.answers import Answers, broken
-from batchling.engine.background import Background
+from batchling.engine.background import Background, portions
 from batchling.engine.bulk import Bulk
 from batchling.engine.options import Options
 from batchling.engine.per_call import PerCallHeaders
@@ -95,7 +95,7 @@ class Queues:
     def stop(self) -> None:
         """Submit nothing more."""
         for waiter in self._unplaced:
-            if waiter.stage is Stage.NEW and self._is_there(waiter):
+            if waiter.stage is Stage.NEW and self._answers.callers.holds(waiter):
                 self._count(waiter, waiter.calls[0], again=False)
         self._bulk.tell()
         self._windows.clear()
@@ -113,28 +113,25 @@ class Queues:
             except Exception as fault:  # from the store; the callers must still get an answer
                 self._give_up(waiters, fault)
                 holders = {}
-            # Not earlier: as long as the list is not empty, no second task is started.
-            del self._unplaced[: len(waiters)]
-            for waiter in waiters:
-                try:
-                    if self._is_there(waiter):
-                        self._place(waiter, holders.get(waiter.item.key))
-                except Exception as fault:
-                    self._give_up([waiter], fault)
-            self._bulk.tell()
+            async for some in portions(waiters):
+                for waiter in some:
+                    try:
+                        if self._answers.callers.holds(waiter):
+                            self._place(waiter, holders.get(waiter.item.key))
+                    except Exception as fault:
+                        self._give_up([waiter], fault)
+                self._bulk.tell()
+                # Not earlier: as long as the list is not empty, no second task is started.
+                del self._unplaced[: len(some)]
 
     def _give_up(self, waiters: Iterable[Waiter], fault: Exception) -> None:
-        """Answer those of these requests that still have callers: our code, or a third party's provider or store,
-        raised an exception."""
+        """Answer those of these requests that still have callers: our code, a provider or the store has raised this."""
         answers: dict[str, Response] = {}
-        for waiter in filter(self._is_there, waiters):
+        for waiter in filter(self._answers.callers.holds, waiters):
             name = waiter.target.provider
             if name not in answers:
                 answers[name] = broken(self._routing.providers[name], fault)
             self._answers.answer(waiter.item.key, answers[name])
-
-    def _is_there(self, waiter: Waiter) -> bool:
-        return self._answers.callers.get(waiter.item.key) is waiter
 
     def _place(self, waiter: Waiter, holder: str | None) -> None:
         again = waiter.stage is Stage.QUEUED
@@ -257,7 +254,7 @@ class Queues:
             except Exception as fault:  # nothing is bought twice: keys are claimed before the batch is submitted
                 _log.error("batchling failed to handle a request; please report this: %s", outline(fault))
         for waiter in renamed:
-            if self._is_there(waiter) and (
+            if self._answers.callers.holds(waiter) and (
                 not self._found(waiter, holders.get(waiter.item.key), again=True) or self._options.dry_run
             ):
                 window.add(waiter.target, waiter.item, asyncio.get_running_loop().time())
