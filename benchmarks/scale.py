@@ -179,6 +179,9 @@ class Provider:
             return json.dumps({"id": name, "deleted": True}).encode()
         if path.endswith("/content"):
             return self._folder / path.split("/")[-2].removeprefix("out-")
+        if name.startswith("batches"):
+            newest = [json.loads(self._shown(job)) for job in reversed(self._jobs.values())]
+            return json.dumps({"object": "list", "data": newest[:100], "has_more": False}).encode()
         return self._shown(self._jobs[name])
 
     def _create(self, asked: dict[str, Any]) -> dict[str, Any]:

@@ -48,11 +48,11 @@ class Watch:
     def __call__(self, event: events.Event) -> None:
         match event:
             case events.Queued() | events.Hit():
-                self.inside += not event.again
+                self.inside += 0 if event.again else event.calls
                 self.most = max(self.most, self.inside)
             case events.Answered():
-                self.inside -= 1
-                self.answered += 1
+                self.inside -= event.calls
+                self.answered += event.calls
             case events.Withdrawn() | events.GaveUp():
                 self.inside -= 1
             case events.Throttled():
