@@ -48,6 +48,9 @@ from batchling.system.pending import Pending
 
 _log = logging.getLogger(__name__)
 
+_TOLD_SECONDS = 0.05
+"""Seconds between events of calls that went real time: the loop thread is not woken for each of them."""
+
 
 class Batcher:
     """See the module docstring. `submit`, `wants`, `bypass`, `notice`, `drain`, `detach`, `cancel`, `gather`,
@@ -73,6 +76,7 @@ class Batcher:
         self._mailbox = Mailbox(_as_ourselves)
         self._bypassed: deque[tuple[str, str]] = deque()
         """The URLs of calls that went real time, and why; not emitted yet."""
+        self._telling = False
         self._detached = False
         self._draining: list[Pending[None]] = []
         self._work = Background()
@@ -131,8 +135,17 @@ class Batcher:
         self._bypassed.append((url, reason))
         if self.family.is_child:  # it may exit before its loop thread gets to it
             self._tell_bypassed()
-        else:
-            self._mailbox.post(self._tell_bypassed)
+        elif not self._telling:
+            self._telling = True
+            self._mailbox.post(self._tell_soon)
+
+    def _tell_soon(self) -> None:
+        """Emit events of calls that went real time, as long as there are such calls: a few times a second."""
+        self._telling = False  # first, so that no call is forgotten
+        if self._bypassed:
+            self._telling = True
+            self._tell_bypassed()
+            asyncio.get_running_loop().call_later(_TOLD_SECONDS, self._tell_soon)
 
     def _tell_bypassed(self) -> None:
         """Emit one event for all calls that went to one URL for one reason. Any thread."""
@@ -187,6 +200,7 @@ class Batcher:
     def _ask(self, work: Callable[[Pending[None]], None]) -> Pending[None]:
         """Run this on the loop thread, with the future that is returned, which it has to resolve."""
         done: Pending[None] = Pending()
+        self._mailbox.post(self._tell_bypassed)
         self._mailbox.post(lambda: work(done))
         return done
 
