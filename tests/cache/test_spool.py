@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import tempfile
@@ -104,6 +105,7 @@ def test_a_disk_that_becomes_full_is_said(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("kind", ["memory", "no results"])
 def test_stores_close_what_they_have_spooled(tmp_path: Path, kind: str) -> None:
+    gc.collect()  # what earlier tests left open
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     store = MemoryStore() if kind == "memory" else FileStore(str(tmp_path), keep_rows=False)
     store.claim(draft(B1, "x"))
