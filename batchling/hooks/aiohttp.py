@@ -16,6 +16,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -31,7 +32,7 @@ from batchling.system.gate import Gate, RealTime, current, ourselves
 from batchling.system.pending import Pending
 
 _YEARS = 3e8
-"""Seconds; longer than any call takes."""
+"""Seconds; longer than any call takes. As the limit of a call, this very object shows that its own one was lifted."""
 
 OWN_CONNECTOR = "the program's own connector"
 
@@ -42,9 +43,9 @@ _CONNECTING = ("_create_connection", "_create_direct_connection", "_create_proxy
 class _Lift:
     """One call's limit on its total time, in seconds, lifted until the call is let through; None or 0: no limit."""
 
+    __slots__ = ("_since", "_total", "reached", "waited")
+
     def __init__(self, total: float | None) -> None:
-        self.far = _YEARS + (total or 0.0)
-        """The limit passed to aiohttp instead; the identity of this object shows whose limit it is."""
         self.waited = 0.0
         """Seconds spent waiting for a batch, which do not count."""
         self.reached = False
@@ -75,22 +76,29 @@ def patches(aiohttp: ModuleType) -> list[Patch]:
             finally:
                 del args, kwargs
         limits = _limits(aiohttp, session, kwargs)
-        lift = _Lift(limits.total)
-        token = _lifted.set(lift)
+        lift, enclosing = _Lift(limits.total), _lifted.get()
+        gate, method, url = call
+        # Thousands of calls wait here: the fewer objects each of them has, the better.
+        del session, call
+        _lifted.set(lift)
         try:
-            answer = await wrapped(*args, **{**kwargs, "timeout": _without_total(limits, lift)})
+            kwargs["timeout"] = _without_total(limits)
+            try:
+                answering = wrapped(*args, **kwargs)
+            finally:
+                del wrapped, args, kwargs
+            answer = await answering
         finally:
-            _lifted.reset(token)
-            del args, kwargs
+            _lifted.set(enclosing)
         if not lift.reached:
-            gate, method, url = call
             refuse(gate, method, url, OWN_CONNECTOR)
         return answer
 
     async def connect(wrapped: Any, connector: Any, args: Any, kwargs: Any) -> Any:
-        native, limits = _asked(*args, **kwargs)
+        native, traces, limits = _asked(*args, **kwargs)
+        del args, kwargs
         lift = _lifted.get()
-        if lift is not None and limits.total is not lift.far:  # it belongs to an enclosing call
+        if lift is not None and limits.total is not _YEARS:  # it belongs to an enclosing call
             lift = None
         if lift is not None:
             lift.reached = True
@@ -103,10 +111,10 @@ def patches(aiohttp: ModuleType) -> list[Patch]:
                 if lift is not None:
                     lift.waited += time.monotonic() - since
         if lift is None:
-            return await wrapped(*args, **kwargs)
+            return await wrapped(native, traces, limits)
         undo = lift.set_again(native._timer)
         try:
-            made = await wrapped(*args, **kwargs)
+            made = await wrapped(native, traces, limits)
         except BaseException:
             undo()
             raise
@@ -225,8 +233,9 @@ def _body(aiohttp: Any, native: Any) -> bytes | str:
     return bytes(held) if isinstance(held, bytes | bytearray | memoryview) else "streaming upload"
 
 
-def _asked(native: Any, traces: Any = None, timeout: Any = None) -> tuple[Any, Any]:
-    return native, timeout
+def _asked(req: Any, traces: Any, timeout: Any) -> tuple[Any, Any, Any]:
+    """The arguments of `BaseConnector.connect`."""
+    return req, traces, timeout
 
 
 def _limits(aiohttp: Any, session: Any, kwargs: dict[str, Any]) -> Any:
@@ -237,6 +246,7 @@ def _limits(aiohttp: Any, session: Any, kwargs: dict[str, Any]) -> Any:
     return limits if isinstance(limits, aiohttp.ClientTimeout) else aiohttp.ClientTimeout(total=limits)
 
 
-def _without_total(limits: Any, lift: _Lift) -> Any:
+@lru_cache(maxsize=64)
+def _without_total(limits: Any) -> Any:
     others = {name: getattr(limits, name) for name in ("connect", "sock_read", "sock_connect", "ceil_threshold")}
-    return type(limits)(total=lift.far, **others)
+    return type(limits)(total=_YEARS, **others)
