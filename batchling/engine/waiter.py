@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import StrEnum
 from functools import lru_cache
 from typing import Protocol
 
@@ -80,11 +80,8 @@ def _retries(headers: Headers) -> bool:
     return (header(headers, "x-stainless-retry-count") or "0") != "0"
 
 
-class Stage(Enum):
-    """How far a request has come."""
-
-    __hash__ = object.__hash__
-    """An enum's own is written in Python, and asked at each move of each request."""
+class Stage(StrEnum):
+    """How far a request has come. Texts, since each move asks for a hash, and that of a plain enum is slow."""
 
     NEW = "new"
     """It was not looked up in the store yet."""
