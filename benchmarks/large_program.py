@@ -45,7 +45,7 @@ class Peaks:
     def note(self, event: events.Event) -> None:
         """Take in what happens in the scope."""
         if isinstance(event, events.Queued):
-            self.queued += 1
+            self.queued += event.calls
             if self.queued == self.rows:
                 self.waiting = memory("VmRSS")
                 self._reset()
