@@ -89,15 +89,19 @@ class _Odd(Exception):
     """A number that is not added up."""
 
 
-def _shape(value: Any, numbers: list[Number]) -> Hashable:
+def _shape(value: Any, numbers: list[Number], *, seconds: bool = False) -> Hashable:
     kind = type(value)
     if kind is int or kind is float:
-        if not 0 <= value <= MOST:
+        # A fraction of a token is rounded for each answer, so a sum of fractions would be another number.
+        if not 0 <= value <= MOST or (value != int(value) and not seconds):
             raise _Odd
         numbers.append(value)
         return _NUMBER
     if kind is dict:
-        return dict, tuple([(name, _shape(each, numbers)) for name, each in value.items()])
+        # Groq reports times, too (`queue_time`).
+        return dict, tuple(
+            [(name, _shape(each, numbers, seconds=name.endswith("_time"))) for name, each in value.items()]
+        )
     if kind is list:
         return list, tuple([_shape(each, numbers) for each in value])
     return None, value

@@ -129,3 +129,8 @@ def test_answers_of_many_shapes_are_counted_all_the_same() -> None:
     cost = found.cost()
     assert (cost.answers, cost.silent, cost.input, cost.output) == (200, 0, 200, 200)
     assert cost.paid is not None
+
+
+def test_fractions_of_tokens_are_not_added_up() -> None:
+    assert shape_of(Answer(model="m", usage={"prompt_tokens": 1.5})) is None
+    assert shape_of(Answer(model="m", usage={"prompt_tokens": 2.0, "queue_time": 1.5})) is not None
