@@ -16,10 +16,11 @@ import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import httpcore2
 import httpx2
+
+from benchmarks.program import null_transport
 
 CASES = {
     "the client alone": "https://api.example.org/v1/things",
@@ -30,25 +31,9 @@ CASES = {
 PAYLOAD = {"model": "m", "messages": [{"role": "user", "content": "Is the invoice of last month paid? " * 20}]}
 
 
-class NullPool:
-    """A connection pool that answers every request from memory."""
-
-    async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
-        """The same answer to every request."""
-        return httpcore2.Response(200, content=b'{"id":"x"}')
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
-
-
 async def ask(url: str, calls: int) -> float:
     """Microseconds of CPU per call, one after another."""
-    transport: Any = httpx2.AsyncHTTPTransport(verify=False)
-    transport._pool = NullPool()
-    async with httpx2.AsyncClient(transport=transport) as client:
+    async with httpx2.AsyncClient(transport=null_transport(httpx2, 1)) as client:
         await client.post(url, json=PAYLOAD)
         began = time.process_time()
         for _ in range(calls):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from urllib.parse import urlsplit
 
 from batchling.core import events, retry
 from batchling.core.model import AccountKey, Fault, Response, Row, Target
@@ -92,8 +91,7 @@ class Answers:
         resolve(arrivals, RealTime())
         bulk = Bulk(self.emit)
         for arrival in arrivals:
-            parts = urlsplit(arrival.request.url)
-            bulk.add(events.Bypassed, parts.hostname or "", parts.path, reason, target)
+            bulk.add_real_time(arrival.request.url, reason, target)
         bulk.tell()
 
     def deliver(self, batch_id: str, keys: Iterable[str], outcome: Outcome) -> None:

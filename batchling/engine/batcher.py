@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
-from urllib.parse import urlsplit
 
 from batchling.cache import Store
 from batchling.core import events
@@ -25,6 +24,7 @@ from batchling.engine.admission import Admission
 from batchling.engine.answers import Answers, broken
 from batchling.engine.background import Background
 from batchling.engine.batch import Tools
+from batchling.engine.bulk import Bulk
 from batchling.engine.callers import Callers, resolve
 from batchling.engine.disk import Disk
 from batchling.engine.driver import Driver
@@ -148,14 +148,12 @@ class Batcher:
             asyncio.get_running_loop().call_later(_TOLD_SECONDS, self._tell_soon)
 
     def _tell_bypassed(self) -> None:
-        """Emit one event for all calls that went to one URL for one reason. Any thread."""
-        counted: Counter[tuple[str, str]] = Counter()
+        """Emit one event for all calls that went to one place for one reason. Any thread."""
+        bulk = Bulk(self.notice)
         with suppress(IndexError):
             while True:
-                counted[self._bypassed.popleft()] += 1
-        for (url, reason), calls in counted.items():
-            parts = urlsplit(url)
-            self.notice(events.Bypassed(parts.hostname or "", parts.path, reason, calls=calls))
+                bulk.add_real_time(*self._bypassed.popleft())
+        bulk.tell()
 
     def notice(self, event: events.Event) -> None:
         # The family gets it at once: a forked child may exit before its loop thread gets to it.

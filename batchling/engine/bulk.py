@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from urllib.parse import urlsplit
 
 from batchling.core import events
+from batchling.core.model import Target
 
 Counted = Callable[..., events.Queued | events.Hit | events.Answered | events.Bypassed]
 """The kinds of events that say how many calls they are about."""
@@ -21,6 +23,11 @@ class Bulk:
         """Count calls whose event has these fields, in their order."""
         event = (kind, fields)
         self._calls[event] = self._calls.get(event, 0) + calls
+
+    def add_real_time(self, url: str, reason: str, target: Target | None = None) -> None:
+        """Count a call to this URL that goes real time."""
+        parts = urlsplit(url)
+        self.add(events.Bypassed, parts.hostname or "", parts.path, reason, target)
 
     def tell(self) -> None:
         """Emit what was counted since the last time."""

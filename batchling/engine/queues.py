@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from batchling.core import events
 from batchling.core.fingerprint import decode_body, fingerprint
 from batchling.core.kinds import Kind, kind_of
-from batchling.core.model import Bypass, Item, QueueKey, Response, Target
+from batchling.core.model import Bypass, Item, QueueKey, Target
 from batchling.core.window import Window, split
 from batchling.engine.answers import Answers, broken
 from batchling.engine.background import Background, portions
@@ -126,12 +126,10 @@ class Queues:
 
     def _give_up(self, waiters: Iterable[Waiter], fault: Exception) -> None:
         """Answer those of these requests that still have callers: our code, a provider or the store has raised this."""
-        answers: dict[str, Response] = {}
-        for waiter in filter(self._answers.callers.holds, waiters):
-            name = waiter.target.provider
-            if name not in answers:
-                answers[name] = broken(self._routing.providers[name], fault)
-            self._answers.answer(waiter.item.key, answers[name])
+        left = tuple(filter(self._answers.callers.holds, waiters))
+        names = {waiter.target.provider for waiter in left}
+        answers = {name: broken(self._routing.providers[name], fault) for name in names}
+        self._answers.answer_all({waiter.item.key: answers[waiter.target.provider] for waiter in left})
 
     def _place(self, waiter: Waiter, holder: str | None) -> None:
         again = waiter.stage is Stage.QUEUED

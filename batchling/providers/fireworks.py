@@ -96,13 +96,8 @@ class Fireworks(FileDialect):
 
     def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
         path = f"{_named(jobs[0]).rpartition('/')[0]}?pageSize={pages.page_size(jobs, 200)}"
-        return pages.statuses(
-            jobs,
-            lambda place: _request("GET", at, path + place),
-            "batchInferenceJobs",
-            lambda job, _: _status(job),
-            pages.by_token(),
-            "name",
+        return pages.named_statuses(
+            jobs, lambda place: _request("GET", at, path + place), "batchInferenceJobs", lambda job, _: _status(job)
         )
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:

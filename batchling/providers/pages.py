@@ -63,6 +63,16 @@ def statuses(
         place = later
 
 
+def named_statuses(
+    jobs: Sequence[Job],
+    request: Callable[[str], Request],
+    listed: str,
+    read: Callable[[Page, Job], Status | None],
+) -> Flow[Mapping[str, Status]]:
+    """`statuses` of a list in Google's style: jobs have a `name`, and pages a token."""
+    return statuses(jobs, request, listed, read, by_token(), "name")
+
+
 def by_token(following: str = "nextPageToken", place: str = "pageToken") -> Callable[[Page, list[Page]], str | None]:
     """Returns the place after a page, where the page itself has it as a token."""
 

@@ -145,9 +145,7 @@ class Gemini:
 
     def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
         url = f"{at.target.base_url}/v1beta/batches?pageSize={pages.page_size(jobs)}"
-        return pages.statuses(
-            jobs, lambda place: Request("GET", url + place, at.headers), "operations", _status, pages.by_token(), "name"
-        )
+        return pages.named_statuses(jobs, lambda place: Request("GET", url + place, at.headers), "operations", _status)
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
         for name in status.outputs:

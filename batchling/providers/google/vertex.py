@@ -214,13 +214,11 @@ class Vertex:
 
     def poll_all(self, at: Site, jobs: Sequence[Job]) -> Flow[Mapping[str, Status]]:
         path = f"/batchPredictionJobs?filter={segment(f'labels.{_LABEL}:*')}&pageSize={pages.page_size(jobs)}"
-        return pages.statuses(
+        return pages.named_statuses(
             jobs,
             lambda place: request("GET", at, path + place),
             "batchPredictionJobs",
             lambda listed, job: _status(listed, job.notes.get("output")),
-            pages.by_token(),
-            "name",
         )
 
     def fetch(self, at: Site, job: Job, status: Status) -> Flow[None]:
